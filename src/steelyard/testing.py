@@ -48,7 +48,8 @@ def check_model(model: Any) -> Any:
 
 def _vector(listed: Weights) -> Array:
     """Return all weights as a vector of the type that holds them, counters too."""
-    return listed.to_vector(dtype=common_dtype(weight.dtype for weight in listed.values()))
+    vector: Array = listed.to_vector(dtype=common_dtype(weight.dtype for weight in listed.values()))
+    return vector
 
 
 def check_weights(listed: Weights) -> None:

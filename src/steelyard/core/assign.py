@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.casting import converted, fitted
 from steelyard.core.plugins import framework_of
@@ -11,15 +11,21 @@ from steelyard.core.readers import Placed, array_reader
 from steelyard.core.stacked import relaid
 from steelyard.core.vector import VectorLayout, unflatten
 from steelyard.core.weight import Refused, Weight
+from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ReadOnlyError, ShapeError, WeightNotFoundError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, WeightNotFoundError, printable
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from numpy.typing import ArrayLike
 
     from steelyard.core.protocols import Assign
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
+
+Match = Literal["name", "suffix"]
+"""How the names of assigned values correspond to those of the weights: equal, or equal without the words of wrappers."""
 
 
 def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array]:
@@ -31,19 +37,29 @@ def pieces(layout: VectorLayout, vector: Array, order: Order) -> dict[str, Array
     }
 
 
-def own_pieces(layout: VectorLayout, vector: ArrayLike, order: Order) -> dict[str, Array]:
-    """Cut a copy of a vector as `pieces` does."""
+def own_pieces(layout: VectorLayout, weights: Mapping[str, Weight], values: object, order: Order) -> dict[str, Array]:
+    """Return a copy of the numbers of each distinct weight: cut from a vector, or of a list or a mapping that has all of them."""
     import numpy as np
 
-    return pieces(layout, np.array(as_vector(layout, vector)), order)
+    if isinstance(values, Mapping):
+        arrays = checked(layout, weights, values)
+        absent = next((weight.name for weight in layout.weights if weight.name not in arrays), None)
+        if absent is not None:
+            raise ShapeError(f"there is no value for {printable(absent)}; pass one for each of the {len(layout.weights)} weights")
+    elif _is_list_of_arrays(values):
+        arrays = _by_place(layout, values, order)
+    else:
+        return pieces(layout, np.array(as_vector(layout, values)), order)
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
-def as_vector(layout: VectorLayout, values: ArrayLike) -> Array:
-    """Return values as an array of the length of the vector."""
+def as_vector(layout: VectorLayout, values: object) -> Array:
+    """Return values, of any framework, as an array of the length of the vector."""
     import numpy as np
 
+    numbers = _numbers(values)
     try:
-        vector = np.asarray(values)
+        vector = np.asarray(numbers)
     except ValueError:
         raise ShapeError(f"the vector is a ragged list; these weights take ({layout.size},)") from None
     if vector.shape != (layout.size,):
@@ -54,13 +70,24 @@ def as_vector(layout: VectorLayout, values: ArrayLike) -> Array:
     return vector
 
 
+def _numbers(values: object) -> Any:
+    """Return what NumPy can convert: the numbers of a tensor, those of a list of scalars of any framework, or the values."""
+    if isinstance(values, (list, tuple)):
+        return [value if isinstance(value, (int, float, complex)) else plain(value) for value in values]
+    try:
+        return plain(values)
+    except UnknownModelError:
+        return values  # such as a series of pandas
+
+
 def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping[str, object]) -> dict[str, Array]:
     """Return each value as an array of its weight's shape and dtype, under the first name of tied weights."""
     first = {weight.tied or weight.name: weight.name for weight in layout.weights}
     arrays: dict[str, Array] = {}
     for name, value in values.items():
         if name not in weights:
-            raise ShapeError(f"{WeightNotFoundError(name, weights)}; nothing was written")
+            hint = wrapping(_shapes(values), shapes_of(weights)).hint
+            raise ShapeError(f"{WeightNotFoundError(name, weights)}; nothing was written{hint}")
         weight = weights[name]
         # values may be views of the model itself, such as one layer's kernel for another
         array = _settled(fitted(weight, plain(value)))
@@ -71,21 +98,43 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
     return arrays
 
 
+def _shapes(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in values.items() if isinstance(name, str)}
+
+
+def _renamed(values: Mapping[str, object], weights: Mapping[str, Weight]) -> dict[str, object]:
+    """Return values by the names of the weights, which theirs have without the words of wrappers; others keep their names.
+
+    Raises `ShapeError` if it is not known what to leave out.
+    """
+    found = wrapping(_shapes(values), shapes_of(weights))
+    if found.note and not found.is_found:
+        raise ShapeError(f"{found.note}; nothing was written")
+    renamed = {found.names.get(name, name): value for name, value in values.items()}
+    if len(renamed) < len(values):
+        raise ShapeError(f"{found.note}, but then two of them are equal; nothing was written")
+    return renamed
+
+
 def put_any(
     layout: VectorLayout,
     weights: Mapping[str, Weight],
-    values: Mapping[str, object] | ArrayLike,
+    values: object,
     order: Order,
     assign: Assign | None,
     *,
+    match: Match,
     verify: bool,
 ) -> Any:
     """Write values by name, or a vector. Raises `ReadOnlyError` if there is no model to write to."""
+    if match not in ("name", "suffix"):
+        raise ShapeError(f'match is {match!r}; it must be "name" or "suffix"')
     if assign is None:
         raise ReadOnlyError("these weights belong to no model; save them with steelyard.save, or assign them to weights(model)")
     if isinstance(values, Mapping):
-        return put(layout, weights, values, assign, verify=verify)
-    return put_vector(layout, values, order, assign, verify=verify)
+        named = values if match == "name" else _renamed(values, weights)
+        return put(layout, weights, named, assign, verify=verify)
+    return put_vector(layout, [*values] if isinstance(values, Iterator) else values, order, assign, verify=verify)
 
 
 def put(
@@ -95,14 +144,18 @@ def put(
     return _put(layout, checked(layout, weights, values), assign, verify=verify)
 
 
-def put_vector(layout: VectorLayout, values: ArrayLike, order: Order, assign: Assign, *, verify: bool) -> Any:
+def put_vector(layout: VectorLayout, values: object, order: Order, assign: Assign, *, verify: bool) -> Any:
     """Write a vector, by copying its bytes if possible; or a list of arrays, one for each distinct weight in order."""
-    if isinstance(values, (list, tuple)) and any(_is_array(value) for value in values):
+    if _is_list_of_arrays(values):
         return _put(layout, _by_place(layout, values, order), assign, verify=verify)
     vector = as_vector(layout, values)
     if order == "C" and not layout.overlapping and unflatten(layout, vector):
         return assign({})
     return _put(layout, pieces(layout, vector, order), assign, verify=verify)
+
+
+def _is_list_of_arrays(values: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(values, (list, tuple)) and any(_is_array(value) for value in values)
 
 
 def _is_array(value: object) -> bool:

@@ -55,6 +55,9 @@ class Framework(Protocol):
     `derive(model, pieces)` yields the effective weights that only the live model knows, as `Scheme.derive` does for stored
     pieces; it does not change the model, and runs no more of it than a forward pass would.
     `folds(model)` returns the names of each layer that a batch norm follows immediately, and of the norm.
+    `loading(model, checkpoint, versions)` returns what the framework's own way to load weights finds in a checkpoint, as
+    `core.loading.Names`, or None where it has none; `versions` are those of the modules in a state dict. By default the names
+    and shapes that `assign` needs are compared.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
     """
 

@@ -188,24 +188,25 @@ class Weight:
             return np.array(self.numpy())
         return self.to_torch()  # NumPy cannot export the types of ml_dtypes
 
-    def to_torch(self) -> Any:
-        """Return a PyTorch tensor with a copy of the numbers, of the same shape and dtype, including bfloat16.
+    def to_torch(self, *, copy: bool | None = True) -> Any:
+        """Return a PyTorch tensor of the same shape and dtype, including bfloat16 and the types of 8 bits.
 
-        Raises `MissingExtraError` if PyTorch is not installed.
+        It has a copy of the numbers. With `copy` None it shares the memory of a live weight where it can, so that writing into
+        the tensor changes the model; read-only memory, and that of a device, is copied even then. With `copy` False it must
+        share it. Raises `ReadOnlyError` if it cannot, `ShapeError` for a dtype that PyTorch does not have, and
+        `MissingExtraError` if it is not installed.
 
         Examples:
             >>> import steelyard, torch
-            >>> steelyard.weights(torch.nn.Linear(2, 2).bfloat16())["bias"].to_torch().dtype
+            >>> model = torch.nn.Linear(2, 2).bfloat16()
+            >>> steelyard.weights(model)["bias"].to_torch().dtype
             torch.bfloat16
+            >>> steelyard.weights(model)["bias"].to_torch(copy=False).data_ptr() == model.bias.data_ptr()
+            True
         """
-        from steelyard.core.plugins import load
-        from steelyard.errors import MissingExtraError
+        from steelyard.core.tensors import tensor_of
 
-        try:
-            torch = load("frameworks", "torch")
-        except ImportError:
-            raise MissingExtraError("a PyTorch tensor", "torch") from None
-        return torch.tensor_of(self.numpy(), self.dtype)
+        return tensor_of(self, copy=copy)
 
     def __getitem__(self, index: object) -> Array:
         """Read only a part: `w[3, :5]` returns the first five numbers of the fourth row as an array.

@@ -12,9 +12,10 @@ from steelyard.core.weight import Weight, by_name
 from steelyard.errors import WeightNotFoundError
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, DTypeLike
+    from numpy.typing import DTypeLike
 
     from steelyard.auditing import Audit
+    from steelyard.core.assign import Match
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
@@ -107,8 +108,7 @@ class Weights(Mapping[str, Weight]):
 
     def _in_vector(self) -> VectorLayout:
         """Return the layout of the vector, in which tied weights are once, as the first that is listed."""
-        if self._layout is None:
-            self._layout = layout_of(self._weights.values())
+        self._layout = self._layout or layout_of(self._weights.values())
         return self._layout
 
     def distinct(self) -> Weights:
@@ -187,8 +187,7 @@ class Weights(Mapping[str, Weight]):
     def layers(self) -> dict[str, Weights]:
         """The weights of each layer by its name, in order; their names are relative to the layer.
 
-        Assigning to a layer changes the model. A layer that is stored as one matrix of bias and kernel is split
-        (see `core.stacked`); its parts can be read, but not assigned.
+        Assigning to a layer changes the model, but not to one that is split, since it is stored as one matrix (`core.stacked`).
 
         Examples:
             >>> import steelyard, numpy as np
@@ -212,16 +211,17 @@ class Weights(Mapping[str, Weight]):
 
         The framework's own word counts. Raises `ShapeError`, which names them, for weights that may be either.
         """
-        from steelyard.core.selection import of_kind
-
-        return self.with_weights(of_kind(self, self.orders.get("parameters"), parameters=True))
+        return self._of_kind(parameters=True)
 
     @property
     def buffers(self) -> Weights:
         """The running statistics, counters and other state that the optimizer does not change; raises as `parameters` does."""
+        return self._of_kind(parameters=False)
+
+    def _of_kind(self, *, parameters: bool) -> Weights:
         from steelyard.core.selection import of_kind
 
-        return self.with_weights(of_kind(self, self.orders.get("parameters"), parameters=False))
+        return self.with_weights(of_kind(self, self.orders.get("parameters"), parameters=parameters))
 
     @property
     def graph(self) -> Graph | None:
@@ -244,9 +244,9 @@ class Weights(Mapping[str, Weight]):
     ) -> Weights:
         """Return the weights that match all given criteria; nothing is copied.
 
-        `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself. `pattern` may be
-        several, `role` one or several ("kernel", ["scale", "offset"]). Assigning leaves the rest unchanged. Warns
-        with `EmptySelectionWarning` where nothing matches, unless `missing_ok`. Raises `ShapeError` for an unknown role.
+        `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself. `pattern` and `role`
+        may be several. Assigning leaves the rest unchanged. Warns with `EmptySelectionWarning` where nothing matches, unless
+        `missing_ok`. Raises `ShapeError` for an unknown role.
         """
         from steelyard.core.selection import selected
 
@@ -256,7 +256,7 @@ class Weights(Mapping[str, Weight]):
         r"""Return the same weights under other names: each name that `pattern` matches completely is rewritten.
 
         `pattern` is a regular expression, `replacement` its template: ``rename(r"module\.(.*)", r"\1")`` removes a prefix.
-        Layers and the graph are renamed alike. Assigning still changes the model. Raises `ShapeError` if two get the same name.
+        Layers and the graph are renamed alike. Assigning still changes the model. Raises `ShapeError` if two become equal.
         """
         from steelyard.core.renaming import names_by, renamed_weight
 
@@ -277,8 +277,8 @@ class Weights(Mapping[str, Weight]):
     def astype(self, dtype: str) -> Weights:
         """Return the same weights with all floating-point ones cast to another dtype, such as "float16", when they are read.
 
-        Integers, which count or index, and booleans are not cast. Assigning still changes the model, in its own dtypes. Raises
-        `ShapeError` for a dtype that is not floating-point. Reading a number that does not fit raises `LossyError`.
+        Integers and booleans are not cast. Assigning still changes the model, in its own dtypes. Raises `ShapeError` for a dtype
+        that is not floating-point, and reading a number that does not fit raises `LossyError`.
 
         Examples:
             >>> import steelyard, numpy as np
@@ -317,8 +317,7 @@ class Weights(Mapping[str, Weight]):
 
         Examples:
             >>> import steelyard, numpy as np
-            >>> model = {"w": np.zeros(2)}
-            >>> best = steelyard.weights(model).copy()
+            >>> best = steelyard.weights(model := {"w": np.zeros(2)}).copy()
             >>> model["w"][:] = 9.0
             >>> best["w"].numpy().tolist()
             [0.0, 0.0]
@@ -332,21 +331,31 @@ class Weights(Mapping[str, Weight]):
                 yield weight, block
 
     def to_vector(
-        self, order: Order = "C", dtype: DTypeLike | None = None, out: Array | None = None, *, skip_unreadable: bool = False
-    ) -> Array:
+        self,
+        order: Order = "C",
+        dtype: DTypeLike | None = None,
+        out: Array | None = None,
+        *,
+        like: Literal["torch"] | None = None,
+        skip_unreadable: bool = False,
+    ) -> Any:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
         `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the vector has the
         smallest type that holds all of them, with a `MixedDtypeWarning` where an integer, such as a counter, makes floats
-        longer: `w.parameters.to_vector()` leaves counters out. `out` is filled and returned when given. Raises `ShapeError`
-        when `out` does not fit, `LossyError` when a number does not fit into `dtype`, and `UnreadableError` for weights that
-        cannot be read, unless `skip_unreadable`.
+        longer: `w.parameters.to_vector()` leaves counters out. `out` is filled and returned when given. With `like` "torch" the
+        vector is a tensor. Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`,
+        and `UnreadableError` for weights that cannot be read, unless `skip_unreadable`.
 
         Examples:
             >>> import steelyard
-            >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector(order="F").tolist()
+            >>> steelyard.weights({"a": [[1, 2], [3, 4]]}).to_vector("F").tolist()
             [1, 3, 2, 4]
         """
+        if like is not None:
+            from steelyard.core.tensors import vector_like
+
+            return vector_like(self, like, order, dtype, out, skip_unreadable=skip_unreadable)
         layout = self._in_vector()
         if skip_unreadable or layout.refused:
             from steelyard.core.selection import readable
@@ -354,14 +363,14 @@ class Weights(Mapping[str, Weight]):
             layout = readable(self, skip_unreadable=skip_unreadable)._in_vector()
         return flatten(layout, checked_order(order), dtype, out)
 
-    def from_vector(self, vector: ArrayLike, order: Order = "C") -> Weights:
+    def from_vector(self, vector: object, order: Order = "C") -> Weights:
         """Return weights of these names, shapes and dtypes with the numbers of `vector`, detached from any model.
 
-        Raises `ShapeError` for a wrong length, and `LossyError` for a number that a weight's dtype cannot represent.
+        It may be of any framework, also a list of arrays or a mapping with all names. Raises as `assign` does.
         """
         from steelyard.core.assign import own_pieces
 
-        return self._detached(own_pieces(self._in_vector(), vector, checked_order(order)))
+        return self._detached(own_pieces(self._in_vector(), self._weights, vector, checked_order(order)))
 
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
         """Return the weight's name and the element's index for entry `index` of the vector.
@@ -374,24 +383,24 @@ class Weights(Mapping[str, Weight]):
         weight, place = self._in_vector().locate(index, checked_order(order))
         return weight.name, place
 
-    def assign(self, values: Mapping[str, object] | Array, order: Order = "C", *, verify: bool = True) -> Any:
+    def assign(self, values: object, order: Order = "C", *, match: Match = "name", verify: bool = True) -> Any:
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
         `values` is a vector as `to_vector` gives it in this order, a list of one array for each distinct weight, or a mapping of
-        names to arrays, whose absent weights stay as they are. No memory is shared with it. What a framework puts into the
-        model is read back, unless `verify` is False. Raises `ShapeError` (a length, name or shape that does not fit, values that
-        differ where weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (a file's,
-        detached ones, a model that holds other numbers afterwards); the model has its old numbers then.
+        names to arrays, whose absent weights stay as they are; arrays may be of any framework. With `match` "suffix" names are
+        paired without a wrapper's prefix, as in `diff`. No memory is shared with it. What a framework puts into the model is
+        read back, unless `verify` is False. Raises `ShapeError` (a length, name or shape that does not fit, values that differ
+        where weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (a file's, detached
+        ones, a model that holds other numbers afterwards); the model has its old numbers then.
 
         Examples:
             >>> import steelyard, numpy as np
-            >>> model = {"w": np.zeros(2)}
-            >>> steelyard.weights(model).assign({"w": [1.5, 2.5]})["w"].tolist()
+            >>> steelyard.weights({"w": np.zeros(2)}).assign({"w": [1.5, 2.5]})["w"].tolist()
             [1.5, 2.5]
         """
         from steelyard.core.assign import put_any
 
-        return put_any(self._in_vector(), self, values, checked_order(order), self._net.assign, verify=verify)
+        return put_any(self._in_vector(), self, values, checked_order(order), self._net.assign, match=match, verify=verify)
 
     def _detached(self, arrays: Mapping[str, Array]) -> Weights:
         """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""

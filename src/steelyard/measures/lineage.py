@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
+from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.errors import ShapeError, printable
 from steelyard.io import readable_weights
 
@@ -41,14 +42,15 @@ class Kinship:
     """The relation of two nets.
 
     `distance` is |a - b| / sqrt(|a|^2 + |b|^2) over the corresponding floating-point weights: 0 if they are equal, 1 if they are
-    unrelated, None if there are none. Weights correspond by name and shape; if no names match, as in `diff`, provided that all
-    weights of both nets have a partner. `shared` of `common` weights have the same bits. `likeness` is the mean
+    unrelated, None if there are none. Weights correspond by name and shape, also by names without the words of wrappers, which
+    `prefixes` then has and `note` reports; if no names match, as in `diff`, provided that all weights of both nets have a
+    partner. `shared` of `common` weights have the same bits. `likeness` is the mean
     correlation of the hidden units of `layer` at equal indices, and `p` the probability of one as large between independent
     nets, corrected for the number of tested layers; both are None if no layer can be tested. `verdict` is "same weights",
     "same origin" or blank.
     """
 
-    __slots__ = ("a", "b", "common", "distance", "layer", "likeness", "p", "shared", "verdict", "z")
+    __slots__ = ("a", "b", "common", "distance", "layer", "likeness", "note", "p", "prefixes", "shared", "verdict", "z")
 
     def __init__(self, a: str, b: str) -> None:
         self.a = a
@@ -60,6 +62,8 @@ class Kinship:
         self.z: float | None = None
         self.p: float | None = None
         self.verdict = ""
+        self.note = ""
+        self.prefixes: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         from steelyard.text.lineage import kinship_line
@@ -158,7 +162,9 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     kinship = Kinship(one[0], other[0])
-    pairs, are_all = _corresponding(one[1], other[1])
+    wrapped = wrapping(shapes_of(one[1]), shapes_of(other[1]))
+    kinship.note, kinship.prefixes = wrapped.note, wrapped.to_dict()
+    pairs, are_all = _corresponding(one[1], other[1], wrapped.names)
     couples = [(mine, theirs) for mine, theirs in pairs if _alike(mine, theirs)]
     apart = length = 0.0
     for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
@@ -177,7 +183,7 @@ def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
     return kinship
 
 
-def _corresponding(one: Weights, other: Weights) -> tuple[list[tuple[Weight, Weight]], bool]:
+def _corresponding(one: Weights, other: Weights, names: Mapping[str, str]) -> tuple[list[tuple[Weight, Weight]], bool]:
     """Return the corresponding weights of two nets, and whether these are all weights of both.
 
     If no names match, `diff` pairs them. A pair found by its numbers alone would always be equal, so pairs count only if they
@@ -186,9 +192,9 @@ def _corresponding(one: Weights, other: Weights) -> tuple[list[tuple[Weight, Wei
     from steelyard.measures.diff.pairing import couple
 
     distinct = one.distinct().values()
-    if any(weight.name in other for weight in distinct):
-        named = [(weight, other[weight.name]) for weight in distinct if weight.name in other]
-        return named, list(one) == list(other) and len(named) == len(distinct)
+    named = [(weight, other[names[weight.name]]) for weight in distinct if weight.name in names]
+    if named:
+        return named, [names.get(name) for name in one] == list(other) and len(named) == len(distinct)
     couples = couple(one, other).couples
     paired = [(each.one, each.other) for each in couples if each.one is not None and each.other is not None]
     are_all = bool(paired) and len(paired) == len(couples)

@@ -7,6 +7,7 @@ A patch is a safetensors file whose metadata have, under "steelyard.patch", a JS
 | "base", "result" | the sha256 digests of both sides, as `steelyard.digest` returns them |
 | "weights" | for each weight of the result, in order, [name, how, dtype, shape] |
 | "facts" | roles, axes and layers of the weights, as in other files of Steelyard |
+| "bases" | the name in the base of each weight that has another name there; absent if there is none |
 
 | `how` | tensors of the patch |
 |---|---|
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
+from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import FormatError, ShapeError, printable
 from steelyard.io import readable_weights
@@ -38,18 +40,25 @@ from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.core.wrappers import Wrapping
 
 KEY = "steelyard.patch"
 VERSION = 1
+BASES = "bases"
+"""The key of the names in the base of the weights that have another name there, as within a wrapper."""
 ALGORITHM: Final = "sha256"
 
 
 class Patch:
-    """A patch: the digests of its `base` and its `result`, and the way in which each weight is stored (`how`), by name."""
+    """A patch: the digests of its `base` and its `result`, and the way in which each weight is stored (`how`), by name.
 
-    __slots__ = ("base", "how", "nbytes", "result")
+    `wrapped` has the words of wrappers without which names were paired.
+    """
 
-    def __init__(self, base: str, result: str, how: Mapping[str, str], nbytes: int) -> None:
+    __slots__ = ("base", "how", "nbytes", "result", "wrapped")
+
+    def __init__(self, base: str, result: str, how: Mapping[str, str], nbytes: int, wrapped: Wrapping) -> None:
+        self.wrapped = wrapped
         self.base = base
         self.result = result
         self.how = dict(how)
@@ -62,7 +71,8 @@ class Patch:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
-        return {"base": self.base, "result": self.result, "bytes": self.nbytes, "weights": self.how}
+        whole = {"base": self.base, "result": self.result, "bytes": self.nbytes, "prefixes": self.wrapped.to_dict()}
+        return {**whole, "weights": self.how}
 
 
 class _PatchedWeight(NamedTuple):
@@ -78,11 +88,12 @@ class _PatchedWeight(NamedTuple):
 def save_patch(before: object, after: object, path: str | os.PathLike[str], *, skip_unreadable: bool = False) -> Patch:
     """Write a patch that turns the weights of `before` into those of `after`, and return its description.
 
-    Both are models, files or `Weights`; weights are paired by name. The suffix of `path` must be .safetensors; an existing
-    file is replaced only when the patch is complete. `apply_patch` restores numbers, dtypes, shapes, names, order, roles, axes
-    and layers, but not a file's other metadata. Raises the errors of `weights`, `FormatError` for another suffix or a dtype
-    that safetensors does not have, and `UnreadableError` for weights that cannot be read; with `skip_unreadable` the patch is
-    made without them, with a warning, and `apply_patch` needs `skip_unreadable` too if `before` has such weights.
+    Both are models, files or `Weights`; weights are paired by name, also without the words of wrappers, as in `diff`. The
+    suffix of `path` must be .safetensors; an existing file is replaced only when the patch is complete. `apply_patch` restores
+    numbers, dtypes, shapes, names, order, roles, axes and layers, but not a file's other metadata. Raises the errors of
+    `weights`, `FormatError` for another suffix or a dtype that safetensors does not have, and `UnreadableError` for weights
+    that cannot be read; with `skip_unreadable` the patch is made without them, with a warning, and `apply_patch` needs
+    `skip_unreadable` too if `before` has such weights.
 
     Examples:
         >>> import numpy as np, tempfile
@@ -101,7 +112,9 @@ def save_patch(before: object, after: object, path: str | os.PathLike[str], *, s
     if path.suffix != ".safetensors":
         raise FormatError(str(path), "a patch is a safetensors file; give it the suffix .safetensors")
     one, other = (readable_weights(each, skip_unreadable=skip_unreadable) for each in (before, after))
-    kept = [(weight, *_kept(one, other, weight)) for weight in other.values()]
+    wrapped = wrapping(shapes_of(one), shapes_of(other))
+    bases = {theirs: one[mine] for mine, theirs in wrapped.names.items()}
+    kept = [(weight, *_kept(bases.get(weight.name), other, weight)) for weight in other.values()]
     base, result = (digest(each, ALGORITHM).whole for each in (one, other))
     head = {
         "version": VERSION,
@@ -110,10 +123,12 @@ def save_patch(before: object, after: object, path: str | os.PathLike[str], *, s
         "weights": [_listed(weight, how, other) for weight, how, _ in kept],
         "facts": dump_facts(other),
     }
+    renamed = {name: weight.name for name, weight in bases.items() if weight.name != name}
+    head |= {BASES: renamed} if renamed else {}
     tensors = Weights((tensor for _, _, tensors in kept for tensor in tensors), meta={KEY: json.dumps(head)})
     check_names(tensors, path)
     writer_of(path).write(tensors, path)
-    return Patch(base, result, {weight.name: how for weight, how, _ in kept}, os.path.getsize(path))
+    return Patch(base, result, {weight.name: how for weight, how, _ in kept}, os.path.getsize(path), wrapped)
 
 
 def _listed(weight: Weight, how: str, other: Weights) -> list[Any]:
@@ -121,12 +136,11 @@ def _listed(weight: Weight, how: str, other: Weights) -> list[Any]:
     return [weight.name, how, weight.dtype, list(weight.shape), *end]
 
 
-def _kept(one: Weights, other: Weights, weight: Weight) -> tuple[str, list[Weight]]:
+def _kept(base: Weight | None, other: Weights, weight: Weight) -> tuple[str, list[Weight]]:
     """Return the way in which a weight is stored, and its tensors in the patch."""
     if weight.tied is not None and weight.tied in other:
         return "tied", []
     full = weight.replace(name=f"values/{weight.name}", tied=None)
-    base = one.get(weight.name)
     if base is None or (base.dtype, base.shape) != (weight.dtype, weight.shape):
         return "full", [full]
     count = sum(len(places) for places, _ in _changes(base, weight))
@@ -201,11 +215,20 @@ def apply_patch(before: object, path: str | os.PathLike[str], *, skip_unreadable
         raise ShapeError(
             f"{printable(file)} was made for other weights: their sha256 is {printable(head['base'], 80)}, not {own}"
         )
-    made = [_made(file, _patched_weight(file, fact), base, stored) for fact in head["weights"]]
+    bases = _renamed(file, base, head)
+    made = [_made(file, _patched_weight(file, fact), bases, stored) for fact in head["weights"]]
     result = _meaning(made, head)
     if digest(result, ALGORITHM).whole != head["result"]:
         raise FormatError(file, "the result does not have the digest in the patch: the file is damaged")
     return result
+
+
+def _renamed(file: str, base: Weights, head: Mapping[str, Any]) -> Mapping[str, Weight]:
+    """Return the weights of the base by the names that the result has for them."""
+    names = head.get(BASES, {})
+    if not isinstance(names, dict) or not all(isinstance(name, str) and name in base for name in names.values()):
+        raise FormatError(file, "the patch names weights of its base that it does not have")
+    return {**base, **{name: base[own].replace(name=name) for name, own in names.items()}}
 
 
 def _meaning(made: list[Weight], head: Mapping[str, Any]) -> Weights:
@@ -242,7 +265,7 @@ def _patched_weight(file: str, fact: Any) -> _PatchedWeight:
     return kept
 
 
-def _made(file: str, kept: _PatchedWeight, base: Weights, stored: Weights) -> Weight:
+def _made(file: str, kept: _PatchedWeight, base: Mapping[str, Weight], stored: Weights) -> Weight:
     """Return a weight of the result."""
     name, how, dtype, shape, owner = kept
     if how == "tied":
@@ -258,7 +281,7 @@ def _made(file: str, kept: _PatchedWeight, base: Weights, stored: Weights) -> We
     )
 
 
-def _tied_reader(file: str, owner: str, base: Weights, stored: Weights, kept: _PatchedWeight) -> Any:
+def _tied_reader(file: str, owner: str, base: Mapping[str, Weight], stored: Weights, kept: _PatchedWeight) -> Any:
     """Return the reader of a tied weight's owner."""
     head = _head(file, stored)
     listed = (_patched_weight(file, fact) for fact in head["weights"])

@@ -179,10 +179,11 @@ class _File:
         else:
             os.close(handle)
 
-    def __del__(self) -> None:
+    # bound here, since a file that a global holds until the interpreter exits may outlive the names of this module
+    def __del__(self, held: set[int] = _HELD, close: Callable[[int], None] = os.close) -> None:
         if self.handle is not None:
-            _HELD.discard(self.handle)
-            os.close(self.handle)
+            held.discard(self.handle)
+            close(self.handle)
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         if self.handle is None:

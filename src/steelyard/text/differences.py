@@ -48,12 +48,14 @@ def figure(number: float | None) -> str:
 
 
 def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
-    """Yield the table of differences, the greatest change first, then verdicts, totals and the weights that need attention.
+    """Yield whether it loads, the table of differences, the greatest change first, verdicts, totals and what needs attention.
 
     Corresponding weights of repeated blocks share a row, with the statistics of the one that changed most; with `shown` None
     each has its own row. `histograms` of after - before are measured for the rows that are shown.
     """
     screen = screen or Screen(screen_of(sys.stdout).width)
+    if diff.loads is not None:
+        yield from map(screen.broken, diff.loads.lines())
     rows = [row for row in diff.rows if row.kind != "equal"]
     groups = grouped(rows) if shown is not None else [[row] for row in rows]
     if groups:
@@ -233,7 +235,8 @@ def patch_line(patch: Patch) -> str:
     """Count a patch's weights by the way it stores them, and add its size."""
     counts = Counter(patch.how.values())
     kinds = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
-    return f"{len(patch.how):,} weights: {kinds}; {in_units(patch.nbytes)}"
+    note = f"; {patch.wrapped.note}" if patch.wrapped.note else ""
+    return f"{len(patch.how):,} weights: {kinds}; {in_units(patch.nbytes)}{note}"
 
 
 SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")

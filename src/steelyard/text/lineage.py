@@ -26,6 +26,7 @@ def lineage_lines(lineage: Lineage) -> Iterator[str]:
         yield from columns([HEAD, *map(kinship_cells, pairs[:SHOWN])], right=range(2, 6))
     if len(pairs) > SHOWN:
         yield f"... and {len(pairs) - SHOWN:,} more pairs, farther apart"
+    yield from name_notes(lineage)
     yield from duplicates(lineage)
     yield from apart(lineage)
     if lineage.tree is not None:
@@ -38,6 +39,14 @@ def lineage_lines(lineage: Lineage) -> Iterator[str]:
 def nearest_first(lineage: Lineage) -> list[Kinship]:
     """Return the pairs, sorted by distance; pairs of unknown distance come last."""
     return sorted(lineage.pairs, key=lambda pair: 2.0 if pair.distance is None else pair.distance)
+
+
+def name_notes(lineage: Lineage) -> Iterator[str]:
+    """Yield a line on each pair whose names were paired without the words of wrappers, or could not be."""
+    noted = [pair for pair in lineage.pairs if pair.note]
+    yield from (f"{name_text(pair.a)} and {name_text(pair.b)}: {pair.note}" for pair in noted[:SHOWN])
+    if len(noted) > SHOWN:
+        yield f"... and {len(noted) - SHOWN:,} more pairs with such names"
 
 
 def duplicates(lineage: Lineage) -> Iterator[str]:

@@ -11,8 +11,8 @@ _LIMIT = 300
 """Maximum characters of a value that are printed."""
 _ITEMS = 8
 """Maximum items of a list that are printed."""
-_OWN = ("notes", "incomplete", "holds", "plain")
-"""What a reader says itself."""
+_OWN = ("notes", "incomplete", "holds", "plain", "module versions")
+"""What a reader says itself, and what only loading needs."""
 
 
 def plain_metadata(meta: Mapping[str, Any]) -> dict[str, Any]:

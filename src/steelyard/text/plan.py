@@ -30,7 +30,9 @@ def plan_cells(plan: TransferPlan) -> Iterator[tuple[str, str, str, str]]:
 
 
 def plan_remarks(plan: TransferPlan) -> Iterator[str]:
-    """Yield the unchanged weights, the unused ones, and the differences."""
+    """Yield how names were paired, the unchanged weights, the unused ones, and the differences."""
+    if plan.wrapped:
+        yield plan.wrapped.note
     for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
             shown = ", ".join(map(printable, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

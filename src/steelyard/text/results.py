@@ -18,7 +18,7 @@ from steelyard.text.differences import (
     spectrum_cells,
     totals_line,
 )
-from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, nearest_first, tree_lines
+from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, name_notes, nearest_first, tree_lines
 from steelyard.text.lineage import HEAD as LINEAGE_HEAD
 from steelyard.text.markup import block, counted, foldable, lines, more, page, rows_html, within
 from steelyard.text.measured import check_lines, digest_lines
@@ -82,7 +82,7 @@ def lineage_html(lineage: Lineage) -> str:
         return lines(["nothing to compare"])
     tree_of_nets = "" if lineage.tree is None else block(tree_lines(lineage.tree))
     chance = [CHANCE] if any(pair.p is not None for pair in lineage.pairs) else []
-    below = lines(duplicates(lineage)) + lines(apart(lineage)) + tree_of_nets + lines(chance)
+    below = lines(name_notes(lineage)) + lines(duplicates(lineage)) + lines(apart(lineage)) + tree_of_nets + lines(chance)
     rows = [kinship_cells(pair) for pair in nearest_first(lineage)]
     return _cells_html(LINEAGE_HEAD, rows, range(2, 6), f"{len(lineage.names):,} nets", below)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
+from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ NAMED = 3
 
 
 def learned(found: Weights, other: Mapping[str, Weight]) -> Weights:
-    """Return weights in which kernels of unknown axes have those of the other net's weight of the same name and shape."""
-    known = {
-        name: other[name].axes
-        for name, weight in found.items()
-        if not weight.axes and len(weight.shape) == 2 and name in other and other[name].shape == weight.shape
-    }
+    """Return weights in which kernels of unknown axes have those of the other net's weight of the same name and shape,
+    also within wrappers.
+    """
+    unknown = [weight for weight in found.values() if not weight.axes and len(weight.shape) == 2]
+    if not unknown:
+        return found
+    names = wrapping(shapes_of(found), shapes_of(other)).names
+    partners = ((weight, other[names[weight.name]]) for weight in unknown if weight.name in names)
+    known = {weight.name: partner.axes for weight, partner in partners if partner.shape == weight.shape}
     if not any(known.values()):
         return found
     return found.with_weights(weight.replace(axes=known.get(name, weight.axes)) for name, weight in found.items())

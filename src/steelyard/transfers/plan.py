@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.core.axes import Part
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
+    from steelyard.core.wrappers import Wrapping
     from steelyard.transfers.pairing.moves import Arrays
     from steelyard.transfers.pairing.net import Net
 
@@ -61,7 +62,8 @@ class TransferPlan:
 
     `rows` has an entry for each weight of the target, `pairs` one for each layer: a dict of names that may be edited and
     passed to `steelyard.plan_transfer`. `unchanged` lists the weights of the target that keep their numbers, `unused`
-    the weights of the source that go nowhere, `notes` the settings in which the two nets differ.
+    the weights of the source that go nowhere, `notes` the settings in which the two nets differ. `wrapped` has the words of
+    wrappers without which names were paired, None where there are none.
     """
 
     __slots__ = (
@@ -76,14 +78,16 @@ class TransferPlan:
         "target",
         "unchanged",
         "unused",
+        "wrapped",
     )
 
-    def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Settings) -> None:
+    def __init__(self, source: Net, target: Net, pairs: list[Pair], settings: Settings, wrapped: Wrapping | None = None) -> None:
         check_settings(pairs)
         refuse_unclear(source, target, pairs)
         self.source = source
         self.target = target
         self.settings = settings
+        self.wrapped = wrapped
         # an unassigned weight is listed as a layer only if the user named its partner
         listed = (each for each in pairs if each.source.kind != "other" or each.why == "given")
         self.pairs = {each.source.name: each.target.name for each in listed}
@@ -126,12 +130,13 @@ class TransferPlan:
             Pair(each.source, targets[pairs[each.source.name]], "the outputs agree") if each.source.name in pairs else each
             for each in self._layer_pairs
         ]
-        return TransferPlan(self.source, self.target, made, self.settings)
+        return TransferPlan(self.source, self.target, made, self.settings, self.wrapped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain Python, for JSON."""
         rows = [row._asdict() for row in self.rows]
-        return {"pairs": self.pairs, "rows": rows, "unchanged": self.unchanged, "unused": self.unused, "notes": self.notes}
+        lists = {"unchanged": self.unchanged, "unused": self.unused, "notes": self.notes}
+        return {"pairs": self.pairs, "rows": rows, **lists, "prefixes": self.wrapped and self.wrapped.to_dict()}
 
     def __repr__(self) -> str:
         from steelyard.text.plan import table

@@ -50,13 +50,16 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     made = list(pairing.pairs)
     if resize:
         made += _of_other_sizes(pairing.sources, pairing.targets)
+    unclear = f"; {pairing.wrapped.note}" if pairing.wrapped.note and not pairing.wrapped.is_found else ""
+    reasons = unclear + missing_graphs(source, target)
     equal = [choice for choice in pairing.choices if len(choice.sources) == len(choice.targets)]
     if equal and not guess:
-        raise AmbiguityError(_ambiguous(equal) + missing_graphs(source, target))
+        raise AmbiguityError(_ambiguous(equal) + reasons)
     made += [each for choice in equal for each in choice.suggested]
-    _refuse_unpaired(made, sources, targets, missing_graphs(source, target))
+    _refuse_unpaired(made, sources, targets, reasons)
     made += unassigned_pairs(source, target, given, lambda weight: not _any_left_out([weight.name], only, skip))
-    return TransferPlan(source, target, made, {"only": only, "skip": skip, "resize": resize}), equal
+    wrapped = pairing.wrapped if pairing.wrapped.is_found else None
+    return TransferPlan(source, target, made, {"only": only, "skip": skip, "resize": resize}, wrapped), equal
 
 
 def _refuse_cudnn(targets: list[LayerWeights]) -> None:

@@ -18,7 +18,7 @@ from steelyard.codecs.pickle.values import Blob, Global, Persistent, Record, cop
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
-    from steelyard.codecs.pickle.values import Pickled
+    from steelyard.codecs.pickle.values import Key, Pickled
     from steelyard.storage.source import Source
 
     AfterBuild = Callable[["Machine", Record], Pickled]
@@ -62,11 +62,11 @@ class Log:
 class Machine:
     """Runs the pickles of one source, whose bytes are in `stream`. After `load`, `offset` is where the pickle ended.
 
-    `records` are the calls that a loader would make and `references` the persistent ids, both in order. `after_build` is
-    called with each record that is given its state, and may replace it: joblib writes the bytes of an array right after
-    the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step. With `outlines`, the root of a long pickle
-    of plain values is enough, and comes from `outline`. `log` is None except in an audit; its bytes count from `origin`, the
-    place of the source in the file of the log.
+    `records` are the calls that a loader would make, `references` the persistent ids, and `states` the attributes of dicts, all
+    in order. `after_build` is called with each record that is given its state, and may replace it: joblib writes the bytes of
+    an array right after the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step. With `outlines`, the
+    root of a long pickle of plain values is enough, and comes from `outline`. `log` is None except in an audit; its bytes count
+    from `origin`, the place of the source in the file of the log.
     """
 
     __slots__ = (
@@ -83,6 +83,7 @@ class Machine:
         "records",
         "references",
         "stack",
+        "states",
         "stream",
     )
 
@@ -98,6 +99,7 @@ class Machine:
         self.globals: dict[tuple[str, str], Global] = {}
         self.records: list[Record] = []
         self.references: list[Persistent] = []
+        self.states: list[tuple[dict[Key, Pickled], Pickled]] = []
         self.dims: dict[bytes, tuple[int, ...]] = {}
         self.depth = 0
         self._start()

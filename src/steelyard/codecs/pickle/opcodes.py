@@ -158,7 +158,9 @@ def _build(machine: Machine) -> None:
         target.built(state)
         if machine.after_build:
             machine.stack[-1] = machine.after_build(machine, target)
-    elif type(target) is not dict and machine.log is None:  # the attributes of an OrderedDict are not weights
+    elif type(target) is dict:  # the attributes of an OrderedDict are not weights
+        machine.states.append((target, state))
+    elif machine.log is None:
         raise machine.stream.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
 
 

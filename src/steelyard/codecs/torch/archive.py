@@ -32,13 +32,14 @@ class Archive:
     `metadata` the facts that Steelyard kept of the weights, `meta` the file's description of itself.
     """
 
-    __slots__ = ("constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source")
+    __slots__ = ("constants", "decoder", "meta", "metadata", "references", "root", "scripted", "source", "states")
 
     def __init__(self, source: Source, root: Pickled, decoder: TensorDecoder, machine: Machine, meta: dict[str, Any]) -> None:
         self.source = source
         self.root = root
         self.decoder = decoder
         self.references = machine.references
+        self.states = machine.states
         self.meta = meta
         self.metadata = ""
         self.scripted: dict[str, tuple[list[str], list[str]]] = {}

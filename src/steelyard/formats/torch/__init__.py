@@ -9,12 +9,15 @@ from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
 from steelyard.codecs.torch.modules import graph_maker
 from steelyard.codecs.zip import mentions
+from steelyard.core.loading import VERSIONS
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from steelyard.codecs.pickle.values import Key, Pickled
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -36,6 +39,8 @@ def read(source: Source, scope: Scope) -> Weights:
         _add_constants(walk, archive)
     graph = graph_maker(archive.root, walk)
     weights = listed(source, archive.root, walk, scope, archive.meta, graph=graph)
+    if versions := versions_of(archive.states, weights):
+        weights.meta[VERSIONS] = versions
     if not archive.metadata:
         return weights
     from steelyard.codecs.metadata import with_facts
@@ -51,6 +56,15 @@ def write(weights: Weights, path: Path) -> None:
 
     with replacing(path) as file:
         write_archive(weights, dump_facts(weights), file, str(path))
+
+
+def versions_of(states: Sequence[tuple[Mapping[Key, Pickled], Pickled]], names: Collection[str]) -> dict[str, int]:
+    """Return the versions of the modules, other than 1, that the state dict with most of these names keeps as `_metadata`."""
+    kept = [(held, state["_metadata"]) for held, state in states if isinstance(state, dict) and "_metadata" in state]
+    _, versions = max(kept, key=lambda each: sum(name in each[0] for name in names), default=({}, {}))
+    found = versions.items() if isinstance(versions, dict) else ()
+    numbers = ((name, facts.get("version")) for name, facts in found if type(name) is str and type(facts) is dict)
+    return {name: version for name, version in numbers if type(version) is int and version != 1}
 
 
 def _is_frozen(walk: TensorWalk) -> bool:

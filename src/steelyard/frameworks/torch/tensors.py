@@ -294,6 +294,12 @@ def tensor_like(array: Array, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
 
 
-def tensor_of(array: Array, dtype: str) -> torch.Tensor:
-    """Make a tensor, in memory of its own, of an array whose dtype is this word."""
-    return tensor_like(array.copy(), getattr(torch, dtype))
+def tensor_of(array: Array, dtype: str, *, copy: bool = True) -> torch.Tensor:
+    """Make a tensor of an array whose dtype is this word: in memory of its own, or with `copy` False in that of the array.
+
+    Read-only memory is copied, since PyTorch would write to it. Raises `ShapeError` for a dtype that PyTorch does not have.
+    """
+    known = getattr(torch, dtype, None)
+    if not isinstance(known, torch.dtype):
+        raise ShapeError(f"PyTorch has no type {printable(dtype)}; cast the numbers first")
+    return tensor_like(array.copy() if copy else array, known)

@@ -10,6 +10,7 @@ from steelyard.errors import ShapeError
 from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
+    from steelyard.core.loading import Loading
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
     from steelyard.measures.diff.entries import Sums, Tolerance
@@ -98,10 +99,11 @@ class Diff:
 
     `same` is true if every weight has a partner of its shape, and no entry differs by more than the tolerance; without a
     tolerance, no bit and no dtype may differ. `permutations` are the permutations of hidden units that were undone, by layer
-    of the second source.
+    of the second source. `prefixes` has what was left out of the names of either side, such as the "module." of a wrapper, None
+    if nothing was. `loads` is the verdict on whether the other source loads into the model, where one source is a live model.
     """
 
-    __slots__ = ("notes", "permutations", "rows", "tolerance")
+    __slots__ = ("loads", "notes", "permutations", "prefixes", "rows", "tolerance")
 
     def __init__(
         self,
@@ -109,11 +111,15 @@ class Diff:
         tolerance: Tolerance,
         notes: Sequence[str] = (),
         permutations: Mapping[str, list[int]] | None = None,
+        prefixes: Mapping[str, Any] | None = None,
+        loads: Loading | None = None,
     ) -> None:
         self.rows = sorted(rows, key=_by_change)
         self.tolerance = tolerance
         self.notes = list(notes)
         self.permutations = dict(permutations or {})
+        self.prefixes = prefixes
+        self.loads = loads
 
     @property
     def same(self) -> bool:
@@ -144,6 +150,8 @@ class Diff:
             "tolerance": {"atol": self.tolerance.absolute, "rtol": self.tolerance.relative},
             "notes": self.notes,
             "permutations": self.permutations,
+            "prefixes": self.prefixes,
+            "loads": self.loads and self.loads.to_dict(),
             "weights": [row.to_dict() for row in self.rows],
         }
 
@@ -163,9 +171,13 @@ def diff(  # noqa: PLR0913 - each is an option, by name
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
-    Weights are paired by name; where names differ, by `rules` and `pairs`, as in `transfer`. If no names match, layers are
+    Weights are paired by name; where names differ, by `rules` and `pairs`, as in `transfer`. Names may also agree without the
+    words of wrappers, such as a prefix "module." on one side, which `notes` then report. If no names match, layers are
     paired as in `transfer`, and `before` is converted to the layout of `after`. Weights that remain are paired by their numbers,
     layer by layer; constant arrays prove nothing, and `notes` name the weights for which it is open which is which.
+
+    If one side is a live model and the other is not, `loads` says first whether the other loads into it: for PyTorch as
+    `load_state_dict` would find it, for other frameworks as `assign` would.
 
     An entry is beyond the tolerance if |after - before| > atol + rtol * |before|. `align="permutation"` first reorders the
     hidden units of dense and convolutional layers for the best match. `verdicts` explains differences where there is evidence:
@@ -183,6 +195,7 @@ def diff(  # noqa: PLR0913 - each is an option, by name
         (False, 0.5, (1, 1))
     """
     from steelyard.measures.diff.entries import Tolerance
+    from steelyard.measures.diff.loads import loading
     from steelyard.measures.diff.pairing import couple
 
     if align not in (None, "permutation"):
@@ -198,7 +211,9 @@ def diff(  # noqa: PLR0913 - each is an option, by name
         coupling, permutations = aligned(coupling, other)
     tolerance = Tolerance(float(atol), float(rtol))
     notes = [*coupling.notes, *([] if effective else _packing(one, other))]
-    return Diff(differences(coupling.couples, tolerance, verdicts=verdicts), tolerance, notes, permutations)
+    loads = None if any((rules, pairs, effective)) else loading(before, after, one, other)
+    rows = differences(coupling.couples, tolerance, verdicts=verdicts)
+    return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads)
 
 
 def _packing(one: Weights, other: Weights) -> list[str]:

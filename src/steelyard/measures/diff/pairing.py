@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
+from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.measures.diff.by_numbers import LAYER, NUMBERS, by_numbers
 from steelyard.measures.diff.ties import without_tied
@@ -41,10 +42,11 @@ class Couple(NamedTuple):
 
 
 class Coupling(NamedTuple):
-    """The couples in the order of the second source, and notes on how they were found."""
+    """The couples in the order of the second source, notes on how they were found, and what was left out of their names."""
 
     couples: list[Couple]
     notes: list[str]
+    prefixes: dict[str, Any] | None = None
 
 
 class _Named(NamedTuple):
@@ -58,16 +60,16 @@ class _Named(NamedTuple):
 def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = None) -> Coupling:
     """Pair the weights of two sources.
 
-    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If no names match, they may do so
-    without a prefix that all names of one source have in common; else weights are paired by their numbers. If these do not
+    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If few names match, they may do so
+    without the words of wrappers (`core.wrappers`); if none do, weights are paired by their numbers. If these do not
     pair all, or names match and axes do not, layers are paired as in `transfer`. Of the rest, weights are paired by their
     numbers as far as these are evidence: see `by_numbers`. A weight that is tied to a compared one needs no partner.
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
-    named = _by_rules(one, other, *given) if any(given) else {name: name for name in one if name in other}
-    matches = _Named(named, "rule" if any(given) else "name", [])
-    if not named and not any(given):
-        matches = by_prefix(one, other)
+    wrapped = None if any(given) else wrapping(shapes_of(one), shapes_of(other))
+    matches = _Named(wrapped.names, "name", []) if wrapped else _Named(_by_rules(one, other, *given), "rule", [])
+    if wrapped and wrapped.note:
+        matches = _Named(wrapped.names, PREFIX, [wrapped.note])
     if matches.names:
         other_layout = any(_turned_round(one[mine], other[theirs]) for mine, theirs in matches.names.items())
     else:
@@ -75,12 +77,14 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
         other_layout = numbers.changed > 0 or len(numbers.pairs) < len(other.distinct())
     made = _as_transferred(one, other, given, matches) if other_layout else _complete(one, other, matches)
     couples, notes = without_tied(made.couples)
-    return Coupling(couples, [*made.notes, *notes])
+    return Coupling(couples, list(dict.fromkeys([*made.notes, *notes])), wrapped and wrapped.to_dict())
 
 
 def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
     """Pair the rest by their numbers, and add the weights without a partner."""
-    partners = {theirs: (mine, named.why) for mine, theirs in named.names.items()}
+    partners = {
+        theirs: (mine, "name" if mine == theirs and named.why == PREFIX else named.why) for mine, theirs in named.names.items()
+    }
     left = [weight for weight in one.values() if weight.name not in named.names]
     by_number = by_numbers(left, [weight for weight in other.values() if weight.name not in partners])
     partners |= by_number.pairs
@@ -94,22 +98,6 @@ def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
     tied = {mine for theirs, (mine, _) in partners.items() if theirs in owners}
     couples += [Couple(weight, None) for weight in left if weight.name not in paired and weight.tied not in tied]
     return Coupling(couples, [*named.notes, *by_number.notes])
-
-
-def by_prefix(one: Weights, other: Weights) -> _Named:
-    """Pair names that are equal without a prefix that one source has, such as "model.".
-
-    The prefix must turn every name of a source into a name of the other, and no other prefix may do so.
-    """
-    for nth, (longer, shorter) in enumerate(((one, other), (other, one))):
-        first = max(shorter, key=len, default="")
-        heads = [name.removesuffix(first) for name in longer if name.endswith((f".{first}", f"/{first}"))] if first else []
-        known = [head for head in heads if all(head + name in longer for name in shorter)]
-        if len(known) == 1:
-            note = f"names of the {'second' if nth else 'first'} source were paired without their prefix {printable(known[0])!r}"
-            pairs = {known[0] + name: name for name in shorter}
-            return _Named({theirs: mine for mine, theirs in pairs.items()} if nth else pairs, PREFIX, [note])
-    return _Named({}, PREFIX, [])
 
 
 def _counted_already(weight: Weight, one: Weights, partners: Mapping[str, tuple[str, str]]) -> bool:
@@ -178,4 +166,5 @@ def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], na
             couples.append(Couple(None, weight))
     used = {name for row in plan.rows for name in row.sources}
     couples += [Couple(w, None) for w in one.values() if w.name not in used and not w.tied and w.role is not Role.COUNT]
-    return Coupling(couples, ["layers were paired as transfer does", *plan.notes])
+    wrapped = [plan.wrapped.note] if plan.wrapped else []
+    return Coupling(couples, ["layers were paired as transfer does", *wrapped, *plan.notes])

@@ -80,7 +80,7 @@ def aligned(coupling: Coupling, other: Weights) -> tuple[Coupling, dict[str, lis
     moved = {group.name: orders[nth].tolist() for nth, group in enumerate(free)}
     permuted = alignment.permuted(orders)
     couples = [_with(each, permuted) for each in coupling.couples]
-    return Coupling(couples, [*coupling.notes, *note]), moved
+    return coupling._replace(couples=couples, notes=[*coupling.notes, *note]), moved
 
 
 def _require_room(groups: list[UnitGroup]) -> None:

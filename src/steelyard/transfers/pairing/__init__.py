@@ -12,13 +12,14 @@ Sorted names and the order of a file prove nothing: they are used for suggestion
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.wrappers import Wrapping
 from steelyard.errors import AmbiguityError, printable
 from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing.dataflow import places
+from steelyard.transfers.pairing.names import EQUAL_NAMES, UNWRAPPED, by_name, wrapped_names
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     """A label for each layer of the source and of the target, and the evidence that equal labels are."""
 
 MATRICES = ("kernel", "recurrent kernel", "table", "q", "k", "v", "out", "slope")
-_EQUAL_NAMES = "equal names"
 _GROUPED = {"instance norm": "group norm"}
 
 
@@ -51,12 +51,13 @@ class Choice(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """The pairs, the open choices, and the layers without a partner."""
+    """The pairs, the open choices, the layers without a partner, and what names were compared without."""
 
     pairs: list[Pair]
     choices: list[Choice]
     sources: list[LayerWeights]
     targets: list[LayerWeights]
+    wrapped: Wrapping = Wrapping({})
 
 
 def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[LayerWeights], targets: list[LayerWeights]) -> Pairing:
@@ -68,12 +69,14 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Layer
     pairing = Pairing(fixed, [], [], [])
     families = _families(open_sources, open_targets)
     before, after = places(source, sources, families), places(target, targets, families)
-    evidence = _by_name(sources, targets)
+    mine, theirs, why, wrapped = by_name(sources, targets)
+    evidence = mine, theirs, why
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
-    for mine, theirs in _by_family(families, open_sources, open_targets):
-        _settle(mine, theirs, evidence, pairing)
-    return pairing
+    for ours, others in _by_family(families, open_sources, open_targets):
+        _settle(ours, others, evidence, pairing)
+    is_used = any(each.why == UNWRAPPED for each in pairing.pairs) or (evidence[2] == why and not wrapped.is_found)
+    return pairing._replace(wrapped=wrapped) if is_used else pairing
 
 
 def untied_copies(sources: list[LayerWeights], targets: list[LayerWeights]) -> list[LayerWeights]:
@@ -81,8 +84,11 @@ def untied_copies(sources: list[LayerWeights], targets: list[LayerWeights]) -> l
 
     A file may have both copies of a weight that the model ties. Without them the names of both nets may agree.
     """
+    if len(sources) <= len(targets):
+        return []
     names = {layer.name for layer in targets}
-    extra = [layer for layer in sources if layer.name not in names]
+    shared = wrapped_names(sources, targets).names
+    extra = [layer for layer in sources if layer.name not in names and shared.keys().isdisjoint(layer.weights)]
     if not extra or len(extra) + len(targets) != len(sources):
         return []
     others = [weight for layer in sources if layer not in extra for weight in layer.weights.values()]
@@ -175,7 +181,7 @@ def _matched(
 ) -> tuple[list[LayerWeights], list[LayerWeights]]:
     """Pair the layers whose label is unique on both sides, and return the rest."""
     before, after, why = evidence
-    if why == _EQUAL_NAMES and {before[id(layer)] for layer in mine} != {after[id(layer)] for layer in theirs}:
+    if why in (EQUAL_NAMES, UNWRAPPED) and {before[id(layer)] for layer in mine} != {after[id(layer)] for layer in theirs}:
         return mine, theirs  # a name that only some of them share, such as a number, is not evidence
     groups: dict[object, tuple[list[LayerWeights], list[LayerWeights]]] = {}
     for nth, (layers, labels) in enumerate(((mine, before), (theirs, after))):
@@ -237,39 +243,3 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
 def _moved(source: LayerWeights, target: LayerWeights) -> tuple[object, ...]:
     """Return how the axes of each part map to the target's; equal results move the numbers alike."""
     return tuple((key, part.runs(source.parts[key])) for key, part in target.parts.items() if key in source.parts)
-
-
-# Names.
-
-_SEGMENTS, _WORDS = re.compile(r"[./\[\]]+"), re.compile(r"[A-Za-z]+|\d+")
-
-
-def _by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Evidence:
-    """Return the evidence of names: if two nets name all their layers alike, even numbers are names."""
-    mine: dict[int, object] = {id(layer): layer.name for layer in sources}
-    theirs: dict[int, object] = {id(layer): layer.name for layer in targets}
-    if sorted(map(str, mine.values())) != sorted(map(str, theirs.values())):
-        # numbers in names count layers, and differ between frameworks; words are compared without them where words remain
-        mine, theirs = _labels(sources), _labels(targets)
-    return mine, theirs, _EQUAL_NAMES
-
-
-def _labels(layers: list[LayerWeights]) -> dict[int, object]:
-    """Return the words of each layer's name by which layers of two nets are compared.
-
-    Containers of all layers of a net distinguish none, and are left out. A number alone does not identify a layer, since it
-    counts the layers that the framework made before, so a name is kept whole if only a number would remain.
-    """
-    paths = [[segment for segment in _SEGMENTS.split(layer.name) if segment] for layer in layers]
-    shared = _shared([path[:-1] for path in paths]) if len(layers) > 1 else 0
-    return {id(layer): _words(path[shared:]) or (layer.name, id(layer)) for layer, path in zip(layers, paths, strict=True)}
-
-
-def _words(path: list[str]) -> tuple[str, ...]:
-    words = tuple(word.lower() for segment in path for word in _WORDS.findall(segment))
-    return words if any(map(str.isalpha, words)) else ()
-
-
-def _shared(paths: list[list[str]]) -> int:
-    """Return the number of leading segments that all paths have in common."""
-    return next((nth for nth, segments in enumerate(zip(*paths, strict=False)) if len(set(segments)) > 1), min(map(len, paths)))
