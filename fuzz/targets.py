@@ -6,6 +6,7 @@ that a command opens, and the set of files that it is made of.
 
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -210,6 +211,21 @@ def pipelines():
     yield Seed({**files, "2_Dense/config.json": b"{}", "modules.json": json.dumps(modules).encode()}, "")
 
 
+def raw_pairs():
+    """Yield raw numbers with their manifest."""
+    numbers = np.arange(9, dtype="<f4").tobytes() + np.ones(4, "<f2").tobytes()
+    weights = [{"name": "fc.weight", "dtype": "float32", "shape": [3, 3], "offset": 0}]
+    weights += [{"name": "fc.bias", "dtype": "bfloat16", "shape": [4], "offset": 36}]
+    digest = hashlib.sha256(numbers).hexdigest()
+    head = {"format": "steelyard raw", "version": 1, "data": "net.raw", "pending": ".net.raw-00.tmp", "byte order": "little"}
+    facts = json.dumps({"fc.weight": {"role": "kernel", "axes": "out in"}, "tied": {"tied": "fc.bias"}})
+    manifest = {**head, "bytes": len(numbers), "sha256": digest, "weights": weights, "facts": facts}
+    files = {"net.raw": numbers, "net.raw.json": json.dumps(manifest).encode()}
+    yield Seed(files, "net.raw.json")
+    yield Seed(files, "net.raw")
+    yield Seed({**files, ".net.raw-00.tmp": numbers}, "net.raw")
+
+
 def checkpoints():
     """Yield a real checkpoint of TensorFlow with its object graph."""
     folder = carried.PACKAGES / "basic_pitch/saved_models/icassp_2022/nmp/variables"
@@ -254,6 +270,7 @@ TARGETS = {
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
     "packs": lambda: [*packs()],
     "pipeline": lambda: [*pipelines()],
+    "raw": lambda: [*raw_pairs()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],
     "r-types": lambda: [*of_r("types", "hostile")],
     "safetensors": lambda: [*all_dtypes(), *golden("torch.safetensors"), *hostile("safetensors")],

@@ -193,3 +193,15 @@ def test_nets_that_share_one_weight_only_are_not_near_each_other():
     shared = chance.random((3, 4))
     found = steelyard.lineage({"a": {"x": shared, "x2": chance.random((5, 6))}, "b": {"y": shared.copy(), "y2": np.eye(3)}})
     assert found.tree is None
+
+
+def test_names_within_a_wrapper_correspond_and_a_line_says_so():
+    net = {"a.weight": np.arange(6.0).reshape(2, 3), "b.weight": np.arange(4.0).reshape(2, 2)}
+    wrapped = {f"module.{name}": array for name, array in net.items()} | {"module.new.weight": np.ones((9, 9))}
+    found = steelyard.lineage({"one": net, "two": wrapped})
+    (pair,) = found.pairs
+    assert (pair.common, pair.shared, pair.distance, pair.verdict) == (2, 2, 0.0, "")
+    assert "one and two: names were paired without their prefix 'module.' on the right" in repr(found)
+    assert pair.to_dict()["prefixes"]["right"]["prefix"] == "module."
+    (twin,) = steelyard.lineage({"one": net, "two": {f"module.{name}": array for name, array in net.items()}}).pairs
+    assert twin.verdict == "same weights"

@@ -193,3 +193,24 @@ def test_a_live_model_is_patched_in_memory_and_is_unchanged(tmp_path):
     steelyard.save_patch(a, b, tmp_path / "p.safetensors")
     assert_same(steelyard.apply_patch(a, tmp_path / "p.safetensors"), b)
     assert not a["w"].any()
+
+
+def test_weights_within_a_wrapper_are_patched_under_the_names_of_the_result(tmp_path):
+    before = {f"module.{name}": np.arange(1000.0) for name in ("a", "b")}
+    after = {"a": np.arange(1000.0), "b": np.arange(1000.0), "c": np.ones(3)}
+    after["b"][7] = -1.0
+    made, found = restored(before, after, tmp_path / "p.safetensors")
+    assert made.how == {"a": "same", "b": "sparse", "c": "full"}
+    assert made.to_dict()["prefixes"]["left"]["prefix"] == "module."
+    assert repr(made).endswith("names were paired without their prefix 'module.' on the left")
+    assert_same(found, after)
+
+
+@pytest.mark.parametrize("bases", [3, {"a": 3}, {"a": "gone"}, ["a"]])
+def test_a_patch_that_names_weights_its_base_does_not_have_is_refused(bases, tmp_path):
+    steelyard.save_patch({"m.a": np.zeros(3)}, {"a": np.zeros(3)}, tmp_path / "p.safetensors")
+    w = steelyard.weights(tmp_path / "p.safetensors")
+    head = {**json.loads(w.meta["steelyard.patch"]), "bases": bases}
+    steelyard.save(w.with_weights(w.values(), meta={"steelyard.patch": json.dumps(head)}), tmp_path / "q.safetensors")
+    with pytest.raises(FormatError, match="names weights of its base that it does not have"):
+        steelyard.apply_patch({"m.a": np.zeros(3)}, tmp_path / "q.safetensors")

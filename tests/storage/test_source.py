@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import subprocess
+import sys
 
 import carried
 import numpy as np
@@ -281,3 +283,14 @@ def test_a_file_that_is_opened_for_each_read_is_found_from_another_folder_and_na
     (tmp_path / "a.safetensors").unlink()
     with pytest.raises(FormatError, match=r"a\.safetensors: cannot be opened again: No such file or directory"):
         held.to_vector()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".h5", ".safetensors", ".npz"])
+def test_weights_that_live_until_the_interpreter_exits_end_without_a_word(suffix, tmp_path):
+    """At exit the names of a module may be gone before the files that it opened, as where another library still holds them."""
+    path = tmp_path / f"a{suffix}"
+    steelyard.save({"a": np.ones(3)}, path)
+    script = f"import steelyard; held = steelyard.weights({str(path)!r}); held.to_vector()\n"
+    script += "from steelyard.storage import source; vars(source).update(_HELD=None, os=None)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("", "")

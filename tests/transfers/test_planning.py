@@ -156,3 +156,39 @@ def test_a_layer_of_another_kind_is_never_a_partner_whatever_its_name_and_size()
 def test_a_word_that_resize_does_not_know_is_refused(resize):
     with pytest.raises(ShapeError, match='it must be "pad", "truncate" or None'):
         planned(net(a=(2, 3)), net(a=(2, 3)), resize=resize)
+
+
+def within(prefix, arrays):
+    return {prefix + name: array for name, array in arrays.items()}
+
+
+THREE = {f"{nth}.{leaf}": np.zeros((4, 4)[: 1 + (leaf == "weight")]) for nth in (0, 2, 4) for leaf in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model.", "any.word."])
+def test_names_within_a_wrapper_are_equal_names(prefix):
+    for source, target, side in ((within(prefix, THREE), THREE, "left"), (THREE, within(prefix, THREE), "right")):
+        plan = planned(of_arrays(source), of_arrays(target))
+        assert [(row.sources, row.target) for row in plan.rows] == [
+            ((one,), other) for one, other in zip(source, target, strict=True)
+        ]
+        assert {row.note for row in plan.rows} == {"equal names without a prefix"}
+        assert f"names were paired without their prefix {prefix!r} on the {side}" in repr(plan)
+        assert plan.to_dict()["prefixes"][side]["prefix"] == prefix
+    assert planned(of_arrays(THREE), of_arrays(THREE)).to_dict()["prefixes"] is None
+
+
+def test_a_wrapper_around_a_part_is_seen_and_a_second_net_of_the_same_names_is_not_guessed_at():
+    part = {name.replace("2.", "2._checkpoint_wrapped_module."): array for name, array in THREE.items()}
+    assert planned(of_arrays(part), of_arrays(THREE)).pairs == {"0": "0", "2._checkpoint_wrapped_module": "2", "4": "4"}
+    two = within("ema.", THREE) | within("model.", THREE)
+    with pytest.raises(ShapeError, match="names agree without the prefix 'ema\\.' or 'model\\.', and it is not known which"):
+        planned(of_arrays(two), of_arrays(THREE))
+
+
+def test_a_copy_that_the_target_ties_is_left_out_within_a_wrapper_too():
+    rng = np.random.default_rng(0)
+    sides = {"weight": (5, 4), "bias": (5,)}
+    arrays = {f"{layer}.{leaf}": rng.standard_normal(side) for layer in ("one", "fc") for leaf, side in sides.items()}
+    source = within("module.", arrays | {f"head.{leaf}": arrays[f"one.{leaf}"].copy() for leaf in sides})
+    assert planned(of_arrays(source), of_arrays(arrays)).pairs == {"module.one": "one", "module.fc": "fc"}

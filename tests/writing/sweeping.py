@@ -6,6 +6,7 @@ A step is a call that changes a disk, or syncs it. A fork may end at a step as b
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -121,8 +122,15 @@ def moments(names):
 
 
 def content(out):
-    """Return the files of a folder but for hidden ones, which a killed process may leave."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+    """Return the files of a folder but for hidden ones, which a killed process may leave.
+
+    A hidden file that a manifest names as pending is what a reader finds instead of the file of numbers.
+    """
+    files = {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+    for manifest in [json.loads(data) for name, data in files.items() if name.endswith(".raw.json")]:
+        pending = out / manifest["pending"]
+        files[manifest["data"]] = pending.read_bytes() if pending.exists() else files[manifest["data"]]
+    return files
 
 
 def hidden(out):
@@ -159,12 +167,14 @@ class Sweep:
         return self.state(self.whole[number])
 
     def state(self, files):
-        """Return what is compared: the bytes of the files, or of shards their numbers, since names of shards are random."""
+        """Return what is compared: the bytes of the files, or of sets their numbers, since names of shards are random."""
         if not self.writer.is_set:
             return files
-        index = next(name for name in files if name.endswith(".json"))
-        named = sorted(set(json.loads(files[index])["weight_map"].values()))
-        return [files[name] for name in named]
+        index = json.loads(files[next(name for name in files if name.endswith(".json"))])
+        if "weight_map" in index:
+            return [files[name] for name in sorted(set(index["weight_map"].values()))]
+        assert hashlib.sha256(files[index["data"]]).hexdigest() == index["sha256"]
+        return [files[index["data"]]]
 
     def now(self):
         return self.state(content(self.out))

@@ -58,6 +58,7 @@ PLAIN = ("gguf", "h5", "msgpack", "npz", "pt", "rds", "safetensors")
 WRITERS = [
     *(Writer(f"convert {suffix}", _convert(f"net.{suffix}")) for suffix in PLAIN),
     Writer("convert npy", _convert("net.npy", "{n}.npy")),
+    Writer("convert raw", _convert("net.raw"), is_set=True),
     Writer("convert shards", _convert("net.safetensors", "{n}.npz", "--shard-size", "40KB"), is_set=True),
     Writer("convert keras", _convert("net.keras", "{n}.keras")),
     Writer("convert weights.h5", _convert("net.weights.h5", "{n}.weights.h5")),

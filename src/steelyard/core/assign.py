@@ -41,6 +41,7 @@ def own_pieces(layout: VectorLayout, weights: Mapping[str, Weight], values: obje
     """Return a copy of the numbers of each distinct weight: cut from a vector, or of a list or a mapping that has all of them."""
     import numpy as np
 
+    values = _listed(values)
     if isinstance(values, Mapping):
         arrays = checked(layout, weights, values)
         absent = next((weight.name for weight in layout.weights if weight.name not in arrays), None)
@@ -98,6 +99,14 @@ def checked(layout: VectorLayout, weights: Mapping[str, Weight], values: Mapping
     return arrays
 
 
+def _listed(values: object) -> object:
+    """Return what an iterator yields as a list, or as a mapping if it is of pairs, such as `named_parameters()`."""
+    if not isinstance(values, Iterator):
+        return values
+    listed = list(values)
+    return dict(listed) if listed and all(isinstance(each, tuple) and len(each) == 2 for each in listed) else listed
+
+
 def _shapes(values: Mapping[str, object]) -> dict[str, object]:
     return {name: tuple(getattr(value, "shape", ())) for name, value in values.items() if isinstance(name, str)}
 
@@ -131,10 +140,11 @@ def put_any(
         raise ShapeError(f'match is {match!r}; it must be "name" or "suffix"')
     if assign is None:
         raise ReadOnlyError("these weights belong to no model; save them with steelyard.save, or assign them to weights(model)")
-    if isinstance(values, Mapping):
-        named = values if match == "name" else _renamed(values, weights)
+    given = _listed(values)
+    if isinstance(given, Mapping):
+        named = given if match == "name" else _renamed(given, weights)
         return put(layout, weights, named, assign, verify=verify)
-    return put_vector(layout, [*values] if isinstance(values, Iterator) else values, order, assign, verify=verify)
+    return put_vector(layout, given, order, assign, verify=verify)
 
 
 def put(

@@ -33,9 +33,7 @@ def tensor_of(weight: Weight, *, copy: bool | None) -> Any:
 
 def _is_shareable(weight: Weight, array: Array) -> bool:
     """Whether the array is the memory of a live weight, which may be written to."""
-    from steelyard.core.readers import Live
-
-    return isinstance(weight.read, Live) and bool(array.flags.writeable)
+    return hasattr(weight.read, "memory") and bool(array.flags.writeable)
 
 
 def vector_like(

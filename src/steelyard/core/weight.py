@@ -184,7 +184,7 @@ class Weight:
     def _own_memory(self) -> Any:
         import numpy as np
 
-        if numpy_dtype(self.dtype).kind != "V" or "torch" not in sys.modules:
+        if numpy_dtype(self.dtype).isbuiltin == 1 or "torch" not in sys.modules:
             return np.array(self.numpy())
         return self.to_torch()  # NumPy cannot export the types of ml_dtypes
 

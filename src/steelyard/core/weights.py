@@ -54,8 +54,7 @@ class Weights(Mapping[str, Weight]):
         self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
-        self.live = live
-        self.remote = remote
+        self.live, self.remote = live, remote
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
@@ -177,10 +176,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """The weights whose numbers cannot be given, as far as the listing shows, each with the reason.
-
-        Functions that need numbers refuse them by name, or leave them out with `skip_unreadable=True`.
-        """
+        """The weights whose numbers cannot be given, as far as the listing shows, each with the reason."""
         return {name: reason for name, weight in self._weights.items() if (reason := weight.unreadable) is not None}
 
     @property
@@ -266,9 +262,8 @@ class Weights(Mapping[str, Weight]):
     def in_order(self, word: str) -> Weights:
         """Return the weights in another order than the listed one; weights that this order does not include are left out.
 
-        "r-torch" is the order of R torch's `model$parameters`: parameters only, those of a module's children before its own,
-        each once; live PyTorch modules and files of R torch have it. Live models also have "parameters".
-        Raises `ShapeError` for an order that these weights do not have.
+        "r-torch" is the order of R torch's `model$parameters`, which live PyTorch modules and files of R torch have: parameters
+        only, those of a module's children first, each once. Live models also have "parameters". Raises `ShapeError` for others.
         """
         from steelyard.core.selection import names_in_order
 
@@ -316,19 +311,14 @@ class Weights(Mapping[str, Weight]):
         """Return the same weights with copies of the numbers, for example to keep the best epoch.
 
         Examples:
-            >>> import steelyard, numpy as np
-            >>> best = steelyard.weights(model := {"w": np.zeros(2)}).copy()
-            >>> model["w"][:] = 9.0
-            >>> best["w"].numpy().tolist()
-            [0.0, 0.0]
+            >>> import steelyard
+            >>> best = steelyard.weights({"w": [0.0]}).copy()
         """
         return self._detached({weight.name: weight.numpy().copy() for weight in self._in_vector().weights})
 
     def blocks(self, limit: int | None = None) -> Iterator[tuple[Weight, Array]]:
         """Yield every weight once, in blocks of at most `limit` elements with one axis."""
-        for weight in self._in_vector().weights:
-            for block in weight.blocks(limit):
-                yield weight, block
+        return ((weight, block) for weight in self._in_vector().weights for block in weight.blocks(limit))
 
     def to_vector(
         self,
@@ -341,11 +331,11 @@ class Weights(Mapping[str, Weight]):
     ) -> Any:
         """Copy every weight into one vector, in the listed order; tied weights once.
 
-        `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` the vector has the
-        smallest type that holds all of them, with a `MixedDtypeWarning` where an integer, such as a counter, makes floats
-        longer: `w.parameters.to_vector()` leaves counters out. `out` is filled and returned when given. With `like` "torch" the
-        vector is a tensor. Raises `ShapeError` when `out` does not fit, `LossyError` when a number does not fit into `dtype`,
-        and `UnreadableError` for weights that cannot be read, unless `skip_unreadable`.
+        `order` is how each weight is flattened: "C" by rows, "F" by columns as R does. Without `dtype` it has the smallest type
+        that holds all of them, with a `MixedDtypeWarning` where an integer, such as a counter, makes floats longer, which
+        `w.parameters.to_vector()` leaves out. `out` is filled and returned; with `like` "torch" it is a tensor. Raises
+        `ShapeError` when `out` does not fit, `LossyError` when a number does not fit, and `UnreadableError` for weights that
+        cannot be read, unless `skip_unreadable`.
 
         Examples:
             >>> import steelyard

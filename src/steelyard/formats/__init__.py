@@ -35,6 +35,7 @@ SUFFIXES = {
     "packs": (".task",),
     "pipeline": ("model_index.json", "modules.json"),
     "r": (".rds", ".rdata", ".rda"),
+    "raw": (".raw", ".raw.json"),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
@@ -45,12 +46,14 @@ SUFFIXES = {
 }
 """The suffixes of each format, known without importing it; a test keeps this table up to date."""
 
-ONE_SCOPE = ("gguf", "numpy", "safetensors")
+ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001",)
+ALONGSIDE = (".data-00000-of-00001", ".raw.json")
 """Suffixes of files that are read through another file in the same folder."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""
+SHA256 = "sha256 of the numbers"
+"""The key in `meta` of the digest that a manifest gives for the file of the numbers; `check` compares it."""
 NOTES = "notes"
 """The key in `meta` of what else a reader says of a file, as a list of sentences."""
 _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
@@ -196,4 +199,6 @@ def _guess(source: Source) -> str:
         return "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
     if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not a weight file; a download answered with a web page"
+    if source.name.lower().endswith(".raw"):
+        return f"numbers without their manifest, {printable(os.path.basename(source.name))}.json, which has names and shapes"
     return f"not a known weight file; it begins with {printable(head[:16])}"

@@ -45,6 +45,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     sync_folder(folder)
 
 
+@contextmanager
+def creating(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a new file, and sync it to disk when the block ends; on an error it is removed."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with open(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+
+
 def _refuse_special(target: str, path: str | os.PathLike[str]) -> None:
     """Raise `OSError` for a device, a pipe or a socket: the superuser could replace even /dev/null by a file."""
     try:

@@ -1,4 +1,4 @@
-"""Atomic replacement of a set of files that an index names: at any moment the old or the new set is complete.
+"""Atomic replacement of a set of files that an index names, or of a file and its manifest: the old or the new set is complete.
 
 The new files are written into a hidden folder next to the others. A journal in it lists the old and the new files before the
 first new one gets its name. At the end the files that the index does not name are removed; if this process is killed, the next
@@ -12,8 +12,9 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from steelyard.storage.atomic import RANDOM, alone_in, replacing, sync_folder
+from steelyard.storage.atomic import RANDOM, alone_in, creating, replacing, sync_folder
 
 _JOURNAL = "journal.json"
 _SUFFIX = ".tmp"
@@ -104,9 +105,58 @@ def _stamp(path: Path) -> Stamp | None:
 
 def _abandoned(folder: Path, prefix: str) -> list[str]:
     """Return the hidden folders that killed processes left."""
+    ours = _hidden(folder, prefix)
+    return [name for name in ours if (folder / name).is_dir() and not (folder / name).is_symlink()]
+
+
+def _hidden(folder: Path, prefix: str) -> list[str]:
+    """Return the names of hidden files and folders that were made here under this prefix."""
     left = []
     with suppress(OSError):
         left = [name for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(_SUFFIX)]
     marks = [(name, name[len(prefix) : -len(_SUFFIX)]) for name in left]
-    ours = [name for name, mark in marks if len(mark) == 2 * RANDOM and not mark.strip("0123456789abcdef")]
-    return [name for name in ours if (folder / name).is_dir() and not (folder / name).is_symlink()]
+    return [name for name, mark in marks if len(mark) == 2 * RANDOM and not mark.strip("0123456789abcdef")]
+
+
+# A file and its manifest: the new file is written under a hidden name, which the new manifest has as "pending". Once that
+# manifest is in place the pair is the new one, since readers take the pending file if it exists; then it gets its own name.
+
+
+def replace_pair(path: Path, manifest: Path, fill: Callable[[BinaryIO], None], describe: Callable[[str], bytes]) -> None:
+    """Write a file and the manifest that describes it, so that at any moment a reader finds the old or the new pair.
+
+    `fill` writes the file; `describe` then returns the manifest, in which "pending" is the name that it is given. One process
+    at a time writes a pair.
+    """
+    path, manifest = Path(os.path.realpath(path)), Path(os.path.realpath(manifest))
+    prefix = f".{path.name[:60]}-"
+    with alone_in(str(path.parent)) as alone:
+        _finish_pair(path, manifest, prefix, alone=alone)
+        pending = path.with_name(f"{prefix}{os.urandom(RANDOM).hex()}{_SUFFIX}")
+        with creating(pending) as file:
+            fill(file)
+        try:
+            with suppress(FileNotFoundError):
+                os.chmod(pending, os.stat(path).st_mode & 0o7777)
+            with replacing(manifest) as described:
+                described.write(describe(pending.name))
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(pending)
+            raise
+        os.replace(pending, path)
+        sync_folder(str(path.parent))
+
+
+def _finish_pair(path: Path, manifest: Path, prefix: str, *, alone: bool) -> None:
+    """Give the pending file of an earlier manifest its name, and remove those that no manifest names, if no process writes."""
+    try:
+        named = json.loads(manifest.read_bytes()).get("pending")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        named = None
+    for name in _hidden(path.parent, prefix) if alone else ():
+        with suppress(OSError):
+            if name == named:
+                os.replace(path.with_name(name), path)
+            else:
+                os.unlink(path.with_name(name))

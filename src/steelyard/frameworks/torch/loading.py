@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     """The twin of each module by its id."""
 
 _HOOKS = ("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_state_dict_hooks", "_state_dict_pre_hooks")
+_LAZY = (nn.UninitializedParameter, nn.UninitializedBuffer)
 _EXTRA = "_extra_state"
 """The last word of the name of state that a module saves besides tensors; it is not listed as a weight."""
 
@@ -43,7 +44,7 @@ def loading(model: object, checkpoint: Mapping[str, Weight], versions: Mapping[s
     state = OrderedDict((name, _empty(weight.shape, weight.dtype)) for name, weight in tensors.items())
     metadata = OrderedDict((name, {"version": version}) for name, version in versions.items())
     state._metadata = metadata  # type: ignore[attr-defined] # load_state_dict looks for this attribute
-    own = {name: tuple(value.shape) for name, value in twin.state_dict().items() if isinstance(value, torch.Tensor)}
+    own = {name: _shape(value) for name, value in twin.state_dict().items() if isinstance(value, torch.Tensor)}
     missing, unexpected, errors = _found(twin, state)
     sizes = {name for error in errors for name in re.findall(r"size mismatch for (.+?): ", error)}
     shapes = [Mismatch(name, checkpoint[name].shape, own.get(name, ())) for name in tensors if name in sizes]
@@ -51,6 +52,10 @@ def loading(model: object, checkpoint: Mapping[str, Weight], versions: Mapping[s
     lacking = [name for name in missing if name.rpartition(".")[2] != _EXTRA or len(tensors) == len(checkpoint)]
     loaded = sum(name in own for name in tensors) - len(shapes)
     return Names(lacking, unexpected, shapes, rest, loaded)
+
+
+def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    return () if isinstance(tensor, _LAZY) else tuple(tensor.shape)
 
 
 def _found(twin: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str], list[str]]:
@@ -105,7 +110,7 @@ def _rebound(hook: Any, twins: Twins) -> Any:
 
 def _meta(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor or parameter of the same shape and type without memory; a lazy one stays lazy."""
-    if isinstance(tensor, (nn.UninitializedParameter, nn.UninitializedBuffer)):
+    if isinstance(tensor, _LAZY):
         kind: Any = type(tensor)
         made: torch.Tensor = kind(device="meta", dtype=tensor.dtype)
         return made

@@ -294,12 +294,17 @@ def tensor_like(array: Array, dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
 
 
+_WIDER = {"int2": "int8", "int4": "int8", "uint2": "uint8", "uint4": "uint8"}
+"""Types in which PyTorch cannot compute, and those that have all of their numbers."""
+
+
 def tensor_of(array: Array, dtype: str, *, copy: bool = True) -> torch.Tensor:
     """Make a tensor of an array whose dtype is this word: in memory of its own, or with `copy` False in that of the array.
 
     Read-only memory is copied, since PyTorch would write to it. Raises `ShapeError` for a dtype that PyTorch does not have.
     """
-    known = getattr(torch, dtype, None)
+    word = _WIDER.get(dtype, dtype)
+    known = getattr(torch, word, None)
     if not isinstance(known, torch.dtype):
         raise ShapeError(f"PyTorch has no type {printable(dtype)}; cast the numbers first")
-    return tensor_like(array.copy() if copy else array, known)
+    return tensor_like(array.astype(numpy_dtype(word), copy=copy), known)

@@ -7,14 +7,17 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steelyard import sizes
 from steelyard.auditing import audit
 from steelyard.auditing.rules import DAMAGED, NOTED, RULES, RUNS, UNREAD
 from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, IncompleteWarning, ShapeError, SteelyardError, printable
+from steelyard.formats import SHA256
 from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
@@ -140,7 +143,13 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
     distinct = list(everything.distinct().values())
     finite = surely_finite(distinct)
     looked = [finding for weight in distinct if weight.name not in finite for finding in _of(weight, everything)]
-    findings = [*as_findings(everything.audit), *_incomplete(everything), *looked, *_tied(everything, looked)]
+    findings = [
+        *as_findings(everything.audit),
+        *_incomplete(everything),
+        *_altered(everything),
+        *looked,
+        *_tied(everything, looked),
+    ]
     if model is not None:
         from steelyard.measures.check.health import health
 
@@ -208,6 +217,21 @@ def _incomplete(weights: Weights) -> Iterator[Finding]:
     """Yield a finding for each other file of the model that is missing, as a reader notes it in `meta`."""
     for what in incomplete(weights):
         yield Finding("incomplete", None, f"incomplete: {what}")
+
+
+def _altered(weights: Weights) -> Iterator[Finding]:
+    """Yield a finding if the numbers of a file do not have the digest that its manifest gives for them."""
+    given, first = weights.meta.get(SHA256), next(iter(weights.values()), None)
+    if given is None or first is None or not isinstance(first.read, Stored):
+        return
+    import hashlib
+
+    source, digest = first.read.source, hashlib.sha256()
+    for start in range(0, source.size, sizes.WRITE_CHUNK_BYTES):
+        digest.update(source.read(start, min(sizes.WRITE_CHUNK_BYTES, source.size - start)))
+    if digest.hexdigest() != given:
+        what = f"the numbers have the sha256 {digest.hexdigest()}, but the manifest says {printable(given, 80)}"
+        yield Finding("damaged", None, f"damaged: {what}", evidence={"rule": "damaged"})
 
 
 def not_finite(weight: Weight, bad: NonFinite, weights: Weights) -> Finding:

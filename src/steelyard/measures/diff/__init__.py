@@ -151,7 +151,7 @@ class Diff:
             "notes": self.notes,
             "permutations": self.permutations,
             "prefixes": self.prefixes,
-            "loads": self.loads and self.loads.to_dict(),
+            "loads": None if self.loads is None else self.loads.to_dict(),
             "weights": [row.to_dict() for row in self.rows],
         }
 
