@@ -12,7 +12,7 @@ def listed(*names, shape=(2,)):
 
 
 def test_names_with_other_counters_in_the_same_order_have_the_same_places():
-    one, two = listed("s/dense/kernel", "s/dense/bias", "s/dense_1/kernel"), listed("s_1/d/k")
+    one = listed("s/dense/kernel", "s/dense/bias", "s/dense_1/kernel")
     two = listed("s_3/dense_7/kernel", "s_3/dense_7/bias", "s_3/dense_9/kernel")
     assert same_places(one, two) == dict(zip(one, two, strict=True))
 
@@ -48,3 +48,12 @@ def test_paths_of_keras_prove_the_places_whatever_the_names_and_the_order():
     assert same_places(one, two) == {"a": "one", "b": "two"}
     damaged = one.with_weights(one.values(), meta={"layout": {"layers/dense": {"vars": {"0": "a", "1": 7}}}})
     assert same_places(damaged, two) == {}
+
+
+def test_a_list_of_arrays_has_the_order_of_the_model():
+    model = listed("fc/kernel", "fc/bias")
+    assert same_places(listed("0", "1"), model) == {"0": "fc/kernel", "1": "fc/bias"}
+    assert same_places(listed("arr_0", "arr_1"), model) == {"arr_0": "fc/kernel", "arr_1": "fc/bias"}
+    assert same_places(listed("1", "0"), model) == {}
+    assert same_places(listed("0", "arr_1"), model) == {}
+    assert same_places(listed("0", "1", "2"), model) == {}

@@ -1,8 +1,8 @@
 """Find the weights of a model that have the same places as those of another listing, where names cannot say so.
 
 Keras names layers by counters of the process (`dense_4`), so the same code gives other names each time, and files of Equinox have
-no names. Three things prove the places: the paths of Keras's own files, which number the layers of one model, names that differ
-in such counters alone, and the leaves of a tree in their order.
+no names. The places are proven by the paths of Keras's own files, which number the layers of one model, by names that differ in
+such counters alone, by the leaves of a tree in order, and by a list in the order of the model.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ _LAYOUT, _LEAVES = "layout", "leaves"
 def same_places(values: Weights, model: Weights) -> dict[str, str]:
     """Return the name in the model of each of the values; empty unless each weight of both has its place in the other.
 
+    Numbers of a tree that are no weights of the model are left out, and of tied weights all but the first.
+
     >>> from steelyard.core.weights import Weights
     >>> one = Weights.from_arrays({"net/dense/kernel": [1.0], "net/dense_1/kernel": [2.0]})
     >>> two = Weights.from_arrays({"net_1/dense_2/kernel": [0.0], "net_1/dense_3/kernel": [0.0]})
     >>> same_places(one, two)
     {'net/dense/kernel': 'net_1/dense_2/kernel', 'net/dense_1/kernel': 'net_1/dense_3/kernel'}
     """
-    pairs = _by_leaves(values, model) or _by_paths(values, model) or _by_counters(values, model)
+    ways = _by_leaves, _by_paths, _as_list, _by_counters
+    pairs = next((found for way in ways if (found := way(values, model))), {})
     return pairs if all(values[mine].shape == model[theirs].shape for mine, theirs in pairs.items()) else {}
 
 
@@ -64,6 +67,15 @@ def _paths(weights: Weights) -> dict[tuple[str, str], str]:
         for slot, name in slots.items()
         if isinstance(name, str) and name in weights
     }
+
+
+def _as_list(values: Weights, model: Weights) -> dict[str, str]:
+    """Pair the arrays of a list, such as a pickle of Keras's `get_weights()`, in order; tied weights are in it once."""
+    listed = list(model.distinct())
+    if len(values) != len(listed):
+        return {}
+    heads = {name.removesuffix(str(place)) for place, name in enumerate(values)}
+    return dict(zip(values, listed, strict=True)) if heads in ({""}, {"arr_"}) and len(values) > 1 else {}
 
 
 def _by_counters(values: Mapping[str, Weight], model: Mapping[str, Weight]) -> dict[str, str]:
