@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, ShapeError
 
 
 class Net(eqx.Module):
@@ -66,3 +66,17 @@ def test_something_else_between_the_arrays_is_refused(saved, tmp_path):
     (tmp_path / "more.eqx").write_bytes(saved[1].read_bytes() + b"something else")
     with pytest.raises(FormatError, match=r"is not a \.npy file"):
         steelyard.weights(tmp_path / "more.eqx")
+
+
+def test_a_file_goes_back_into_a_model_of_the_same_code(saved):
+    net, path = saved
+    for made in (steelyard.weights(Net(1)).assign(path), steelyard.transfer(path, into=Net(1)).model):
+        pairs = zip(jax.tree_util.tree_leaves(made), jax.tree_util.tree_leaves(net), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs if eqx.is_array(one))
+    assert {row.kind for row in steelyard.diff(Net(0), path).rows if row.source} == {"renamed"}
+
+
+def test_a_file_of_another_model_is_refused(saved):
+    other = eqx.tree_at(lambda net: net.layers[0], Net(1), eqx.nn.Linear(3, 5, key=jax.random.PRNGKey(2)))
+    with pytest.raises(ShapeError, match="no weight is called '0'"):
+        steelyard.weights(other).assign(saved[1])

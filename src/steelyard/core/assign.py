@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.casting import converted, fitted
-from steelyard.core.plugins import framework_of
+from steelyard.core.places import placed
+from steelyard.core.plugins import framework_of, weights_in_file
 from steelyard.core.readers import Placed, array_reader
 from steelyard.core.stacked import relaid
 from steelyard.core.vector import VectorLayout, unflatten
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.core.protocols import Assign
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
+    from steelyard.core.weights import Weights
 
 Match = Literal["name", "suffix"]
 """How the names of assigned values correspond to those of the weights: equal, or equal without the words of wrappers."""
@@ -127,7 +130,7 @@ def _renamed(values: Mapping[str, object], weights: Mapping[str, Weight]) -> dic
 
 def put_any(
     layout: VectorLayout,
-    weights: Mapping[str, Weight],
+    weights: Weights,
     values: object,
     order: Order,
     assign: Assign | None,
@@ -140,9 +143,9 @@ def put_any(
         raise ShapeError(f'match is {match!r}; it must be "name" or "suffix"')
     if assign is None:
         raise ReadOnlyError("these weights belong to no model; save them with steelyard.save, or assign them to weights(model)")
-    given = _listed(values)
+    given = weights_in_file(values) if isinstance(values, (str, os.PathLike)) else _listed(values)
     if isinstance(given, Mapping):
-        named = given if match == "name" else _renamed(given, weights)
+        named = placed(given, weights) if match == "name" else _renamed(given, weights)
         return put(layout, weights, named, assign, verify=verify)
     return put_vector(layout, given, order, assign, verify=verify)
 

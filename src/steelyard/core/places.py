@@ -8,9 +8,9 @@ such counters alone, by the leaves of a tree in order, and by a list in the orde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _COUNTED = re.compile(r"(?a:(.*?)(?:_(\d+))?)")
 """A word of a name, and the counter at its end."""
 _LAYOUT, _LEAVES = "layout", "leaves"
+_ARRAY = "arr_"
+"""What `numpy.savez` puts before the places of arrays without names."""
 
 
 def same_places(values: Weights, model: Weights) -> dict[str, str]:
@@ -35,6 +37,19 @@ def same_places(values: Weights, model: Weights) -> dict[str, str]:
     ways = _by_leaves, _by_paths, _as_list, _by_counters
     pairs = next((found for way in ways if (found := way(values, model))), {})
     return pairs if all(values[mine].shape == model[theirs].shape for mine, theirs in pairs.items()) else {}
+
+
+def placed(values: Mapping[str, object], model: Weights) -> Mapping[str, object]:
+    """Return values under the names of the model, where they are weights whose places are proven and whose names differ."""
+    if isinstance(getattr(values, "orders", None), Mapping) and any(name not in model for name in values):
+        listing = cast("Weights", values)
+        return {theirs: listing[mine] for mine, theirs in same_places(listing, model).items()} or values
+    return values
+
+
+def has_names(weights: Iterable[str]) -> bool:
+    """Whether weights have names of their own, and not only places in a list."""
+    return any(not name.removeprefix(_ARRAY).isdecimal() for name in weights)
 
 
 def _by_leaves(values: Weights, model: Weights) -> dict[str, str]:
@@ -75,7 +90,7 @@ def _as_list(values: Weights, model: Weights) -> dict[str, str]:
     if len(values) != len(listed):
         return {}
     heads = {name.removesuffix(str(place)) for place, name in enumerate(values)}
-    return dict(zip(values, listed, strict=True)) if heads in ({""}, {"arr_"}) and len(values) > 1 else {}
+    return dict(zip(values, listed, strict=True)) if heads in ({""}, {_ARRAY}) and len(values) > 1 else {}
 
 
 def _by_counters(values: Mapping[str, Weight], model: Mapping[str, Weight]) -> dict[str, str]:

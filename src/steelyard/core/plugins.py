@@ -43,6 +43,11 @@ def table(group: str, name: str) -> Any:
     return getattr(importlib.import_module(f"steelyard.{group}"), name)
 
 
+def weights_in_file(path: object) -> Any:
+    """Return the weights of a file, by `steelyard.weights`."""
+    return importlib.import_module("steelyard.io").weights(path)
+
+
 @lru_cache
 def load(group: str, name: str) -> Any:
     """Return the plug-in module `name` of a group, or None if there is none; the folder takes precedence."""

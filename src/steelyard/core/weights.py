@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 class Weights(Mapping[str, Weight]):
     """An ordered mapping of names to weights, with the framework's own names and order.
 
-    Tied weights, which share their numbers, are all listed, but count once in `size`, `nbytes` and the vector. `live` is
-    whether they are in this process's memory, and follow a model's training; `remote`, whether on another machine.
+    Tied weights, which share their numbers, are all listed, but count once in `size`, `nbytes` and the vector.
 
     Examples:
         >>> import steelyard, numpy as np
@@ -37,7 +36,7 @@ class Weights(Mapping[str, Weight]):
         (['fc.kernel', 'fc.bias'], 9, array([0., 0., 0.]))
     """
 
-    __slots__ = ("_layout", "_meta", "_net", "_weights", "live", "remote")
+    __slots__ = ("_layout", "_live", "_meta", "_net", "_remote", "_weights")
 
     def __init__(
         self,
@@ -54,7 +53,7 @@ class Weights(Mapping[str, Weight]):
         self._net = NetFacts(assign, orders or {}, graph if isinstance(graph, LazyGraph) else LazyGraph(graph))
         self._layout: VectorLayout | None = None
         self._meta = meta if callable(meta) else dict(meta or {})
-        self.live, self.remote = live, remote
+        self._live, self._remote = live, remote
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, object], *, axes: Mapping[str, str] | None = None) -> Weights:
@@ -130,11 +129,20 @@ class Weights(Mapping[str, Weight]):
         own, so they cannot be assigned to the model, and do not keep it alive.
         """
         net = self._net.detached(live=self.live) if detached else self._net
-        made = Weights(weights, meta=self._meta if meta is None else meta)
-        made.live = self.live if live is None else live
-        made.remote = self.remote if remote is None else remote
+        live, remote = self._live if live is None else live, self._remote if remote is None else remote
+        made = Weights(weights, meta=self._meta if meta is None else meta, live=live, remote=remote)
         made._net = net if names is None else net.renamed(self._weights, made._weights, names)
         return made
+
+    @property
+    def live(self) -> bool:
+        """Whether the numbers are in this process's memory; those of a model follow its training, unless copied by `copy`."""
+        return self._live
+
+    @property
+    def remote(self) -> bool:
+        """Whether the numbers are fetched from another machine."""
+        return self._remote
 
     @property
     def has_model(self) -> bool:
@@ -184,12 +192,6 @@ class Weights(Mapping[str, Weight]):
         """The weights of each layer by its name, in order; their names are relative to the layer.
 
         Assigning to a layer changes the model, but not to one that is split, since it is stored as one matrix (`core.stacked`).
-
-        Examples:
-            >>> import steelyard, numpy as np
-            >>> w = steelyard.weights({"fc1": {"weight": np.ones((2, 3)), "bias": np.zeros(2)}})
-            >>> list(w.layers), list(w.layers["fc1"])
-            (['fc1'], ['weight', 'bias'])
         """
         from steelyard.core.grouping import layers_of
 
@@ -203,10 +205,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def parameters(self) -> Weights:
-        """The weights that training may change, including frozen ones: all except `buffers`.
-
-        The framework's own word counts. Raises `ShapeError`, which names them, for weights that may be either.
-        """
+        """The weights that training may change, also frozen ones. Raises `ShapeError` with the names of any that may be buffers."""
         return self._of_kind(parameters=True)
 
     @property
@@ -377,7 +376,8 @@ class Weights(Mapping[str, Weight]):
         """Put numbers into the model, all or nothing, and return it (a new one where models are immutable).
 
         `values` is a vector as `to_vector` gives it in this order, a list of one array for each distinct weight, or a mapping of
-        names to arrays, whose absent weights stay as they are; arrays may be of any framework. With `match` "suffix" names are
+        names to arrays, whose absent weights stay as they are; arrays may be of any framework. Weights, or the path of a file,
+        that were saved from such a model go by their places where names differ (`core.places`); with `match` "suffix" names are
         paired without a wrapper's prefix, as in `diff`. No memory is shared with it. What a framework puts into the model is
         read back, unless `verify` is False. Raises `ShapeError` (a length, name or shape that does not fit, values that differ
         where weights share memory), `LossyError` (a fraction for an integer, an overflow) or `ReadOnlyError` (a file's, detached

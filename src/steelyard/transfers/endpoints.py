@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from steelyard.core.places import has_names, same_places
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, printable
@@ -39,6 +40,15 @@ class Endpoint:
     def with_model(self, model: object) -> Endpoint:
         """Return the same end with another model."""
         return self if model is self.model else Endpoint(model, skip_unreadable=self._skips, effective=self._effective)
+
+    def learn_names(self, other: Endpoint) -> None:
+        """Take over the names and the facts of the other's weights, if these only have places, which the other proves."""
+        places = {} if has_names(self.weights) else same_places(self.weights, other.weights)
+        if places:
+            pairs = ((self.weights[mine], other.weights[theirs]) for mine, theirs in places.items())
+            found = (named.replace(read=weight.read, dtype=weight.dtype, encoding=weight.encoding) for weight, named in pairs)
+            self.weights = self.weights.with_weights(found, detached=True)
+            self.net = Net(self.weights, None)
 
     def learn_orders(self, other: Endpoint) -> None:
         """Take over the order of the axes of kernels that this end does not show, from the other's weights of their names."""

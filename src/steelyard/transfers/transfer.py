@@ -131,6 +131,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
 def _ends(source: object, into: object, *, skip_unreadable: bool, effective: bool) -> tuple[Endpoint, Endpoint]:
     one = Endpoint(source, skip_unreadable=skip_unreadable, effective=effective)
     other = Endpoint(into, skip_unreadable=skip_unreadable)
+    one.learn_names(other)
     one.learn_orders(other)
     other.learn_orders(one)
     return one, other

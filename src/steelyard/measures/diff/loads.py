@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.loading import VERSIONS, Loading, compared, unwrapped_names
+from steelyard.core.places import same_places
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
@@ -29,6 +30,8 @@ def loading(before: object, after: object, one: Weights, other: Weights) -> Load
     model, own, held, source = (models[0], one, other, after) if models[1] is None else (models[1], other, one, before)
     versions = _versions(source, held)
     names = _names(model, own, held, versions)
+    if names.verdict != "yes" and (places := same_places(held, own)):  # as Keras's load_weights and as `assign` do
+        return Loading(compared({theirs: held[mine].shape for mine, theirs in places.items()}, shapes_of(own)))
     wrapped = wrapping(shapes_of(held), shapes_of(own))
     new = unwrapped_names(held, wrapped)
     if names.verdict == "yes" or not wrapped.is_found or len({*new.values()}) < len(new):

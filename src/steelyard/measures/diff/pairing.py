@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.core.places import same_places
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Names = Mapping[str, str] | None
 
 
-PREFIX = "name without a prefix"
+PREFIX, PLACE = "name without a prefix", "place"
 
 
 class Couple(NamedTuple):
@@ -60,16 +61,19 @@ class _Named(NamedTuple):
 def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = None) -> Coupling:
     """Pair the weights of two sources.
 
-    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If few names match, they may do so
-    without the words of wrappers (`core.wrappers`); if none do, weights are paired by their numbers. If these do not
-    pair all, or names match and axes do not, layers are paired as in `transfer`. Of the rest, weights are paired by their
-    numbers as far as these are evidence: see `by_numbers`. A weight that is tied to a compared one needs no partner.
+    Weights are paired by equal names, or by names that `rules` and `pairs` map to each other. If few names match, they may do
+    so without the words of wrappers (`core.wrappers`), or weights have proven places (`core.places`); if none do, weights are
+    paired by their numbers. If these do not pair all, or names match and axes do not, layers are paired as in `transfer`. Of
+    the rest, weights are paired by their numbers as far as these are evidence: see `by_numbers`. A weight that is tied to a
+    compared one needs no partner.
     """
     given = checked_names(rules, "rules"), checked_names(pairs, "pairs")
     wrapped = None if any(given) else wrapping(shapes_of(one), shapes_of(other))
     matches = _Named(wrapped.names, "name", []) if wrapped else _Named(_by_rules(one, other, *given), "rule", [])
     if wrapped and wrapped.note:
         matches = _Named(wrapped.names, PREFIX, [wrapped.note])
+    if wrapped and len(matches.names) < len(other) and (places := _places(one, other)):
+        matches = _Named(places, PLACE, ["weights were paired by their places, since their names differ"])
     if matches.names:
         other_layout = any(_turned_round(one[mine], other[theirs]) for mine, theirs in matches.names.items())
     else:
@@ -78,6 +82,11 @@ def couple(one: Weights, other: Weights, rules: Names = None, pairs: Names = Non
     made = _as_transferred(one, other, given, matches) if other_layout else _complete(one, other, matches)
     couples, notes = without_tied(made.couples)
     return Coupling(couples, list(dict.fromkeys([*made.notes, *notes])), wrapped and wrapped.to_dict())
+
+
+def _places(one: Weights, other: Weights) -> dict[str, str]:
+    """Return the names of the other source by those of this one, whichever is the model that proves the places."""
+    return same_places(one, other) or {mine: theirs for theirs, mine in same_places(other, one).items()}
 
 
 def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:

@@ -19,7 +19,7 @@ from steelyard.core.wrappers import Wrapping
 from steelyard.errors import AmbiguityError, printable
 from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing.dataflow import places
-from steelyard.transfers.pairing.names import EQUAL_NAMES, UNWRAPPED, by_name, wrapped_names
+from steelyard.transfers.pairing.names import EQUAL_NAMES, UNWRAPPED, by_name, by_place, wrapped_names
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -73,6 +73,7 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Layer
     evidence = mine, theirs, why
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
+    evidence = by_place(source.weights, target.weights, sources, targets) or evidence
     for ours, others in _by_family(families, open_sources, open_targets):
         _settle(ours, others, evidence, pairing)
     is_used = any(each.why == UNWRAPPED for each in pairing.pairs) or (evidence[2] == why and not wrapped.is_found)

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.places import same_places
 from steelyard.core.wrappers import Wrapping, wrapping
 
 if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
     from steelyard.transfers.layers.layer_weights import LayerWeights
 
-EQUAL_NAMES, UNWRAPPED = "equal names", "equal names without a prefix"
+EQUAL_NAMES, UNWRAPPED, SAME_PLACE = "equal names", "equal names without a prefix", "the same place in the model"
 _SEGMENTS, _WORDS = re.compile(r"[./\[\]]+"), re.compile(r"[A-Za-z]+|\d+")
 
 
@@ -41,6 +43,19 @@ def by_name(sources: list[LayerWeights], targets: list[LayerWeights]) -> Names:
         return Names(within, theirs, UNWRAPPED, wrapped)
     # numbers in names count layers, and differ between frameworks; words are compared without them where words remain
     return Names(_labels(sources), _labels(targets), EQUAL_NAMES, wrapped)
+
+
+def by_place(
+    source: Weights, target: Weights, sources: list[LayerWeights], targets: list[LayerWeights]
+) -> tuple[dict[int, object], dict[int, object], str] | None:
+    """Return the evidence of places (`core.places`): layers whose weights have the same places; None if these are not known."""
+    places = same_places(source, target)
+    if not places:
+        return None
+    owners = {name: layer.name for layer in reversed(targets) for name in layer.weights}
+    partners = {id(layer): {owners.get(places.get(name, "")) for name in layer.weights} for layer in sources}
+    mine: dict[int, object] = {layer: partner.pop() if len(partner) == 1 else None for layer, partner in partners.items()}
+    return mine, {id(layer): layer.name for layer in targets}, SAME_PLACE
 
 
 def wrapped_names(sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) -> Wrapping:

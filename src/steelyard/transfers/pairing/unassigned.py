@@ -10,11 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 
 from steelyard.core.axes import parts_of
+from steelyard.core.places import same_places
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Weight
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.transfers.layers.layer_weights import LayerWeights
 from steelyard.transfers.pairing import Pair
+from steelyard.transfers.pairing.names import SAME_PLACE
 from steelyard.transfers.pairing.net import Net
 
 
@@ -32,6 +34,10 @@ def unassigned_pairs(source: Net, target: Net, given: Mapping[str, str], kept: C
     mine, theirs = ([layer for layer in unassigned_layers(net) if kept(_weight(layer))] for net in (source, target))
     named = {layer.name: layer for layer in theirs}
     pairs = [_given(layer, named[given[layer.name]]) for layer in mine if given.get(layer.name) in named]
+    places = {} if given else same_places(source.weights, target.weights)
+    of_weight = {_weight(layer).name: layer for layer in theirs}
+    partners = [(layer, of_weight.get(places.get(_weight(layer).name, ""))) for layer in mine]
+    pairs += [Pair(layer, partner, SAME_PLACE) for layer, partner in partners if partner]
     done = {id(layer) for each in pairs for layer in each[:2]}
     alike = {(_words(layer), _weight(layer).shape): layer for layer in theirs if id(layer) not in done}
     for layer in mine:
