@@ -205,7 +205,7 @@ class Weights(Mapping[str, Weight]):
 
     @property
     def parameters(self) -> Weights:
-        """The weights that training may change, also frozen ones. Raises `ShapeError` with the names of any that may be buffers."""
+        """The weights that training may change, also frozen ones; raises `ShapeError`, which names any that may be buffers."""
         return self._of_kind(parameters=True)
 
     @property
