@@ -37,7 +37,7 @@ def _rule(name: str, severity: str, sentence: str, address: str) -> dict[str, An
     return {
         "id": name,
         "shortDescription": {"text": sentence},
-        "helpUri": address,
+        "help": {"text": f"{sentence} See {address} in the documentation of Steelyard."},  # a helpUri has to be absolute
         "defaultConfiguration": {"level": _LEVELS[severity]},
     }
 
