@@ -79,6 +79,10 @@ def spread(values: Array, whole: View, start: int, stop: int, first: int = 0) ->
     """
     import numpy as np
 
+    plane = whole.length * whole.inside
+    if whole.before > 1 and plane <= sizes.READ_BLOCK:
+        offset = start % plane
+        return np.tile(np.repeat(values, whole.inside), -(-(offset + stop - start) // plane))[offset : offset + stop - start]
     places = np.arange(start // whole.inside, -(-stop // whole.inside))
     counts = np.full(len(places), whole.inside)
     counts[-1] -= len(places) * whole.inside + places[0] * whole.inside - stop

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from steelyard.core.weight import Array, Reader, Weight
     from steelyard.numerics.along_axis import View
+    from steelyard.numerics.packed import Operation
 
 
 def masked(stored: Reader, mask: Reader) -> Reader:
@@ -63,11 +64,17 @@ def weight_normed(length: Weight, direction: Weight, *, keep: bool) -> Reader:
         norm = norms() if whole.before > 1 or axis is None else _norms(direction.read, whole, first, last)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratio = length.read(first, last).astype(np.float64) / norm
-            factors = spread(ratio, whole, start, stop, first)
-            result: Array = (block.astype(np.float64) * factors).astype(block.dtype)
-        return result
+            return _scaled(np.multiply, block, spread(ratio, whole, start, stop, first))
 
     return read
+
+
+def _scaled(operation: Operation, block: Array, factors: Array) -> Array:
+    """Return numbers changed by factors in float64, in the type of the numbers."""
+    import numpy as np
+
+    result: Array = operation(block, factors, out=np.empty(block.shape, block.dtype), dtype=np.float64, casting="unsafe")
+    return result
 
 
 def _norms(read: Reader, whole: View, first: int, last: int) -> Array:
@@ -77,7 +84,7 @@ def _norms(read: Reader, whole: View, first: int, last: int) -> Array:
     sums = np.zeros(last - first)
     for box in boxes(whole, first, last):
         block = read(box.start, box.start + prod(box.shape)).astype(np.float64).reshape(box.shape)
-        sums[box.along[0] - first : box.along[1] - first] += np.add.reduce(np.add.reduce(block * block, axis=2), axis=0)
+        sums[box.along[0] - first : box.along[1] - first] += np.einsum("bkn,bkn->k", block, block)
     return np.sqrt(sums)
 
 
@@ -105,8 +112,7 @@ def spectrally_normed(stored: Weight, left: Weight, right: Weight, axis: int, *,
         if stop <= start:
             return block
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            result: Array = (block.astype(np.float64) / sigma()).astype(block.dtype)
-        return result
+            return _scaled(np.divide, block, sigma())
 
     return read
 
