@@ -8,6 +8,7 @@
 | -kh | a reversed axis |
 | 1 | an axis of length one |
 | dir | an axis of directions, forward and then backward |
+| layer | an axis of stacked layers, as `vmap` and `scan` make them |
 
 Two frameworks lay out a layer differently, but its smallest parts, one gate of one direction, are equal arrays
 once their axes are in the same order. So there are no rules for pairs of frameworks: `parts_of` locates each part in a

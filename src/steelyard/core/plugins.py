@@ -90,10 +90,11 @@ def framework_of(model: object) -> Framework:
     """Return the framework of the most specific base class of `model` that belongs to a known framework.
 
     The first word of a class's module names its framework. A framework is asked only if it is imported already, since an
-    object of it needs it; a class that only claims to belong to it does not cause an import.
+    object of it needs it; a class that only claims to belong to it does not cause an import. An object of any other class
+    belongs to the framework that claims it, as JAX claims the classes that are registered as trees.
     Raises `UnknownModelError`, which lists the known frameworks, if no class belongs to one.
     """
-    framework = _framework_of_type(cast("Hashable", type(model)))
+    framework = _framework_of_type(cast("Hashable", type(model))) or _claimant(model)
     if framework is None:
         module, name = printable(type(model).__module__), printable(type(model).__qualname__)
         raise UnknownModelError(
@@ -110,6 +111,22 @@ def _framework_of_type(kind: type) -> Framework | None:
         if framework is not None:
             return cast("Framework", framework)
     return None
+
+
+def _claimant(model: object) -> Framework | None:
+    """Return the framework that claims an object of a class that is not named after one."""
+    import sys
+
+    for word in _framework_words():
+        claims = getattr(load("frameworks", word), "claims", None) if word in sys.modules else None
+        if claims is not None and claims(model):
+            return cast("Framework", load("frameworks", word))
+    return None
+
+
+@lru_cache
+def _framework_words() -> tuple[str, ...]:
+    return tuple(names("frameworks"))
 
 
 def _word(base: type) -> str:

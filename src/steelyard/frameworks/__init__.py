@@ -154,13 +154,13 @@ def _reference(model: Any) -> ref[Any] | None:
         return None
 
 
-def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph | str] | None:
+def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph | str | None] | None:
     """Return a function that returns the graph, or the reason why there is none; None if the framework has no graphs."""
     if not hasattr(framework, "graph"):
         return None
     runner = cast("Runner", framework)
 
-    def graph() -> Graph | str:
+    def graph() -> Graph | str | None:
         model = held()
         if model is None:
             return "their model no longer exists, and `graph` was not read before"

@@ -22,6 +22,29 @@ def axes_or_blank(axes: str, ndim: int) -> str:
     return axes if len(axes.split()) == ndim else ""
 
 
+def stacked_axes(axes: str, shape: tuple[int, ...], stack: tuple[int, ...]) -> str:
+    """Return the axes of layers that are stacked along leading axes of these lengths; blank if they do not fit the shape.
+
+    >>> stacked_axes("in out", (3, 8, 4), (3,)), stacked_axes("out", (2, 3, 4), (2, 3)), stacked_axes("out", (4,), ())
+    ('layer in out', 'layer1 layer2 out', 'out')
+    """
+    if shape[: len(stack)] != stack:
+        return ""
+    known = axes_or_blank(axes, len(shape) - len(stack))
+    return " ".join((*numbered("layer", len(stack)), known)) if known and stack else known
+
+
+def stack_of(shape: tuple[int, ...], own: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the lengths of the axes before those of the layer's own shape; None if the shape does not end with that.
+
+    >>> stack_of((3, 8, 4), (8, 4)), stack_of((8, 4), (8, 4)), stack_of((3, 8, 4), (4, 8))
+    ((3,), (), None)
+    """
+    if own is None or shape[len(shape) - len(own) :] != own or len(shape) < len(own):
+        return None
+    return shape[: len(shape) - len(own)]
+
+
 def general_axes(inputs: int, outputs: int) -> str:
     """Return the axes of a dense layer, numbered if it contracts or outputs several.
 

@@ -200,3 +200,30 @@ def test_arrays_that_do_not_fit_raise_an_error_instead_of_a_new_module(trained):
         w.assign({"layers[0].weight": np.ones(9)})
     with pytest.raises(ShapeError, match="did you mean 'layers"):
         w.assign({"layers.0.weight": np.ones((3, 3))})
+
+
+@pytest.mark.parametrize("mode", ["ema", "batch"])
+def test_the_running_statistics_of_a_module_with_its_state_belong_to_the_norm(mode):
+    class Net(eqx.Module):
+        dense: eqx.nn.Linear
+        norm: eqx.nn.BatchNorm
+
+        def __init__(self, key):
+            self.dense = eqx.nn.Linear(3, 4, key=key)
+            self.norm = eqx.nn.BatchNorm(4, "batch", mode=mode)
+
+    model, state = eqx.nn.make_with_state(Net)(jax.random.key(0))
+    w = steelyard.weights((model, state))
+    known = {each.role: name for name, each in w.items() if each.layer == "0.norm"}
+    assert known.keys() == {"scale", "offset", "mean", "variance"}
+    assert {w[name].axes for name in known.values()} == {"channel"}
+    _, made = w.assign({known["mean"]: np.full(4, 2, "f4"), known["variance"]: np.full(4, 3, "f4")})
+    index = model.norm.ema_state_index if mode == "ema" else model.norm.batch_state_index
+    assert [each.tolist() for each in made.get(index)] == [[2] * 4, [3] * 4]
+    assert w.counts.buffers == 8
+
+
+def test_statistics_that_still_need_a_correction_have_no_role():
+    model, state = eqx.nn.make_with_state(eqx.nn.BatchNorm)(4, "batch", mode="batch")
+    _, state = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))(jnp.ones((5, 4)), state)
+    assert "mean" not in {each.role for each in steelyard.weights((model, state)).values()}

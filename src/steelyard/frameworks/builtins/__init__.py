@@ -4,6 +4,6 @@ Members are listed in the order of the container, each under its key or index. T
 that contains itself, a ragged list of numbers and an object of an unknown framework are refused.
 """
 
-from steelyard.frameworks.builtins.weights import assign, parameters, weights
+from steelyard.frameworks.builtins.weights import assign, graph, parameters, weights
 
-__all__ = ["assign", "parameters", "weights"]
+__all__ = ["assign", "graph", "parameters", "weights"]

@@ -23,6 +23,7 @@ from steelyard.errors import ShapeError, UnknownModelError, printable
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeGuard
 
+    from steelyard.core.graph import Graph
     from steelyard.core.protocols import Framework
     from steelyard.core.weight import Array
 
@@ -38,13 +39,22 @@ def weights(model: object) -> Iterable[Weight]:
         return tree.weights(model)
     listed: list[Weight] = []
     bare: list[Weight] = []  # tensors known by name only
-    for path, member in _leaves("", model, ()):
+    members = list(_leaves("", model, ()))
+    for path, member in members:
         for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
             listed.append(prefixed(path, weight))
             if not weight.name:
                 bare.append(listed[-1])
     inferred = {weight.name: weight for weight in infer_roles(bare)}
-    return with_ties(inferred.get(weight.name, weight) for weight in listed)
+    return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
+
+
+def _joined(members: Sequence[tuple[str, object]], listed: list[Weight]) -> list[Weight]:
+    """Return the weights with what some members say about others."""
+    for framework in dict.fromkeys(framework_of(member) for _, member in members if not _is_numbers(member)):
+        join = getattr(framework, "joined", None)
+        listed = listed if join is None else list(join(members, listed))
+    return listed
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
@@ -69,6 +79,13 @@ def parameters(model: object, listed: Sequence[Weight]) -> Iterable[str] | None:
     named = None if _is_numbers(model) else getattr(_tree_framework(model), "parameters", None)
     names: Iterable[str] | None = named and named(model, listed)
     return names
+
+
+def graph(model: object, inputs: Sequence[Array] | None) -> Graph | None:
+    """Return the layers that the names in a tree reveal; None for any other container, whose order is not known."""
+    named = None if _is_numbers(model) else getattr(_tree_framework(model), "tree_graph", None)
+    found: Graph | None = named and named(model)
+    return found
 
 
 def _places(model: object) -> Iterator[tuple[object, object]]:

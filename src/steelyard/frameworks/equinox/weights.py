@@ -2,13 +2,14 @@
 
 A name is the path from the module in code, `layers[0].weight`, as in `eqx.tree_at(lambda m:
 m.layers[0].weight, ...)`. Arrays are weights; numbers, functions and static fields are settings. The class of a
-module determines the roles of its arrays; an `eqx.nn.State` holds arrays under bare numbers, which have no roles.
+module determines the roles of its arrays; an `eqx.nn.State` holds arrays under bare numbers, which have roles only where the
+module is listed too: `(model, state)`.
 Modules are immutable: `assign` returns a new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -16,15 +17,15 @@ import jax
 import numpy as np
 from jax.tree_util import FlattenedIndexKey, keystr, tree_flatten_with_path, tree_unflatten
 
-from steelyard.core.members import with_ties
+from steelyard.core.members import dotted, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.roles import role_of
 from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_inexact
 from steelyard.errors import UnknownModelError
-from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_roles
-from steelyard.layers.roles import axes_or_blank
+from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_roles, own_shape
+from steelyard.layers.roles import axes_or_blank, stack_of, stacked_axes
 
 if TYPE_CHECKING:
     from jax.tree_util import KeyPath, PyTreeDef
@@ -121,19 +122,60 @@ def _owner(model: Any, path: KeyPath) -> object:
     return model
 
 
-def _fact(owner: object, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
+def _fact(owner: Any, leaf: str, shape: tuple[int, ...]) -> tuple[Role, str]:
     """Return role and axes; a slope and the norms of a kernel may have further axes of length one."""
-    role, axes = _known(owner).get(leaf) or (role_of(leaf, len(shape)), "")
+    known, kind = _known(owner)
+    role, axes = known.get(leaf) or (role_of(leaf, len(shape)), "")
     if leaf in ("negative_slope", "g") and all(length == 1 for length in shape[1:]):
         axes += " 1" * (len(shape) - 1)
+    if leaf in known and len(axes.split()) < len(shape):
+        stack = stack_of(shape, own_shape(kind, owner, leaf))
+        return role, stacked_axes(axes, shape, stack) if stack else ""
     return role, axes_or_blank(axes, len(shape))
 
 
-def _known(owner: object) -> ParameterRoles:
-    """Return the facts of the nearest of Equinox's own classes; the same name in a user's class may mean anything."""
+def _known(owner: object) -> tuple[ParameterRoles, str]:
+    """Return the facts of the nearest of Equinox's own classes, and its name; a user's class may have the same name."""
     if isinstance(owner, eqx.nn.Conv):
-        return conv_roles(owner.num_spatial_dims)
+        return conv_roles(owner.num_spatial_dims), "Conv"
     if isinstance(owner, eqx.nn.ConvTranspose):
-        return conv_transpose_roles(owner.num_spatial_dims, owner.groups)
-    bases = (base for base in type(owner).__mro__ if base.__module__.startswith("equinox."))
-    return next((ROLES[base.__name__] for base in bases if base.__name__ in ROLES), {})
+        return conv_transpose_roles(owner.num_spatial_dims, owner.groups), "ConvTranspose"
+    bases = (base.__name__ for base in type(owner).__mro__ if base.__module__.startswith("equinox."))
+    return next(((ROLES[name], name) for name in bases if name in ROLES), ({}, ""))
+
+
+def joined(members: Iterable[tuple[str, object]], listed: Sequence[Weight]) -> Iterator[Weight]:
+    """Return the weights of a container of modules and their state, whose running statistics belong to the layers of norms.
+
+    Only the modules know which arrays of the state these are. The numbers that a norm of mode "batch" keeps are
+    running statistics before the first step of training and after many steps, not in between.
+    """
+    named = list(members)
+    modules = [(name, member) for name, member in named if isinstance(member, eqx.Module)]
+    facts: dict[str, tuple[str, Role]] = {}
+    for place, state in named:
+        if isinstance(state, eqx.nn.State):
+            names = {id(leaf): dotted(place, _spelled(path)) for path, leaf in _flatten(state)[0]}
+            for layer, norm in (found for name, module in modules for found in _batch_norms(name, module)):
+                for role, array in zip((Role.MEAN, Role.VARIANCE), _statistics(norm, state), strict=False):
+                    facts.setdefault(names[id(array)], (layer, role))
+    for weight in listed:
+        layer, role = facts.get(weight.name, (weight.layer, weight.role))
+        axes = "channel" if weight.name in facts and len(weight.shape) == 1 else weight.axes
+        yield weight.replace(layer=layer, role=role, axes=axes)
+
+
+def _batch_norms(name: str, module: eqx.Module) -> Iterator[tuple[str, eqx.nn.BatchNorm]]:
+    leaves, _ = tree_flatten_with_path(module, is_leaf=lambda part: isinstance(part, eqx.nn.BatchNorm))
+    return ((dotted(name, _spelled(path)), part) for path, part in leaves if isinstance(part, eqx.nn.BatchNorm))
+
+
+def _statistics(norm: eqx.nn.BatchNorm, state: eqx.nn.State) -> Sequence[jax.Array]:
+    """Return mean and variance of a norm; none where its state is elsewhere, or needs a correction by the number of steps."""
+    index = norm.ema_state_index if norm.mode == "ema" else norm.batch_state_index
+    try:
+        found: Sequence[jax.Array] = state.get(index)
+        steps = 0 if norm.mode == "ema" else int(np.max(state.get(norm.batch_counter)))
+    except KeyError:
+        return ()
+    return found if steps == 0 or norm.momentum**steps < np.finfo(found[0].dtype).eps / 4 else ()

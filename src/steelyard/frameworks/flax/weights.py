@@ -24,8 +24,8 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import NotFittedError, UnknownModelError
 from steelyard.layers.flax.nnx import with_nnx_facts
-from steelyard.layers.flax.roles import ROLES, SUBLAYER_ROLES, conv_roles, conv_transpose_roles, general_roles
-from steelyard.layers.roles import axes_or_blank
+from steelyard.layers.flax.roles import ROLES, SUBLAYER_ROLES, conv_roles, conv_transpose_roles, general_roles, own_shape
+from steelyard.layers.roles import stack_of, stacked_axes
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -118,9 +118,18 @@ def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
         known = _known(modules, path)
         for weight in _parts(name, leaf):
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
-            axes = axes_or_blank(axes, len(weight.shape))
+            axes = _axes_of(axes, weight.shape, modules.get(path[:-1]), str(path[-1]))
             listed.append(_held(model, path, leaf, weight).replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
     return infer_roles(listed) if modules else with_nnx_facts(infer_roles(listed))
+
+
+def _axes_of(axes: str, shape: tuple[int, ...], owner: object, leaf: str) -> str:
+    """Return the axes of a variable of a known class, whose layers may be stacked; blank if they do not fit."""
+    if not axes or len(axes.split()) == len(shape):
+        return axes
+    kind = next((name for name in _bases(owner) if name in (*ROLES, "Conv", "ConvTranspose")), "")
+    stack = stack_of(shape, own_shape(kind, owner, leaf))
+    return stacked_axes(axes, shape, stack) if stack else ""
 
 
 def _held(model: nnx.Pytree | nnx.State, path: nnx.graph.PathParts, leaf: object, weight: Weight) -> Weight:
@@ -196,9 +205,9 @@ def _known(modules: Mapping[nnx.graph.PathParts, object], path: nnx.graph.PathPa
         return {str(path[-1]): (Role.SCALE, "out")}
     owner = modules.get(path[:-1])
     if isinstance(owner, nnx.Conv):
-        return conv_roles(owner.kernel.ndim - 2)
+        return conv_roles(len(owner.kernel_shape) - 2)
     if isinstance(owner, nnx.ConvTranspose):
-        return conv_transpose_roles(owner.kernel.ndim - 2, transpose_kernel=owner.transpose_kernel)
+        return conv_transpose_roles(len(owner.kernel_shape) - 2, transpose_kernel=owner.transpose_kernel)
     if isinstance(owner, nnx.LinearGeneral):
         inputs, outputs = (1 if isinstance(width, int) else len(width) for width in (owner.in_features, owner.out_features))
         return general_roles(inputs, outputs)

@@ -22,6 +22,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError
 from steelyard.frameworks.jax.flow import AGAIN, IN, OUT, TraceWalk
 from steelyard.layers.flax.linen import layers_of_names
+from steelyard.layers.haiku.modules import is_haiku, layers_of_modules
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting, Settings
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 def graph(model: object, inputs: Sequence[Array] | None) -> Graph:
     """Return the layers that linen's automatic names (`Dense_0`) reveal; a tree of arrays has no order."""
     return Graph(layers_of_names(framework_of(model).weights(model)), channels="last")
+
+
+def tree_graph(model: object) -> Graph | None:
+    """Return the layers that the names of Haiku's modules (`linear_1`) reveal; None for any other tree."""
+    if not is_haiku(model):
+        return None
+    return Graph(layers_of_modules(framework_of(model).weights(model)), channels="last")
 
 
 def run(model: object, inputs: Sequence[Array]) -> Run:

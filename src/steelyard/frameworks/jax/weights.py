@@ -1,12 +1,14 @@
-"""JAX: arrays, and trees of dicts, lists and tuples that hold only arrays.
+"""JAX: arrays, and trees of dicts, lists, tuples and registered classes that hold only arrays.
 
 A tree is listed in JAX's own order, in which the keys of a dict are sorted, so that its vector is that of
 `jax.flatten_util.ravel_pytree`; the names are JAX's own paths, joined by "/" (`params/Dense_0/kernel`). Trees
-are never changed: `assign` returns a new one. Keys for random numbers are not weights, and are skipped.
+are never changed: `assign` returns a new one, of the same classes. Keys for random numbers are not weights, and are skipped.
+An object of any class that is registered as a tree (`register_dataclass`, `flax.struct.dataclass`,
+`register_pytree_node_class`) is such a tree, or a part of one; one that is registered without keys numbers its parts.
 
 The variables of a Flax linen module are such a tree, with the collection "params" at its top. Linen names a
 layer by its class and a number (`Conv_0`), which determines the axes; a layer with a name of its own has only the axes
-that hold for every linen layer.
+that hold for every linen layer. The parameters of Haiku are a tree of two levels, whose modules are named by their classes.
 """
 
 from __future__ import annotations
@@ -25,9 +27,15 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import is_inexact
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.flax.linen import with_linen_facts
+from steelyard.layers.haiku.modules import is_haiku, is_pair, with_haiku_facts
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
+
+
+def claims(model: object) -> bool:
+    """Return whether the class of an object is registered as a tree."""
+    return not jax.tree_util.all_leaves([model])
 
 
 def tree_framework(leaf: object) -> str | None:
@@ -57,7 +65,9 @@ def weights(model: object) -> Iterable[Weight]:
     """
     leaves, _ = _flatten(model)
     listed = with_ties(infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)))
-    return with_linen_facts(listed) if isinstance(model, Mapping) and "params" in model else listed
+    if isinstance(model, Mapping) and "params" in model:
+        return with_linen_facts(listed)
+    return with_haiku_facts(listed, paired=is_pair(model)) if is_haiku(model) else listed
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
@@ -79,15 +89,36 @@ def _flatten(model: object) -> tuple[list[tuple[str, object]], jax.tree_util.PyT
         leaves, structure = jax.tree_util.tree_flatten_with_path(model)
     except ValueError as error:  # keys that cannot be sorted
         raise ShapeError(f"JAX cannot flatten this {type(model).__name__}: {printable(error)}; use keys of one type") from None
-    return [(_spelled(path), leaf) for path, leaf in leaves], structure
+    except Exception as error:  # from the function by which a class is registered
+        raise UnknownModelError(
+            f"JAX cannot flatten this {type(model).__name__} ({type(error).__name__}: {printable(error)}); pass its parts instead"
+        ) from error
+    return [(_spelled(model, path), leaf) for path, leaf in leaves], structure
 
 
-def _spelled(path: jax.tree_util.KeyPath) -> str:
-    """Join a path by "/"; the `.value` of a box around one array (partition names, a variable) adds nothing."""
-    if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and path[-1].name == "value":
+def _spelled(model: object, path: jax.tree_util.KeyPath) -> str:
+    """Join a path by "/"; the `.value` of a box of Flax around one array (partition names, a variable) adds nothing."""
+    last = path[-1] if path else None
+    if isinstance(last, jax.tree_util.GetAttrKey) and last.name == "value" and _is_box(_held_at(model, path[:-1])):
         path = path[:-1]
     name: str = jax.tree_util.keystr(path, simple=True, separator="/")
     return name
+
+
+def _is_box(holder: object) -> bool:
+    return any(base.__module__.partition(".")[0] == "flax" for base in type(holder).__mro__)
+
+
+def _held_at(model: Any, path: jax.tree_util.KeyPath) -> object:
+    """Follow a path to the object there; None where the class of an object on it is registered without keys."""
+    for key in path:
+        if isinstance(key, jax.tree_util.GetAttrKey):
+            model = getattr(model, key.name, None)
+        elif isinstance(key, (jax.tree_util.DictKey, jax.tree_util.SequenceKey)):
+            model = model[key.key if isinstance(key, jax.tree_util.DictKey) else key.idx]
+        else:
+            return None
+    return model
 
 
 def _is_skipped(leaf: object) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from steelyard.core.weight import Role
 from steelyard.layers.roles import REVERSED, SPATIAL, ParameterRoles
 
@@ -51,3 +53,25 @@ def conv_transpose_roles(rank: int, groups: int) -> ParameterRoles:
     """
     outputs = "out" if groups == 1 else "group*out"
     return _dense(f"{outputs} in {REVERSED.get(rank, '')}", "out" + " 1" * rank)
+
+
+def own_shape(kind: str, owner: Any, leaf: str) -> tuple[int, ...] | None:
+    """Return the shape that one layer of this class has for a parameter, by the layer's settings; None where that is not known.
+
+    Layers that `filter_vmap` made have further axes in front.
+    """
+    if kind in ("Linear", "Embedding"):
+        names = ("out_features", "in_features") if kind == "Linear" else ("num_embeddings", "embedding_size")
+        sides: tuple[int, ...] = tuple(1 if side == "scalar" else side for side in (getattr(owner, name) for name in names))
+        return sides if leaf == "weight" else sides[:1]
+    if kind in ("Conv", "ConvTranspose"):
+        kernel = (owner.out_channels, owner.in_channels // owner.groups, *owner.kernel_size)
+        return kernel if leaf == "weight" else (owner.out_channels, *(1 for _ in owner.kernel_size))
+    if kind in ("LSTMCell", "GRUCell"):
+        units = owner.hidden_size
+        rows = (4 if kind == "LSTMCell" else 3) * units
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, owner.input_size), "weight_hh": (rows, units), "bias_n": (units,)}
+        return shapes.get(leaf, (rows,))
+    width = {"BatchNorm": "input_size", "GroupNorm": "channels", "LayerNorm": "shape", "RMSNorm": "shape"}.get(kind)
+    own: Any = getattr(owner, width) if width else None
+    return (own,) if isinstance(own, int) else own

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from steelyard.core.graph import Layer
 from steelyard.core.weight import Role, Weight
 from steelyard.layers.flax.kinds import KINDS
-from steelyard.layers.roles import SPATIAL, axes_or_blank, general_axes
+from steelyard.layers.flax.stacks import class_in, stacks_of
+from steelyard.layers.roles import SPATIAL, general_axes, stacked_axes
 
 _AUTOMATIC = re.compile(r"([A-Z]\w*)_\d+")
 _AXES = {"embedding": "vocab out"}
@@ -32,7 +33,11 @@ def with_linen_facts(weights: Iterable[Weight]) -> list[Weight]:
     norms = {path_of(w.layer) for w in listed if w.role in (Role.SCALE, Role.MEAN)}
     held = _held(listed)
     biases = {path_of(w.layer): len(w.shape) for w in listed if w.name.endswith("bias")}
-    return [_explained(w, path_of(w.layer) in norms, held, biases.get(path_of(w.layer), 0)) for w in listed]
+    stacks = stacks_of(listed)
+    return [
+        _explained(w, path_of(w.layer) in norms, held, biases.get(path_of(w.layer), 0), stacks.get(path_of(w.layer), ()))
+        for w in listed
+    ]
 
 
 def path_of(layer: str) -> str:
@@ -50,7 +55,7 @@ def _held(weights: Iterable[Weight]) -> dict[str, tuple[str, str]]:
     return {above: SUBLAYERS[frozenset(sublayers)] for above, sublayers in parts.items() if frozenset(sublayers) in SUBLAYERS}
 
 
-def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]], biased: int) -> Weight:
+def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]], biased: int, stack: tuple[int, ...]) -> Weight:
     collection, _, path = weight.name.partition("/")
     layer, _, leaf = path.rpartition("/")
     above, _, part = layer.rpartition("/")
@@ -64,8 +69,8 @@ def _explained(weight: Weight, is_norm: bool, held: Mapping[str, tuple[str, str]
     elif is_norm and role is not Role.OTHER:
         axes = "channel"
     else:
-        axes = _axes(layer, leaf, len(weight.shape), cell, biased)
-    return weight.replace(role=role, axes=axes_or_blank(axes, len(weight.shape)), trainable=collection == "params")
+        axes = _axes(layer, leaf, len(weight.shape) - len(stack), cell, biased - len(stack))
+    return weight.replace(role=role, axes=stacked_axes(axes, weight.shape, stack), trainable=collection == "params")
 
 
 def _gate(letter: str, leaf: str) -> str:
@@ -76,19 +81,19 @@ def _gate(letter: str, leaf: str) -> str:
 
 def _axes(layer: str, leaf: str, ndim: int, kind: str, biased: int) -> str:
     """Return the axes: a kernel of two is (in, out); one of more needs the class in the layer's name, or its siblings."""
-    made = _AUTOMATIC.fullmatch(layer.rpartition("/")[2])
+    made = class_in(layer)
     if kind == "attention":
         last = layer.endswith("out")
         return {"kernel": "heads dim out" if last else "in heads dim", "bias": "out" if last else "heads dim"}.get(leaf, "")
     if leaf == "bias" and ndim > 1:
-        return general_axes(0, ndim) if made and made[1] == "DenseGeneral" else ""
+        return general_axes(0, ndim) if made == "DenseGeneral" else ""
     if leaf != "kernel":
         return "out" if leaf == "bias" else _AXES.get(leaf, "")
     if ndim == 2:
         return "in out"
-    if made and made[1] == "Conv" and 3 <= ndim <= 5:
+    if made == "Conv" and 3 <= ndim <= 5:
         return f"{SPATIAL[ndim - 2]} in out"
-    return general_axes(ndim - biased, biased) if made and made[1] == "DenseGeneral" and 0 < biased < ndim else ""
+    return general_axes(ndim - biased, biased) if made == "DenseGeneral" and 0 < biased < ndim else ""
 
 
 def layers_of_names(weights: Iterable[Weight]) -> list[Layer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from steelyard.core.weight import Role
 from steelyard.layers.roles import REVERSED, SPATIAL, ParameterRoles, general_axes
 
@@ -62,3 +64,19 @@ def conv_transpose_roles(rank: int, *, transpose_kernel: bool) -> ParameterRoles
     if rank not in SPATIAL:
         return _dense("")
     return _dense(f"{SPATIAL[rank]} out in" if transpose_kernel else f"{REVERSED[rank]} in out")
+
+
+def own_shape(kind: str, owner: Any, leaf: str) -> tuple[int, ...] | None:
+    """Return the shape that one layer of this class of NNX has for a variable, by its settings; None where that is not known.
+
+    Layers that `nnx.vmap` made have further axes in front.
+    """
+    if kind == "Linear":
+        return (owner.in_features, owner.out_features) if leaf == "kernel" else (owner.out_features,)
+    if kind in ("Conv", "ConvTranspose"):
+        kernel = tuple(owner.kernel_shape)
+        return kernel if leaf == "kernel" else (owner.out_features,)
+    if kind == "Embed":
+        return (owner.num_embeddings, owner.features)
+    width = getattr(owner, "num_features", None) if kind.endswith("Norm") else None
+    return None if width is None else (width,)
