@@ -34,6 +34,7 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
 
     `source` is a model of any supported framework, an array, a dict or list of these, `Weights`
     (returned unchanged), the path of a weight file, or its URL (which needs the extra "remote").
+    A generator, such as `net.named_parameters()`, is consumed: pass a new one to another function.
     Nothing is copied, and no number is read.
     With scope "all", every tensor of a file is listed by its full path, also those of the optimizer.
     `limits` changes the limits of `steelyard.limits` for a file that you trust, while it is listed and whenever its numbers are

@@ -59,7 +59,9 @@ class Framework(Protocol):
     `core.loading.Names`, or None where it has none; `versions` are those of the modules in a state dict. By default the names
     and shapes that `assign` needs are compared.
     `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
-    `tree_graph(model)` returns the layers that the names in such a tree reveal, or None.
+    `tree_graph(model)` returns the layers that the names in such a tree, or in a container of it, reveal, or None.
+    `gathered(model)` returns what is listed in place of a container that can be read only once.
+    `own_name(part)` returns the name that a part of a list has of its own, such as the path of a variable.
     `claims(model)` returns whether the framework lists an object whose class is not named after any framework.
     `joined(members, listed)` returns the weights of a container with what some members say about others: an Equinox module
     knows which arrays of its state are running statistics.

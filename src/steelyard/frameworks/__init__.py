@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 def weights_of(model: Any) -> Weights:
     """Return the weights of a live model, of a wrapper around one, or of a container of several."""
     framework = framework_of(model)
+    gathered = getattr(framework, "gathered", None)
+    if gathered is not None:
+        model = gathered(model)
+        framework = framework_of(model)
     try:
         with uncollected():
             listed = list(framework.weights(model))
@@ -156,7 +160,8 @@ def _reference(model: Any) -> ref[Any] | None:
 
 def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph | str | None] | None:
     """Return a function that returns the graph, or the reason why there is none; None if the framework has no graphs."""
-    if not hasattr(framework, "graph"):
+    by_names = None if hasattr(framework, "graph") else getattr(framework, "tree_graph", None)
+    if by_names is None and not hasattr(framework, "graph"):
         return None
     runner = cast("Runner", framework)
 
@@ -165,7 +170,7 @@ def _graph(framework: Framework, held: Callable[[], Any]) -> Callable[[], Graph 
         if model is None:
             return "their model no longer exists, and `graph` was not read before"
         try:
-            return runner.graph(model, None)
+            return runner.graph(model, None) if by_names is None else by_names(model)
         except SteelyardError as error:
             return str(error)
 

@@ -1,5 +1,6 @@
-"""Distributed tensors on a mesh of one process: read, tied by identity, and refused by name where they cannot be written."""
+"""Distributed tensors: read and tied by identity, written by all processes together, and refused where one process is alone."""
 
+import os
 import subprocess
 import sys
 
@@ -30,18 +31,90 @@ for name, value in (("c", np.zeros(2)), ("a.weight", np.zeros((3, 2)))):
         print(name, "assigned", steelyard.weights(net)[name].numpy().tolist())
     except steelyard.errors.SteelyardError as error:
         print(name, "refused:", error)
-print(np.array_equal(steelyard.weights(net)["a.weight"].numpy(), plain.numpy()))
 dist.destroy_process_group()
 """
 
 
-def test_distributed_parameters_are_read_and_tied_and_refuse_numbers_by_name(tmp_path):
+def test_distributed_parameters_are_read_and_tied_and_written(tmp_path):
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path / "store")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    listed, values, plain, distributed, unchanged = done.stdout.splitlines()
+    listed, values, plain, distributed = done.stdout.splitlines()
     assert listed == "['c', 'a.weight', 'b.weight'] a.weight 8 {}"
     assert values == "True (3, 2) float32"
     assert plain == "c assigned [0.0, 0.0]"
-    assert distributed.startswith("a.weight refused: a.weight is quantised, sparse, distributed or without memory")
-    assert unchanged == "True"
+    assert distributed == "a.weight assigned [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]"
+
+
+TOGETHER = """
+import copy
+import sys
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+import steelyard
+from steelyard.frameworks.torch import distributed
+
+rank = int(sys.argv[2])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[1], rank=rank, world_size=2)
+torch.manual_seed(0)
+plain = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+vector = nn.utils.parameters_to_vector(plain.parameters()).detach().numpy()
+
+def sharded():
+    net, mesh = copy.deepcopy(plain), init_device_mesh("cpu", (2,))
+    for part in (net[0], net[2], net):
+        fully_shard(part, mesh=mesh)
+    return net
+
+def alone(w):
+    distributed.PATIENCE = 0.3
+    try:
+        return w.to_vector().shape
+    except steelyard.errors.SteelyardError as error:
+        return type(error).__name__ + ": " + str(error)
+    finally:
+        distributed.PATIENCE = 10
+
+made = (sharded, lambda: FullyShardedDataParallel(copy.deepcopy(plain), device_id=torch.device("cpu")),
+        lambda: DistributedDataParallel(copy.deepcopy(plain)))
+for make in made:
+    net = make()
+    w = steelyard.weights(net)
+    first = np.array_equal(w.to_vector(), vector)
+    w.assign(vector * 2)
+    with torch.no_grad():
+        y = net(torch.ones(2, 4)).numpy()
+    doubled = copy.deepcopy(plain)
+    nn.utils.vector_to_parameters(torch.from_numpy(vector * 2), doubled.parameters())
+    print(type(net).__name__, [name.removeprefix("module.") for name in w] == list(plain.state_dict()), first,
+          np.array_equal(steelyard.weights(net).to_vector(), vector * 2),
+          np.allclose(y, doubled(torch.ones(2, 4)).detach().numpy()), [each.axes for each in w.values()][0])
+    if rank == 0 and make is not made[2]:
+        print(alone(w))
+    dist.barrier()
+    assert np.array_equal(w.to_vector(), vector * 2)
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_read_and_write_sharded_modules_together_and_one_alone_is_refused(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", TOGETHER, str(tmp_path / "store")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([*command, rank], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        for rank in "01"
+    ]
+    first, second = ((*each.communicate(timeout=240), each.returncode) for each in running)
+    assert (first[2], second[2]) == (0, 0), first[1] + second[1]
+    fsdp2, alone, fsdp1, alone1, ddp = first[0].splitlines()
+    assert fsdp2 == "FSDPSequential True True True True out in"
+    assert fsdp1.startswith("FullyShardedDataParallel True True True True")
+    assert ddp == "DistributedDataParallel True True True True out in"
+    assert alone.startswith("UnreadableError: 0.weight is distributed over 2 processes, and 1 of them did not ask for it")
+    assert alone1.startswith("UnreadableError: the module is distributed over 2 processes")
+    assert second[0].splitlines() == [fsdp2, fsdp1, ddp]

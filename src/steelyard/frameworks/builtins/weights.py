@@ -8,7 +8,8 @@ framework lists as a whole.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Numbers: TypeAlias = "bool | int | float | complex | list[Numbers] | tuple[Numbers, ...]"
+
+
+_VIEWS = (KeysView, ValuesView, ItemsView)
+_READ_ONCE: tuple[type, ...] = (GeneratorType, type(iter([])), type(iter(())), map, filter, zip, enumerate, reversed, *_VIEWS)
 
 
 def weights(model: object) -> Iterable[Weight]:
@@ -64,13 +69,14 @@ def assign(model: Any, arrays: Mapping[str, Array]) -> Any:
     tree = _tree_framework(model)
     if tree is not None:
         return tree.assign(model, arrays)
+    names = _names(model)
     changed = assign_members(_members(model), arrays)
     if isinstance(model, tuple):
-        parts = [changed.get(str(place), part) for place, part in enumerate(model)]
+        parts = [changed.get(name, part) for name, part in zip(names, model, strict=True)]
         return type(model)(*parts) if hasattr(model, "_fields") else type(model)(parts)
-    for key, member in _places(model):
-        if str(key) in changed and changed[str(key)] is not member:
-            model[key] = changed[str(key)]
+    for name, (key, member) in zip(names, list(_places(model)), strict=True):
+        if name in changed and changed[name] is not member:
+            model[key] = changed[name]
     return model
 
 
@@ -81,7 +87,7 @@ def parameters(model: object, listed: Sequence[Weight]) -> Iterable[str] | None:
     return names
 
 
-def graph(model: object, inputs: Sequence[Array] | None) -> Graph | None:
+def tree_graph(model: object) -> Graph | None:
     """Return the layers that the names in a tree reveal; None for any other container, whose order is not known."""
     named = None if _is_numbers(model) else getattr(_tree_framework(model), "tree_graph", None)
     found: Graph | None = named and named(model)
@@ -101,10 +107,44 @@ def _places(model: object) -> Iterator[tuple[object, object]]:
 
 def _members(model: Any) -> list[tuple[str, object]]:
     return [
-        (str(key), member)
-        for key, member in _places(model)
+        (name, member)
+        for name, (key, member) in zip(_names(model), _places(model), strict=True)
         if not isinstance(member, (str, bytes, type(None))) and not (key == "param_groups" and "state" in model)
     ]
+
+
+def _names(model: Any) -> list[str]:
+    """Return the names of the parts: keys and indices, or the paths that the variables of Keras in a list have, if all differ."""
+    places = [str(key) for key, _ in _places(model)]
+    if not isinstance(model, (list, tuple)) or not model or isinstance(model[0], (list, tuple, dict, float)):
+        return places
+    name_of = getattr(framework_of(model[0]), "own_name", None)
+    if name_of is None or any(type(part) is not type(model[0]) for part in model):
+        return places
+    own = [name_of(part) for part in model]
+    return own if all(own) and len({*own}) == len(own) else places
+
+
+def gathered(model: object) -> object:
+    """Return a generator as a list, and pairs of names and parts, as `named_parameters()` yields them, as a dict.
+
+    A generator can be read only once, and is consumed. Raises `ShapeError` if a name comes twice.
+    """
+    if isinstance(model, _READ_ONCE):
+        model = list(model)
+    if not isinstance(model, (list, tuple)) or not model or not all(map(_is_named, model)):
+        return model
+    named = dict(model)
+    if len(named) < len(model):
+        raise ShapeError("a name comes twice among the named parts; pass a dict")
+    return named
+
+
+def _is_named(part: object) -> bool:
+    if type(part) is not tuple or len(part) != 2:
+        return False
+    name, member = part
+    return isinstance(name, str) and not isinstance(member, (str, bytes, type(None)))
 
 
 def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:

@@ -6,6 +6,6 @@ layer that is not built is refused.
 
 from steelyard.frameworks.keras.build import build
 from steelyard.frameworks.keras.graph import graph, run
-from steelyard.frameworks.keras.weights import assign, derive, meta, parameters, weights
+from steelyard.frameworks.keras.weights import assign, derive, meta, own_name, parameters, weights
 
-__all__ = ["assign", "build", "derive", "graph", "meta", "parameters", "run", "weights"]
+__all__ = ["assign", "build", "derive", "graph", "meta", "own_name", "parameters", "run", "weights"]

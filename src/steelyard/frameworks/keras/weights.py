@@ -71,6 +71,11 @@ def assign(model: Trained, arrays: Mapping[str, Array]) -> Trained:
     return model
 
 
+def own_name(part: object) -> str:
+    """Return the path of a variable; blank for a model or a layer, which has names for its own variables."""
+    return str(part.path) if isinstance(part, keras.Variable) else ""
+
+
 def _put(variable: keras.Variable, array: Array) -> None:
     value = variable.value
     new = framework_of(value).assign(value, {"": array})

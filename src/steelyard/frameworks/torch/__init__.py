@@ -1,7 +1,8 @@
 """PyTorch: modules, tensors, state dicts and optimizers.
 
-Parameters and saved buffers are listed in the order of `state_dict`. Packed, lazy and meta parameters are listed as unreadable;
-writes into quantised, sparse, distributed, expanded and meta tensors are refused.
+Parameters and saved buffers are listed in the order of `state_dict`. Packed, lazy and meta parameters are listed as unreadable,
+unless a hook of Accelerate has their numbers; writes into quantised, sparse and meta tensors are refused. Distributed tensors are
+read and written by all processes together.
 """
 
 from steelyard.frameworks.torch.build import build

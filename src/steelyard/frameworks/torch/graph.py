@@ -22,6 +22,7 @@ from steelyard.errors import NotFittedError, UnknownModelError, printable
 from steelyard.frameworks.torch.dataflow import Output, TensorTracer
 from steelyard.frameworks.torch.functions import word_of
 from steelyard.frameworks.torch.runs import array_of, run_double, run_of, tensors_of, untouched, watched, without_batch
+from steelyard.frameworks.torch.state import parts_of
 from steelyard.frameworks.torch.steps import UsedSteps
 from steelyard.layers.torch.kinds import IMAGES, kind_and_settings
 from steelyard.layers.torch.shapes import set_shapes
@@ -120,6 +121,9 @@ def _reserved(model: nn.Module, names: Mapping[nn.Module, str]) -> set[str]:
 def _checked(model: object) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise UnknownModelError(f"a torch {printable(type(model).__name__)} has no layers; pass a module")
+    for part in parts_of(model):
+        if type(part.module).__hash__ is None:
+            raise UnknownModelError(f"a {printable(type(part.module).__name__)} cannot be hashed, so its layers are not known")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if type(tensor) in (nn.UninitializedParameter, nn.UninitializedBuffer):
             raise NotFittedError(f"{printable(name)} is lazy and has no shape yet; run one batch through the model first")

@@ -20,6 +20,7 @@ from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN, numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, UnreadableError, printable
+from steelyard.frameworks.torch.distributed import require_all_of
 from steelyard.frameworks.torch.tensors import companions_of, numpy_of, place_of, plain, require_writable, tensor_like, weight_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _SETTINGS = (str, bytes, type(None), torch.dtype, torch.device, torch.layout, to
 
 def state_of(module: nn.Module) -> State:
     """Return the state of a module, with the tensors that it holds if its `state_dict` can return these."""
+    require_all_of(module)
     try:
         try:
             # without `keep_vars` every tensor is detached, and none would be the one that the module holds
@@ -64,18 +66,31 @@ class Slot(NamedTuple):
     key: Any
     link: Link | None
 
+    def tensor(self) -> torch.Tensor:
+        """Return the tensor that is held now."""
+        held: torch.Tensor = self.slots[self.key]
+        return held
+
 
 def parts_of(module: nn.Module) -> list[Part]:
     """Return a module and those inside it, under each of their names."""
     parts: dict[str, Part] = {}
     tree = LinkTree()
-    for name, inner in module.named_modules(remove_duplicate=False):
+    for name, inner in _modules_below("", module):
         above, _, word = name.rpartition(".")
         around = parts.get(above) if name else None
         held = around.module._modules if around else {}
         is_entry = type(held) is dict and held.get(word) is inner  # a script keeps its modules elsewhere
         parts[name] = Part(name, inner, tree.link(held, word, inner, around.link) if around and is_entry else None)
     return list(parts.values())
+
+
+def _modules_below(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield what `named_modules` yields with duplicates; it needs modules that can be hashed."""
+    yield name, module
+    for key, inner in module._modules.items():
+        if inner is not None:
+            yield from _modules_below(f"{name}.{key}" if name else key, inner)
 
 
 def held_slots(parts: Iterable[Part]) -> dict[str, Slot]:

@@ -14,6 +14,7 @@ from steelyard.core.readers import Live, Place, Placed, by_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
 from steelyard.errors import NotFittedError, ShapeError, SteelyardError, UnreadableError, printable
+from steelyard.frameworks.torch.distributed import gathered, require_scatterable, scatter
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -215,7 +216,7 @@ def _in_memory(tensor: torch.Tensor) -> bool:
 def plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return the numbers as an ordinary strided tensor on the CPU. Raises `UnreadableError` for a tensor without any."""
     try:
-        held = _on_cpu(tensor.detach())
+        held = _on_cpu(name, tensor.detach())
     except (RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
         raise _without_numbers(name, tensor, f": {printable(error)}") from None
     if held.numel() and (held.is_meta or not _has_memory(held)):
@@ -228,9 +229,9 @@ def _without_numbers(name: str, tensor: torch.Tensor, why: str) -> UnreadableErr
     return UnreadableError(f"{shown} is a {printable(type(tensor).__name__)}, which does not give its numbers{why}")
 
 
-def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+def _on_cpu(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if hasattr(tensor, "full_tensor"):  # a DTensor is sharded over several processes
-        tensor = tensor.full_tensor()
+        tensor = gathered(name, tensor)
     if tensor.is_quantized:
         tensor = _codes(tensor)
     if tensor.layout is not torch.strided:
@@ -266,21 +267,43 @@ def numpy_of(tensor: torch.Tensor) -> Array:
     return carried.view(numpy_dtype(word))
 
 
-def require_writable(name: str, tensor: torch.Tensor) -> None:
-    """Raise `ShapeError` for a tensor that cannot be written to in place."""
-    if tensor.is_quantized or tensor.layout is not torch.strided or hasattr(tensor, "full_tensor") or tensor.is_meta:
-        kind = "quantised, sparse, distributed or without memory"
+def require_writable(name: str, tensor: torch.Tensor, array: Array | None = None) -> None:
+    """Raise `ShapeError` for a tensor that cannot be written to; an expanded one takes an array that repeats as it does."""
+    if hasattr(tensor, "full_tensor"):
+        require_scatterable(name, tensor)
+        return
+    if tensor.is_quantized or tensor.layout is not torch.strided or tensor.is_meta:
+        kind = "quantised, sparse or without memory"
         raise ShapeError(f"{printable(name)} is {kind}, and cannot be written to in place; convert the model first")
-    if any(length > 1 and not step for length, step in zip(tensor.shape, tensor.stride(), strict=True)):
+    once = _once(tensor)
+    if once is not None and (array is None or not _repeats(array, once)):
         raise ShapeError(
             f"{printable(name)} is expanded, so several of its elements are one number, and it cannot be written to; "
             "make it contiguous in the model first"
         )
 
 
+def _once(tensor: torch.Tensor) -> tuple[slice, ...] | None:
+    """Return the index of an expanded tensor that has each of its numbers once; None for any other tensor."""
+    expanded = [length > 1 and not step for length, step in zip(tensor.shape, tensor.stride(), strict=True)]
+    return tuple(slice(0, 1) if each else slice(None) for each in expanded) if any(expanded) else None
+
+
+def _repeats(array: Array, once: tuple[slice, ...]) -> bool:
+    """Whether an array has the same bytes at every place where an expanded tensor has one number."""
+    import numpy as np
+
+    return np.broadcast_to(array[once], array.shape).tobytes() == array.tobytes()
+
+
 def fill(tensor: torch.Tensor, array: Array, dtype: torch.dtype | None = None) -> None:
     """Write into a tensor of any writable layout or device an array, whose dtype is that of the tensor unless given."""
-    tensor.copy_(tensor_like(array, dtype or tensor.dtype))
+    whole = tensor_like(array, dtype or tensor.dtype)
+    if hasattr(tensor, "full_tensor"):
+        scatter(tensor, whole)
+        return
+    once = _once(tensor) or ...
+    tensor[once].copy_(whole[once])
 
 
 def tensor_like(array: Array, dtype: torch.dtype) -> torch.Tensor:

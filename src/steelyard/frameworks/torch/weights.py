@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from steelyard.core.members import with_ties
-from steelyard.core.roles import infer_roles
+from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
 from steelyard.frameworks.torch.constants import constants_of
+from steelyard.frameworks.torch.distributed import flat_parts_of, summoned
+from steelyard.frameworks.torch.offloaded import offloaded_in
 from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_weights
 from steelyard.frameworks.torch.state import (
     Copies,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
     Facts: TypeAlias = dict[str, tuple[Role, str, str]]
     """Role, axes and layer of each parameter and buffer, by its name."""
-    Model: TypeAlias = "nn.Module | torch.Tensor | torch.optim.Optimizer"
+    Model: TypeAlias = "nn.Module | torch.Tensor | torch.optim.Optimizer | torch.export.ExportedProgram"
 
 
 def weights(model: object) -> Iterator[Weight]:
@@ -50,6 +52,8 @@ def weights(model: object) -> Iterator[Weight]:
         return iter([script_weight("", model)])
     if isinstance(model, torch.optim.Optimizer):
         return with_ties(optimizer_weights(model))
+    if isinstance(model, torch.export.ExportedProgram):
+        return with_ties(infer_roles(weight_of(name, model.state_dict, name, layer=layer_of(name)) for name in model.state_dict))
     if not isinstance(model, nn.Module):
         raise UnknownModelError(f"a torch {type(model).__name__} has no weights; pass a module, a tensor or a state_dict")
     parts = parts_of(model)
@@ -68,25 +72,37 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
     if isinstance(model, nn.Module):
         _assign_module(model, arrays)
         return model
-    tensors = {"": model} if isinstance(model, torch.Tensor) else {n: slots[key] for n, slots, key, _ in optimizer_slots(model)}
+    tensors = _tensors_of(model)
     _fill_all({name: (tensors[name], array) for name, array in arrays.items()})
     return model
 
 
+def _tensors_of(model: torch.Tensor | torch.optim.Optimizer | torch.export.ExportedProgram) -> Mapping[str, torch.Tensor]:
+    if isinstance(model, torch.Tensor):
+        return {"": model}
+    if isinstance(model, torch.export.ExportedProgram):
+        return dict(model.state_dict)
+    return {name: slots[key] for name, slots, key, _ in optimizer_slots(model)}
+
+
 def _assign_module(module: nn.Module, arrays: Mapping[str, Array]) -> None:
+    if flat_parts_of(module):
+        with summoned(module) as held:
+            _fill_all({name: (held[name], array) for name, array in arrays.items()})
+        return
     held, copies = _held_and_copied(module)
     jobs = {name: (held[name], array) for name, array in arrays.items() if name in held}
     copied = {name: array for name, array in arrays.items() if name not in held}
-    for name, (tensor, _) in jobs.items():
-        require_writable(name, tensor)
+    for name, (tensor, array) in jobs.items():
+        require_writable(name, tensor, array)
     # copies first: their numbers may be refused by what `state_dict()` then returns, before a held tensor has changed
     copies.assign(copied)
     _fill_all(jobs)
 
 
 def _fill_all(jobs: Mapping[str, tuple[torch.Tensor, Array]]) -> None:
-    for name, (tensor, _) in jobs.items():
-        require_writable(name, tensor)
+    for name, (tensor, array) in jobs.items():
+        require_writable(name, tensor, array)
     with torch.no_grad():
         for tensor, array in jobs.values():
             fill(tensor, array)
@@ -94,14 +110,17 @@ def _fill_all(jobs: Mapping[str, tuple[torch.Tensor, Array]]) -> None:
 
 def _held_and_copied(module: nn.Module) -> tuple[dict[str, torch.Tensor], Copies]:
     """Return the tensors that the module holds, by the names in its state, and the rest of the state."""
-    state, slots = state_of(module), held_slots(parts_of(module))
+    parts = parts_of(module)
+    state, slots, offloaded = state_of(module), held_slots(parts), offloaded_in(parts)
     copies = Copies(module, state, slots)
-    held = {name: slots[own] for name in state if (own := copies.held_name(name)) is not None}
-    return {name: owner[key] for name, (owner, key, _) in held.items()}, copies
+    held = {name: own for name in state if (own := copies.held_name(name)) is not None}
+    return {name: offloaded[own].writable() if own in offloaded else slots[own].tensor() for name, own in held.items()}, copies
 
 
 def orders(model: object) -> dict[str, Callable[[], list[str]]]:
     """Return the orders of a module's parameters: those of `parameters()` and of R torch's `model$parameters`."""
+    if isinstance(model, torch.export.ExportedProgram):
+        return {"parameters": lambda: list(model.graph_signature.parameters)}
     if not isinstance(model, nn.Module):
         return {}
     return {"parameters": lambda: _parameter_order(model), "r-torch": lambda: _r_order(model)}
@@ -110,7 +129,20 @@ def orders(model: object) -> dict[str, Callable[[], list[str]]]:
 def _parameter_order(module: nn.Module) -> list[str]:
     """Return the names of the parameters as listed, in the order of `parameters()`; a hook may have renamed them."""
     listed = _listed_names(module)
-    return [listed.get(name, name) for name, _ in module.named_parameters()]
+    return [listed.get(name, name) for name, _ in _named_parameters(module)]
+
+
+def _named_parameters(module: nn.Module, *, remove_duplicate: bool = True) -> list[tuple[str, torch.Tensor]]:
+    """Return the parameters with their names, also of modules that cannot be hashed."""
+    try:
+        return list(module.named_parameters(remove_duplicate=remove_duplicate))
+    except TypeError:
+        held = [
+            (f"{name}.{key}" if name else key, p) for name, part, _ in parts_of(module) for key, p in part._parameters.items()
+        ]
+    named = [(name, p) for name, p in held if p is not None]
+    first = {id(p): name for name, p in reversed(named)}
+    return [(name, p) for name, p in named if not remove_duplicate or first[id(p)] == name]
 
 
 def _r_order(module: nn.Module) -> list[str]:
@@ -118,7 +150,7 @@ def _r_order(module: nn.Module) -> list[str]:
     listed = _listed_names(module)
     names: dict[int, str] = {}
     # a tied parameter is listed under its first name, which need not be the first in this order
-    for name, tensor in module.named_parameters(remove_duplicate=False):
+    for name, tensor in _named_parameters(module, remove_duplicate=False):
         names.setdefault(id(tensor), listed.get(name, name))
     return list(dict.fromkeys(names[id(p)] for p in _children_first(module) if id(p) in names))
 
@@ -138,7 +170,7 @@ def _children_first(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _module_weights(module: nn.Module, parts: Sequence[Part], facts: Facts) -> Iterator[Weight]:
-    state, slots = state_of(module), held_slots(parts)
+    state, slots, offloaded = state_of(module), held_slots(parts), offloaded_in(parts)
     copies = Copies(module, state, slots)
     for name, value in state.items():
         slot = slots.get(name)
@@ -150,6 +182,8 @@ def _module_weights(module: nn.Module, parts: Sequence[Part], facts: Facts) -> I
         )
         if held_as is None:
             yield from copied_weights(copies, name, value, role=role, axes=axes, layer=layer)
+        elif held_as in offloaded and isinstance(value, torch.Tensor):
+            yield offloaded[held_as].weight(value, role, axes, layer).replace(name=name)
         else:
             yield weight_of(name, *slots[held_as], role=role, axes=axes, layer=layer)
             for key, part in companions_of(value).items() if isinstance(value, torch.Tensor) else ():

@@ -70,8 +70,14 @@ def own_shape(kind: str, owner: Any, leaf: str) -> tuple[int, ...] | None:
     if kind in ("LSTMCell", "GRUCell"):
         units = owner.hidden_size
         rows = (4 if kind == "LSTMCell" else 3) * units
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, owner.input_size), "weight_hh": (rows, units), "bias_n": (units,)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "weight_ih": (rows, owner.input_size),
+            "weight_hh": (rows, units),
+            "bias_n": (units,),
+        }
         return shapes.get(leaf, (rows,))
     width = {"BatchNorm": "input_size", "GroupNorm": "channels", "LayerNorm": "shape", "RMSNorm": "shape"}.get(kind)
     own: Any = getattr(owner, width) if width else None
-    return (own,) if isinstance(own, int) else own
+    if isinstance(own, int):
+        return (own,)
+    return tuple(own) if own else None

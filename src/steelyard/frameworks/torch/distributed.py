@@ -1,0 +1,96 @@
+"""Distributed tensors (DTensor, as FSDP2 and tensor parallelism use them), and modules of FSDP1.
+
+All processes of a mesh read and write them together.
+
+Reading gathers the parts of all processes, so a call on one process alone would wait for the others until the time-out of the
+process group. The processes therefore first count one another in the store of the group, which needs no collective call, and
+refuse together or alone after `PATIENCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from steelyard.errors import ShapeError, UnreadableError, printable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PATIENCE = 10.0  # seconds
+_PAUSE = 0.002  # seconds
+_WRAPPED = "_fsdp_wrapped_module."
+
+
+def gathered(name: str, tensor: Any) -> torch.Tensor:
+    """Return the whole of a distributed tensor. Raises `UnreadableError` unless all processes of its mesh ask for it."""
+    _require_all(name, tensor.device_mesh.mesh.flatten().tolist())
+    whole: torch.Tensor = tensor.full_tensor()
+    return whole
+
+
+def scatter(tensor: Any, whole: torch.Tensor) -> None:
+    """Write this process's part of a whole tensor, which all processes of the mesh have, without communication."""
+    from torch.distributed.tensor import distribute_tensor
+
+    placed = distribute_tensor(whole.to(tensor.to_local().device), tensor.device_mesh, tensor.placements, src_data_rank=None)
+    tensor.to_local().copy_(placed.to_local())
+
+
+def require_scatterable(name: str, tensor: Any) -> None:
+    """Raise `ShapeError` for a tensor that is the sum of what the processes have, which no one's part determines."""
+    if any(placement.is_partial() for placement in tensor.placements):
+        raise ShapeError(f"{printable(name)} is a pending sum over several processes; redistribute it first")
+
+
+def flat_parts_of(module: nn.Module) -> list[Any]:
+    """Return the modules of FSDP1 in a module: each has the parameters inside it in one flat tensor, divided over processes."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return []
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return list(FullyShardedDataParallel.fsdp_modules(module))
+
+
+def require_all_of(module: nn.Module) -> None:
+    """Raise `UnreadableError` unless all processes over which FSDP1 divides a module ask for its state."""
+    for part in flat_parts_of(module)[:1]:
+        _require_all("the module", torch.distributed.get_process_group_ranks(part.process_group))
+
+
+@contextmanager
+def summoned(module: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Give the whole parameters and the buffers of a module of FSDP1 by their names in its state; what is written is kept."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    require_all_of(module)
+    with FullyShardedDataParallel.summon_full_params(module):
+        held = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+        yield {name.replace(_WRAPPED, ""): tensor for name, tensor in held}
+
+
+def _require_all(name: str, ranks: list[int]) -> None:
+    size = len(ranks)
+    if size < 2:
+        return
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    store = _get_default_store()
+    key = f"steelyard/{name}/{ranks}"
+    arrived = store.add(key, 1)
+    needed = -(-arrived // size) * size
+    end = monotonic() + PATIENCE
+    while store.add(key, 0) < needed:
+        if monotonic() > end:
+            if store.add(key, -1) >= needed - 1:  # the last one came just now, and goes on
+                store.add(key, 1)
+                return
+            raise UnreadableError(
+                f"{printable(name) or 'the tensor'} is distributed over {size} processes, and {needed - arrived} of them did not "
+                f"ask for it within {PATIENCE:g} s; call steelyard on all of them (not under `if rank == 0`), or gather first"
+            )
+        sleep(_PAUSE)
