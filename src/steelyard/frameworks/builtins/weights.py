@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _VIEWS = (KeysView, ValuesView, ItemsView)
-_READ_ONCE: tuple[type, ...] = (GeneratorType, type(iter([])), type(iter(())), map, filter, zip, enumerate, reversed, *_VIEWS)
+_READ_ONCE: Any = (GeneratorType, type(iter([])), type(iter(())), map, filter, zip, enumerate, reversed, *_VIEWS)
 
 
 def weights(model: object) -> Iterable[Weight]:

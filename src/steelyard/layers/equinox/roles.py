@@ -73,9 +73,10 @@ def own_shape(kind: str, owner: Any, leaf: str) -> tuple[int, ...] | None:
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, owner.input_size),
             "weight_hh": (rows, units),
+            "bias": (rows,),
             "bias_n": (units,),
         }
-        return shapes.get(leaf, (rows,))
+        return shapes.get(leaf)
     width = {"BatchNorm": "input_size", "GroupNorm": "channels", "LayerNorm": "shape", "RMSNorm": "shape"}.get(kind)
     own: Any = getattr(owner, width) if width else None
     if isinstance(own, int):
