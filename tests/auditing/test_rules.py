@@ -53,13 +53,13 @@ that calls its arguments is expected only with certain ones. Names with dots are
 | warning | a class that no list knows, damage, or a part that was not looked into |
 | info | an ordinary class of a known library |
 
-# Rules
+## Rules
 """
 
 
 def page():
     sections = [
-        f"## {name}\n\n{rule.sentence} Severity: {rule.severity}. Outcome: {OUTCOMES[rule.outcome]}.\n"
+        f"### {name}\n\n{rule.sentence} Severity: {rule.severity}. Outcome: {OUTCOMES[rule.outcome]}.\n"
         for name, rule in sorted(RULES.items())
     ]
     return INTRODUCTION + "\n" + "\n".join(sections)

@@ -179,7 +179,7 @@ def test_sarif_has_what_its_schema_requires(folder, capsys):
     for rule in rules:
         assert "helpUri" not in rule  # the schema wants an absolute address, and the docs have none
         page, _, section = rule["help"]["text"].split("See ")[1].split(" ")[0].partition("#")
-        assert f"\n## {section}\n\n{rule['shortDescription']['text']}" in (ROOT / "docs" / page).read_text()
+        assert f"\n### {section}\n\n{rule['shortDescription']['text']}" in (ROOT / "docs" / page).read_text()
     for result in results:
         assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
         assert result["level"] in ("none", "note", "warning", "error")
