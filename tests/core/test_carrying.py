@@ -149,7 +149,7 @@ def test_without_their_graph_the_same_weights_are_refused():
     net, twin = torch_net(0), torch_net(1)
     bare = steelyard.Weights(steelyard.weights(net).values())
     with pytest.raises(AmbiguityError):
-        plan_transfer(bare.rename("(.*)", r"net.\1"), into=twin)
+        plan_transfer(bare.rename("(.*)", r"net\1"), into=twin)
 
 
 def test_meta_live_and_remote_are_carried_and_cannot_be_set(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.core.plugins import load
+from steelyard.core import plugins
 from steelyard.dtypes import ITEMSIZES, numpy_dtype
 from steelyard.errors import MissingExtraError, ReadOnlyError, ShapeError, printable
 
@@ -51,6 +51,6 @@ def vector_like(
 
 def _torch() -> Any:
     try:
-        return load("frameworks", "torch")
+        return plugins.load("frameworks", "torch")
     except ImportError:
         raise MissingExtraError("a PyTorch tensor", "torch") from None
