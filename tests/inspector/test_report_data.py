@@ -13,6 +13,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, ShapeError
 from steelyard.inspector import report_data
+from steelyard.inspector.index import STATISTICS
 from steelyard.numerics.picture import matrix_of
 
 
@@ -367,3 +368,39 @@ def test_the_page_shows_the_error_of_a_failing_reader(tmp_path):
     assert Page(tmp_path / "r.html").details == [
         [{"error": "net.pt: is cut off (at byte 3)", "spectrum": None, "spectrum_why": "it cannot be read"}, None]
     ]
+
+
+@pytest.fixture
+def many():
+    """Return sixty small weights, of which one is larger, and one has equal outputs."""
+    chance = np.random.default_rng(0)
+    arrays = {f"{nth}.weight": chance.normal(size=(8, 4)).astype("f4") for nth in range(60)}
+    arrays["40.weight"] = chance.normal(size=(16, 4)).astype("f4")
+    arrays["50.weight"][1] = np.nan
+    return arrays
+
+
+def test_a_report_of_many_weights_has_the_details_of_the_largest_and_of_those_with_findings(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_data, "DETAILED", 3)
+    steelyard.report(many, tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    names = page.index["columns"]["name"]
+    detailed = [name for name, (after, _) in zip(names, page.details, strict=True) if after is not None]
+    assert detailed == ["0.weight", "1.weight", "40.weight", "50.weight"]
+    why = (
+        "the report shows the details of the 3 largest of 60 weights and of those with findings, and the statistics of all; "
+        "steelyard show FILE NAME shows any weight"
+    )
+    assert (page.pack("details-pack")["left_out"], page.index["notes"]) == (why, [why])
+    assert {each["name"] for each in page.index["findings"]} == {"50.weight"}
+
+
+def test_the_rows_without_details_have_the_statistics_that_they_have_with_details(many, tmp_path, monkeypatch):
+    steelyard.report(many, tmp_path / "all.html")
+    monkeypatch.setattr(report_data, "DETAILED", 3)
+    steelyard.report(many, tmp_path / "some.html", before=many)
+    full, some = Page(tmp_path / "all.html"), Page(tmp_path / "some.html")
+    assert "left_out" not in full.pack("details-pack")
+    assert [full.index["columns"][word] for word in STATISTICS] == [some.index["columns"][word] for word in STATISTICS]
+    assert full.index["findings"] == some.index["findings"]
+    assert full.details[40][0]["statistics"] == some.details[40][0]["statistics"]

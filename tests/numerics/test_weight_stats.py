@@ -5,6 +5,7 @@ import pytest
 
 from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
+from steelyard.numerics import weight_stats as weight_stats_module
 from steelyard.numerics.summary import Summary, summarise
 from steelyard.numerics.weight_stats import FIGURES, QUANTILES, Subject, WeightStats, merged, weight_stats
 
@@ -90,3 +91,21 @@ def test_merged_rows_keep_what_counts_as_near_zero():
     rows = [weight_stats(Subject(name=name), summarise([weight], near=1e-3), [weight]) for name in "ab"]
     assert merged(rows, "both").near_zeros == 2
     assert Summary().moments.near != 1e-3
+
+
+def test_the_figures_of_a_summary_are_computed_once_and_at_the_first_access(monkeypatch):
+    asked = []
+    figures = weight_stats_module._figures
+    monkeypatch.setattr(weight_stats_module, "_figures", lambda summary: asked.append(summary) or figures(summary))
+    rows = [row(name, FINITE) for name in "abc"]
+    assert [each.nan for each in rows] == [0, 0, 0]
+    assert merged(rows, "all").summary.moments.count == 3 * rows[0].summary.moments.count
+    assert asked == []
+    assert (rows[1].std, rows[1].mean, rows[1].count) == (
+        rows[1].summary.moments.std,
+        rows[1].summary.moments.mean,
+        rows[1].count,
+    )
+    assert asked == [rows[1].summary]
+    with pytest.raises(AttributeError, match="no attribute 'median'"):
+        _ = rows[0].median

@@ -46,6 +46,14 @@ def statistics_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     return {word: rounded(value) for word, value in record.items() if word != "name"}
 
 
+def row_statistics(summary: Summary) -> dict[str, Any]:
+    """Return the statistics in a row of the index, which are those of `statistics_record`."""
+    moments = summary.moments
+    numbers = (moments.minimum, moments.maximum, moments.mean, moments.std, moments.l2)
+    counts = {"zeros": moments.zeros, "nan": summary.nan, "inf": summary.inf}
+    return {**dict(zip(("min", "max", "mean", "std", "l2"), map(rounded, numbers), strict=True)), **counts}
+
+
 def rounded(value: object) -> object:
     """Return a float rounded to the digits of a float32, and any other value unchanged.
 

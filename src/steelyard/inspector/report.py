@@ -80,7 +80,7 @@ def report(
         write(source, path, before, spectra=spectra, effective=effective)
         return None
     title, data = _collect(source, before, "model", spectra, progress=False, effective=effective)
-    return "".join(document(title, data.index, data.details))
+    return "".join(document(title, data.index, data.packed_details()))
 
 
 def write(
@@ -102,7 +102,7 @@ def write(
     options = {"progress": progress, "skip_unreadable": skip_unreadable, "effective": effective}
     title, data = _collect(source, before, scope, spectra, **options)
     with replacing(path) as file:
-        file.writelines(piece.encode() for piece in document(title, data.index, data.details))
+        file.writelines(piece.encode() for piece in document(title, data.index, data.packed_details()))
     return len(data.details), data.unreadable
 
 
@@ -142,7 +142,7 @@ def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], sc
         raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
 
 
-def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Iterator[str]:
+def document(title: str, index: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
     """Yield the parts of the page."""
     from steelyard.inspector.packing import pack
 
@@ -156,7 +156,7 @@ def document(title: str, index: dict[str, Any], details: list[list[Any]]) -> Ite
     yield body
     yield _packed("index-pack", pack(index))
     yield f'<script type="module" async>{_entry()}</script>\n'
-    yield _packed("details-pack", pack({"details": details}))
+    yield _packed("details-pack", pack(details))
     yield "</body>\n</html>\n"
 
 

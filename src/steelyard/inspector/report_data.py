@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,15 @@ from steelyard import sizes
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
-from steelyard.inspector.details import SPARK_BINS, detail_of, filters_record, picture_record, picture_size, spectrum_record
+from steelyard.inspector.details import (
+    SPARK_BINS,
+    detail_of,
+    filters_record,
+    picture_record,
+    picture_size,
+    row_statistics,
+    spectrum_record,
+)
 from steelyard.inspector.index import AFTER, STATISTICS, OpenedSource, Row, difference_columns, finding_record, index_of
 from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
@@ -39,33 +48,50 @@ VALUES = (16, 128, 40_000)
 """The least and the greatest number of singular values in a spectrum, and the number in all spectra together."""
 WORK_BUDGET = 2e10  # rows times columns times the shorter side of all decomposed matrices: some seconds
 LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed in parallel; two larger ones need too much memory
+DETAILED = 2_000
+"""The weights whose details a report shows: the largest, and as many others with findings. All others have a row."""
 SPECTRA = ("some", "all", "none")
 
 
 class ReportData:
-    """The contents of a report: the `index`, the `details` of each row on each side, and the number of `unreadable` weights."""
+    """The contents of a report: the `index`, the `details` of each row on each side, and the number of `unreadable` weights.
 
-    __slots__ = ("details", "index", "unreadable")
+    `left_out` explains rows without details; blank if there are none.
+    """
 
-    def __init__(self, index: dict[str, Any], details: list[list[Any]], unreadable: int) -> None:
+    __slots__ = ("details", "index", "left_out", "unreadable")
+
+    def __init__(self, index: dict[str, Any], details: list[list[Any]], unreadable: int, left_out: str) -> None:
         self.index = index
         self.details = details
         self.unreadable = unreadable
+        self.left_out = left_out
+
+    def packed_details(self) -> dict[str, Any]:
+        """Return what the page reads when it first shows details."""
+        return {"details": self.details, **({"left_out": self.left_out} if self.left_out else {})}
 
 
 class MeasuredWeight:
-    """The results of one pass over a weight; `norm` is None if a number is not finite."""
+    """The results of one pass over a weight; `norm` is None if a number is not finite.
 
-    __slots__ = ("detail", "error", "norm", "outline", "weight")
+    `statistics` are those of its row. A weight without details has neither an `outline` nor a `detail`.
+    """
 
-    def __init__(self, weight: Weight, look: Look, room: int) -> None:
+    __slots__ = ("detail", "error", "norm", "outline", "statistics", "weight")
+
+    def __init__(self, weight: Weight, look: Look, room: int, *, detailed: bool) -> None:
         self.weight = weight
         self.error = look.error
         self.norm = look.summary.moments.l2 if look.summary.finite else None
-        self.outline = Outline(look.summary)
-        self.detail = detail_of(look, small=True)
-        if look.error is None:
-            self.detail["filters"] = filters_record(weight, room)
+        self.outline = Outline(look.summary) if detailed else None
+        self.detail = detail_of(look, small=True) if detailed else None
+        if self.detail is None:
+            self.statistics = row_statistics(look.summary)
+        else:
+            self.statistics = self.detail.get("statistics", {})
+            if look.error is None:
+                self.detail["filters"] = filters_record(weight, room)
 
 
 def report_data(
@@ -77,17 +103,31 @@ def report_data(
     measured: list[dict[Key, MeasuredWeight]] = [{} for _ in sources]
     for side, source in enumerate(sources):
         distinct = _distinct(rows, side)
-        for (key, weight), look in zip(distinct.items(), _looks(source, side, distinct, room, progress=progress), strict=True):
-            measured[side][key] = MeasuredWeight(weight, look, room)
-            for axis in axes[: 1 + (weight.role in AXIS_ROLES)]:
+        largest = set(nlargest(DETAILED, distinct, key=lambda key: distinct[key].size))
+        ill = 0
+        for key, look in zip(distinct, _looks(source, side, distinct, largest, room, progress=progress), strict=True):
+            ill += key not in largest and bool(look.findings)
+            detailed = key in largest or (bool(look.findings) and ill <= DETAILED)
+            measured[side][key] = MeasuredWeight(distinct[key], look, room, detailed=detailed)
+            for axis in axes[: 1 + (look.weight.role in AXIS_ROLES)] if detailed else ():
                 axis.add(look.summary)
             if side == AFTER:
                 index["findings"] += map(finding_record, look.findings)
     everything = [each for side in measured for each in side.values()]
-    _decompose(everything, spectra, progress=progress)
+    _decompose([each for each in everything if each.detail is not None], spectra, progress=progress)
     compared = _compare(rows, measured, room, progress=progress) if len(sources) > 1 else {}
     _complete(index, rows, measured, compared, (axes[1] if axes[1].filled else axes[0]).end)
-    return ReportData(index, _details(rows, measured, compared), sum(each.error is not None for each in everything))
+    left_out = _left_out(rows) if any(each.detail is None for each in everything) else ""
+    index["notes"] += [left_out] if left_out else []
+    unreadable = sum(each.error is not None for each in everything)
+    return ReportData(index, _details(rows, measured, compared), unreadable, left_out)
+
+
+def _left_out(rows: Sequence[Row]) -> str:
+    return (
+        f"the report shows the details of the {DETAILED:,} largest of {len(rows):,} weights and of those with findings, and the "
+        "statistics of all; steelyard show FILE NAME shows any weight"
+    )
 
 
 def _picture_room(rows: Sequence[Row]) -> int:
@@ -116,12 +156,19 @@ def _distinct(rows: Sequence[Row], side: int) -> dict[Key, Weight]:
     return distinct
 
 
-def _looks(source: OpenedSource, side: int, distinct: Mapping[Key, Weight], room: int, *, progress: bool) -> Iterator[Look]:
+def _looks(
+    source: OpenedSource, side: int, distinct: Mapping[Key, Weight], largest: Collection[Key], room: int, *, progress: bool
+) -> Iterator[Look]:
     """Yield the results of one pass over each weight, with findings on health for the newer source only."""
+    brief = {weight.name for key, weight in distinct.items() if key not in largest}
     with watching("looking", sum(weight.nbytes for weight in distinct.values()), shown=progress) as watch:
         watched = map(watch, distinct.values())
         yield from looks(
-            watched, source.weights, lambda weight: picture_size(matrix_of(weight.shape), room), health=side == AFTER
+            watched,
+            source.weights,
+            lambda weight: picture_size(matrix_of(weight.shape), room),
+            health=side == AFTER,
+            brief=brief,
         )
 
 
@@ -134,7 +181,9 @@ def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, pr
             each._replace(one=each.one and watch(each.one), other=each.other and watch(each.other)) for each in couples.values()
         ]
         compared = differences(watched)
-    changed = [each for each, row in zip(couples.values(), compared, strict=True) if row.kind == "changed" and row.changed]
+    drawn = {id(row.couple) for row in rows if any(each and each.detail for each in _both_sides(row, measured)[:1])}
+    pairs = ((each, row) for each, row in zip(couples.values(), compared, strict=True) if id(each) in drawn)
+    changed = [each for each, row in pairs if row.kind == "changed" and row.changed]
     jobs = ((each.one, each.other, room) for each in changed if each.one and each.other)
     pictures = dict(zip(map(id, changed), in_turn(jobs, _picture_of_change, _both_shared), strict=True))
     return {identity: (difference, pictures.get(identity)) for identity, difference in zip(couples, compared, strict=True)}
@@ -162,15 +211,16 @@ def _decompose(measured: Sequence[MeasuredWeight], which: str, *, progress: bool
     for each in sorted(measured, key=lambda each: work(each.weight)):
         left -= work(each.weight)
         reason = _why_no_spectrum(each, which, left)
-        each.detail |= {"spectrum": None, "spectrum_why": reason}
+        each.detail = (each.detail or {}) | {"spectrum": None, "spectrum_why": reason}
         if not reason:
             chosen.append(each)
     total = sum(each.weight.nbytes for each in chosen)
     with one_blas_thread(), watching("decomposing", total, shown=progress) as watch:
         spectra = in_turn(((watch(each.weight), each.norm) for each in chosen), _spectrum, _is_small)
         for each, result in zip(chosen, spectra, strict=True):
-            each.detail["spectrum"] = spectrum_record(result, values) if isinstance(result, Spectrum) else None
-            each.detail["spectrum_why"] = "" if isinstance(result, Spectrum) else str(result)
+            record = spectrum_record(result, values) if isinstance(result, Spectrum) else None
+            why = "" if isinstance(result, Spectrum) else str(result)
+            each.detail = (each.detail or {}) | {"spectrum": record, "spectrum_why": why}
 
 
 def _why_no_spectrum(each: MeasuredWeight, which: str, left: float) -> str:
@@ -207,11 +257,12 @@ def _complete(
     empty = np.zeros(SPARK_BINS, np.uint8)
     for side, word in enumerate(("spark", "spark_before")[: len(measured)]):
         keys = [row.key(side) for row in rows]
-        cells = [empty if key is None else measured[side][key].outline.heights(axis_end, SPARK_BINS) for key in keys]
+        outlines = [None if key is None else measured[side][key].outline for key in keys]
+        cells = [empty if outline is None else outline.heights(axis_end, SPARK_BINS) for outline in outlines]
         index[word] = {"end": axis_end, "bins": SPARK_BINS, "cells": np.concatenate([empty[:0], *cells])}
     shown = [next(each for each in _both_sides(row, measured) if each is not None) for row in rows]
     for word in STATISTICS:
-        index["columns"][word] = [each.detail.get("statistics", {}).get(word) for each in shown]
+        index["columns"][word] = [each.statistics.get(word) for each in shown]
     if len(measured) > 1:
         listed: Iterable[Difference | None] = (compared.get(id(row.couple), (None, None))[0] for row in rows)
         index["columns"] |= difference_columns(listed, rows)

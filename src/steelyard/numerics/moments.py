@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
 _LARGE = 300  # beyond this exponent, squares might overflow or underflow float64
 _LOCAL = threading.local()
-_ADDED = ("count", "zeros", "near_zeros", "_plain", "_magnitudes", "_squares", "_within", "_between")
+_SUMS = ("_plain", "_magnitudes", "_squares", "_within", "_between")
 
 
 class Block(NamedTuple):
@@ -68,7 +68,7 @@ class Moments:
     (3.0, 9.0, 1.0)
     """
 
-    __slots__ = (*_ADDED, "_block", "maximum", "minimum", "near")
+    __slots__ = (*_SUMS, "_block", "count", "maximum", "minimum", "near", "near_zeros", "zeros")
 
     def __init__(self, near: float = 0.0) -> None:
         self.near = near
@@ -121,9 +121,13 @@ class Moments:
         """Add the numbers of other moments."""
         self._settle()
         if other._block:
-            self._add_exactly(other._block)
-        for name in _ADDED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+            self._add_exactly(other._block)  # which is all that the other has
+        else:
+            for name in _SUMS:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.count += other.count
+        self.zeros += other.zeros
+        self.near_zeros += other.near_zeros
         if other.minimum is not None and other.maximum is not None:
             self._widen(other.minimum, other.maximum)
 

@@ -7,6 +7,7 @@ would make every large picture grey.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from math import inf, log, prod
 from typing import TYPE_CHECKING
@@ -74,7 +75,11 @@ def cut_of(shape: Sequence[int]) -> int:
     >>> cut_of((128, 64, 3, 3)), cut_of((3, 3, 64, 128)), cut_of((5,))
     (1, 3, 0)
     """
+    return _cut_of(tuple(shape))
 
+
+@lru_cache(maxsize=4096)
+def _cut_of(shape: tuple[int, ...]) -> int:
     def apart(cut: int) -> float:
         rows, columns = prod(shape[:cut]), prod(shape[cut:])
         return abs(log(rows / columns)) if rows and columns else inf

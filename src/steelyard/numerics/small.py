@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 _TOGETHER = 2048  # weights
 _SPARSE = 8  # a run of the file is read at once if it is at most this many times as long as the numbers sought
-_FLOATS = frozenset(("float16", "bfloat16", "float32", "float64"))
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_WHOLE = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+_GROUPED = frozenset((*_FLOATS, *_WHOLE))
 
 
 def runs_of_small(listed: Sequence[Weight]) -> Iterator[tuple[int, int]]:
@@ -72,7 +74,7 @@ def small_summaries(ranked: Sequence[Ranked], new: Callable[[], Summary]) -> Ite
 
 
 def groups_of_small(weights: Sequence[Weight], like: Callable[[Weight], object]) -> Iterator[tuple[list[Weight], Array]]:
-    """Yield groups of readable small weights of one shape, type of floating point and `like`, with their numbers as rows.
+    """Yield groups of readable small weights of one shape, dtype and `like`, with their numbers as rows.
 
     Groups of fewer than `sizes.SMALL_RUN` weights are left out, as are weights that cannot be read.
 
@@ -83,7 +85,7 @@ def groups_of_small(weights: Sequence[Weight], like: Callable[[Weight], object])
     """
     alike: dict[object, list[Weight]] = {}
     for weight in weights:
-        if weight.dtype in _FLOATS and 0 < weight.size <= sizes.SMALL_WEIGHT and not isinstance(weight.read, Refused):
+        if weight.dtype in _GROUPED and 0 < weight.size <= sizes.SMALL_WEIGHT and not isinstance(weight.read, Refused):
             alike.setdefault((weight.dtype, weight.shape, like(weight)), []).append(weight)
     for listed in alike.values():
         for start in range(0, len(listed) if len(listed) >= sizes.SMALL_RUN else 0, _TOGETHER):

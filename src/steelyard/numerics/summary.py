@@ -6,6 +6,7 @@ Numbers are read block by block. Summaries of parts merge into that of the whole
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,7 @@ class Summary:
 
     def begin(self, moments: Moments, codes: Array, counts: Array) -> None:
         """Take the moments of a weight's finite numbers, and the counts of their shared bins; nothing was added before."""
-        self._measured = moments
+        self._measured = self._all = moments
         if self.wide:
             self.histogram.begin(codes, counts)
 
@@ -135,8 +136,8 @@ class Summary:
             return [None] * len(shares)
         values, counts = self.histogram.points()
         # in float64, 0.07 * 100 is slightly more than 7, but the 7th number is meant
-        ranks = [np.ceil(share * moments.count - 1e-9 * share) for share in shares]
-        middles = values.take(np.searchsorted(np.cumsum(counts), ranks), mode="clip").tolist()
+        ranks = [ceil(share * moments.count - 1e-9 * share) for share in shares]
+        middles = values.take(counts.cumsum().searchsorted(ranks), mode="clip").tolist()
         least, greatest = float(moments.minimum), float(moments.maximum)
         within = [min(max(middle, least), greatest) for middle in middles]
         ends = (least if share <= 0 else greatest if share >= 1 else None for share in shares)

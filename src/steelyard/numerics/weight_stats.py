@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steelyard.numerics.summary import Summary
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+QUANTILE_NAMES = ("q01", "q05", "q25", "median", "q75", "q95", "q99")
 NEAR = 1e-8  # numbers of at most this magnitude count as near zero by default
 TOGETHER = ("weight", "layer", "role", "all")
 """The ways to group whole weights; any other word is an axis."""
@@ -50,7 +51,8 @@ class WeightStats:
     the counts of finite, NaN and infinite numbers; all other statistics are of the finite ones. `min`, `max`, `mean`, `std` (of
     the population), `l1`, `l2` and `rms` are None without finite numbers. `near_zeros` counts magnitudes up to `near`,
     including zeros.
-    `summary` has all statistics of the numbers, with the histogram; None for channels.
+    `summary` has all statistics of the numbers, with the histogram; None for channels. The figures of a summary are computed
+    at the first access, since a table of repeated blocks shows those of few weights.
     """
 
     __slots__ = ("summary", "first_nonfinite", "subject", *Subject._fields, *FIGURES)
@@ -71,16 +73,30 @@ class WeightStats:
     def __init__(
         self,
         subject: Subject,
-        values: Sequence[Any],
+        values: Sequence[Any] = (),
         summary: Summary | None = None,
         first: tuple[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.subject = subject
         self.name, self.layer, self.role, self.shape, self.dtype, self.channel, self.unit, self.weights = subject
-        for figure, value in zip(FIGURES, values, strict=True):
-            setattr(self, figure, value)
         self.summary = summary
         self.first_nonfinite = first
+        if summary is None:
+            self._take(values)
+        else:
+            self.nan, self.inf = summary.nan, summary.inf
+
+    def _take(self, values: Sequence[Any]) -> None:
+        for figure, value in zip(FIGURES, values, strict=True):
+            setattr(self, figure, value)
+
+    if not TYPE_CHECKING:  # it would stand for any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name not in FIGURES or self.summary is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            self._take(_figures(self.summary))
+            return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         return f"WeightStats({', '.join(f'{key}={value!r}' for key, value in self.to_dict().items())})"
@@ -120,7 +136,7 @@ class WeightStats:
         place = self.first_nonfinite
         first = None if place is None else {"weight": place[0], "index": list(place[1])}
         found = () if self.summary is None else self.summary.quantiles(QUANTILES)
-        quantiles = {_called(share): value for share, value in zip(QUANTILES, found, strict=False)}
+        quantiles = dict(zip(QUANTILE_NAMES, found, strict=False))
         error = {} if self.summary is None else {"quantile_error": self.quantile_error}
         figures = {figure: getattr(self, figure) for figure in FIGURES}
         return {**self.subject.to_dict(), **figures, "first_nonfinite": first, **quantiles, **error}
@@ -128,7 +144,7 @@ class WeightStats:
 
 def weight_stats(subject: Subject, summary: Summary, listed: Sequence[Weight]) -> WeightStats:
     """Return the statistics of a summary, whose ranks are indices into the `listed` weights."""
-    return _figures(subject, summary, _first(summary, listed))
+    return WeightStats(subject, summary=summary, first=_first(summary, listed))
 
 
 def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
@@ -145,7 +161,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     for part in parts:
         whole.merge(part)
     first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
-    return _figures(rows[0].subject._replace(name=name), whole, first)
+    return WeightStats(rows[0].subject._replace(name=name), summary=whole, first=first)
 
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
@@ -158,11 +174,8 @@ def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, 
     return weight.name, place_of(weight.shape, summary.first[1])
 
 
-def _figures(subject: Subject, summary: Summary, first: tuple[str, tuple[int, ...]] | None) -> WeightStats:
+def _figures(summary: Summary) -> list[Any]:
+    """Return the figures of a summary in the order of `FIGURES`."""
     moments = summary.moments
     values = [getattr(moments, {"min": "minimum", "max": "maximum"}.get(key, key)) for key in FIGURES[:-2]]
-    return WeightStats(subject, [*values, summary.nan, summary.inf], summary, first)
-
-
-def _called(share: float) -> str:
-    return "median" if share == 0.5 else f"q{round(share * 100):02}"
+    return [*values, summary.nan, summary.inf]

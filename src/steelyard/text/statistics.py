@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
 from steelyard.text.rows import folded, span
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NUMBERS = ("min", "q05", "median", "q95", "max", "mean", "std", "l1", "l2", "rms")
 COUNTS = ("zeros", "near_zeros", "nan", "inf")
 LEFT_OUT = 5
+MOST_DRAWN = 10_000
+"""Rows of a table with histograms: more take longer to draw than all numbers to read."""
 
 
 def stats_table(stats: Stats) -> str:
@@ -32,8 +34,11 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
     if not stats.rows:
         yield "no weights"
         return
-    yield from drawn(stats_columns(stats, grouped(stats, unfolded=unfolded)), screen)
+    rows = grouped(stats, unfolded=unfolded)
+    yield from drawn(stats_columns(stats, rows), screen)
     yield from map(screen.broken, left_out(stats.left_out))
+    if len(rows) > MOST_DRAWN:
+        yield screen.broken(f"histograms are not drawn, since there are more than {MOST_DRAWN:,} rows; --select chooses some")
     for line in nonfinite(stats):
         yield screen.paint(screen.broken(line), "red")
 
@@ -48,8 +53,7 @@ def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
 def stats_columns(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> list[Column]:
     """Return the columns that are not empty, with a row for each group."""
     rows = [_joined(group) for group in groups]
-    records = [row.to_dict() for row in rows]
-    columns = (*_facts(stats, records, list(map(len, groups))), *_figures(rows, records))
+    columns = (*_facts(stats, rows, list(map(len, groups))), *_figures(rows))
     return [column for column in columns if column.width]
 
 
@@ -66,31 +70,40 @@ def _joined(group: Sequence[WeightStats]) -> WeightStats:
     return group[0] if len(group) == 1 else merged(group, span(_name(group[0]), _name(group[-1])))
 
 
-def _facts(stats: Stats, records: Sequence[dict[str, Any]], times: Sequence[int]) -> Iterator[Column]:
-    names = [name_text(record["name"]) if record["name"] or stats.by == "weight" else "(no layer)" for record in records]
+def _facts(stats: Stats, rows: Sequence[WeightStats], times: Sequence[int]) -> Iterator[Column]:
+    names = [name_text(row.name) if row.name or stats.by == "weight" else "(no layer)" for row in rows]
     yield Column("name", names, head=stats.by if stats.by in ("layer", "role") else "name")
-    yield Column("channel", [record.get("unit", "") for record in records])
-    shapes = [TIMES.join(map(str, record["shape"])) or "scalar" if "shape" in record else "" for record in records]
+    yield Column("channel", [row.unit or "" for row in rows])
+    shapes = ["" if row.shape is None else TIMES.join(map(str, row.shape)) or "scalar" for row in rows]
     yield Column("shape", shapes if stats.by == "weight" else [])
     yield Column("times", [f"{count:,} {TIMES}" if count > 1 else "" for count in times], right=True, head="")
-    yield Column("count", [f"{record['count']:,}" for record in records], right=True)
+    yield Column("count", [f"{row.count:,}" for row in rows], right=True)
 
 
-def _figures(rows: Sequence[WeightStats], records: Sequence[dict[str, Any]]) -> Iterator[Column]:
+def _figures(rows: Sequence[WeightStats]) -> Iterator[Column]:
     histograms = _histograms(rows)
     if histograms is not None:
         yield histograms
-    for key in NUMBERS:
-        yield Column(key, [number_text(record.get(key)) for record in records], right=True)
+    for key, texts in zip(NUMBERS, zip(*map(_numbers, rows), strict=True), strict=True):
+        yield Column(key, list(texts), right=True)
     for key in COUNTS:
-        texts = [f"{record[key]:,}" if record[key] else "" for record in records]
-        yield Column(key, texts if any(texts) else [], right=True, head=key.replace("_", " "))
+        counts = [f"{count:,}" if (count := getattr(row, key)) else "" for row in rows]
+        yield Column(key, counts if any(counts) else [], right=True, head=key.replace("_", " "))
+
+
+def _numbers(row: WeightStats) -> tuple[str, ...]:
+    """Return the texts of `NUMBERS`."""
+    low, median, high = (None, None, None) if row.summary is None else row.summary.quantiles((0.05, 0.5, 0.95))
+    numbers = (row.min, low, median, high, row.max, row.mean, row.std, row.l1, row.l2, row.rms)
+    return tuple(map(number_text, numbers))
 
 
 def _histograms(rows: Sequence[WeightStats]) -> Column | None:
     """Return the histograms of all rows on one axis, as `ls --stats` does."""
     from steelyard.text.sparkline import axis_of, bars, header
 
+    if len(rows) > MOST_DRAWN:
+        return None
     drawn = [(row.summary, row.role) for row in rows]
     summaries = [summary for summary, _ in drawn if summary is not None and summary.wide]
     if len(summaries) < len(drawn):

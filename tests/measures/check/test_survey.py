@@ -130,3 +130,18 @@ def test_an_invalid_shape_takes_no_memory():
     assert found.error is said
     (finding,) = steelyard.check(Weights([huge]), health=True).findings
     assert finding.kind == "unreadable"
+
+
+def test_of_weights_looked_at_briefly_those_without_findings_have_the_same_summary_but_no_picture():
+    chance = np.random.default_rng(0)
+    arrays = {f"{nth}.weight": chance.normal(size=(8, 4)).astype("f4") for nth in range(50)}
+    arrays["7.weight"][2] = 0
+    weights = steelyard.weights(arrays)
+    full = list(looks(weights.values(), weights, lambda w: (4, 4)))
+    brief = list(looks(weights.values(), weights, lambda w: (4, 4), brief=set(arrays) - {"3.weight"}))
+    assert [nth for nth, look in enumerate(brief) if look.picture is not None] == [3, 7]
+    assert [look.findings and look.findings[0].kind for look in brief] == [
+        look.findings and look.findings[0].kind for look in full
+    ]
+    for one, other in zip(full, brief, strict=True):
+        assert (one.summary.moments.std, one.summary.quantile(0.5)) == (other.summary.moments.std, other.summary.quantile(0.5))

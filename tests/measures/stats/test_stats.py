@@ -24,6 +24,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import MissingExtraError, ShapeError, WeightNotFoundError
 from steelyard.measures.stats import channels, stats
 from steelyard.numerics.weight_stats import FIGURES
+from steelyard.text import statistics
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +241,12 @@ def test_the_command_prints_a_table_csv_or_json_and_writes_files(net, tmp_path, 
     assert len((tmp_path / "t.csv").read_text().splitlines()) == len(stats(path)) + 1
     assert main(["stats", path, path, "-o", "t.csv"]) == 2
     assert main(["stats", path, "--by", "nothing"]) == 2
+
+
+def test_a_table_of_too_many_rows_has_no_histograms_and_says_so(monkeypatch):
+    monkeypatch.setattr(statistics, "MOST_DRAWN", 2)
+    arrays = {f"{name}.weight": np.ones(2) for name in "abc"}
+    found = steelyard.stats(arrays)
+    assert "histogram" not in repr(found).splitlines()[0]
+    assert repr(found).splitlines()[-1] == "histograms are not drawn, since there are more than 2 rows; --select chooses some"
+    assert "\u2588" in repr(steelyard.stats({name: arrays[name] for name in list(arrays)[:2]}))

@@ -8,7 +8,7 @@ import { opened } from "./pack.js";
  * @type {() => ReportApi}
  */
 export function embedded() {
-  /** @type {Promise<{ details: (Detail | null)[][] }> | null} */
+  /** @type {Promise<{ details: (Detail | null)[][], left_out?: string }> | null} */
   let details = null;
 
   /** @type {<Content>(id: string) => Promise<Content>} */
@@ -23,8 +23,9 @@ export function embedded() {
   /** @type {(row: number, side: number) => Promise<Detail>} */
   async function detail(row, side) {
     details ??= parsed().then(() => read("details-pack"));
-    const found = (await details).details[row][side];
-    if (!found) throw new Error("the report has no details of this weight");
+    const held = await details;
+    const found = held.details[row][side];
+    if (!found) throw new Error(held.left_out ?? "the report has no details of this weight");
     return found;
   }
 
