@@ -241,3 +241,10 @@ def test_the_hostile_files_are_those_that_their_maker_writes():
     folders = {name for name, path in packed.items() if path.is_dir()}
     files = {name: path.read_bytes() for name, path in packed.items() if path.is_file()}
     assert (files, links, folders) == (made["SAFETENSORS"], made["LINKS"], made["FOLDERS"])
+
+
+def test_metadata_that_are_null_as_mlx_writes_them_are_none(tmp_path):
+    path = tmp_path / "mlx.safetensors"
+    header = json.dumps({"__metadata__": None, **GOOD}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    assert steelyard.weights(path).meta == {}

@@ -74,6 +74,8 @@ def test_what_is_refused(tmp_path):
     assert "no config says whether its zero points" in reason(tmp_path, leaves)
     assert "not all 7 or 8" in reason(tmp_path, leaves, v2 | {"sym": True})
     assert "as in gptq_v2" in reason(tmp_path, layer(4, zeros=8)[0], {"bits": 4, "sym": False})
+    planar = {"bits": 4, "sym": True, "checkpoint_format": "gptq_p"}
+    assert "says format gptq_p" in reason(tmp_path, layer(4, zeros=7)[0], planar)
     assert "config says 8 bits, the shapes say 4" in reason(tmp_path, leaves, v2 | {"bits": 8})
     assert "'marlin', which is not read" in reason(tmp_path, leaves, v2 | {"checkpoint_format": "marlin"})
     assert "'exl2', which is not read" in reason(tmp_path, leaves, v2 | {"quant_method": "exl2"})

@@ -73,7 +73,7 @@ def read(source: Source, scope: Scope) -> Weights:
     The weights of a file that R torch wrote have R torch's names.
     """
     begin, header = _header(source)
-    meta = _metadata(source, header.pop("__metadata__", {}))
+    meta = _metadata(source, header.pop("__metadata__", None))
     stored = _tensors(source, begin, header)
     if "__r__" in meta:
         from steelyard.codecs.r.torch import read_v3
@@ -129,6 +129,8 @@ def _header(source: Source) -> tuple[int, dict[str, Plain]]:
 
 
 def _metadata(source: Source, meta: Plain) -> dict[str, str]:
+    if meta is None:  # MLX writes null where it has none
+        return {}
     texts = {key: value for key, value in meta.items() if isinstance(value, str)} if isinstance(meta, dict) else {}
     if not isinstance(meta, dict) or len(texts) < len(meta):
         raise FormatError(source.name, "__metadata__ is not an object of texts", 8)

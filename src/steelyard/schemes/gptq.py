@@ -159,7 +159,7 @@ def _format(layer: _Layer, config: Config) -> tuple[str, tuple[str, ...]]:
         return word, ()
     if config and shown == word:
         return word, ()
-    if symmetric is False:
+    if symmetric is False or "gptq_p" in (word, shown):
         raise ShapeError(f"the config says format {word} and zero points of any value, but all are {equal}, as in {shown}")
     other = f", though the config says {word}" if config else ""
     return shown, (f"its zero points are those of format {shown}, since all are {equal}{other}",)
