@@ -66,3 +66,11 @@ def test_int8_in_the_order_of_a_kernel_is_refused(tmp_path):
     found = effective(tmp_path, {key: leaves[key] for key in ("weight", "SCB")})["fc.weight"]
     assert found.numpy() == pytest.approx(1.0)
     assert found.derivation.assumed == ("its numbers are in row-major order",)
+
+
+def test_scales_that_overflow_give_infinity_without_a_warning(tmp_path):
+    leaves, _ = layer(dtype="float16")
+    found = effective(tmp_path, leaves | {"weight.absmax": np.full(5, 1e30, "f4")})["fc.weight"]
+    assert np.isinf(found.numpy()).all()
+    int8 = {"weight": np.full((2, 3), 100, "i1"), "SCB": np.array([np.nan, 3e38], "f4")}
+    assert not np.isfinite(effective(tmp_path, int8)["fc.weight"].numpy()).any()

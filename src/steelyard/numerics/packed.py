@@ -174,7 +174,19 @@ def matrix_reader(shape: tuple[int, ...], part: Callable[[int, int], Array]) -> 
     width = shape[-1] if shape else 1
     if width > LONGEST_ROW:
         raise ShapeError(f"its rows have {width:,} numbers, more than the {LONGEST_ROW:,} that are read at a time")
-    return by_rows((prod(shape[:-1]), width), part)
+    return by_rows((prod(shape[:-1]), width), quiet(part))
+
+
+def quiet(part: Reader) -> Reader:
+    """Return the same reader without NumPy's warnings: a scale of a damaged file may be NaN, infinite or too large."""
+
+    def read(start: int, stop: int) -> Array:
+        import numpy as np
+
+        with np.errstate(all="ignore"):
+            return part(start, stop)
+
+    return read
 
 
 def as_float32(codes: Array) -> Array:

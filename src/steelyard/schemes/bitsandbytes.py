@@ -24,7 +24,7 @@ from steelyard.core.effective import Derivation, Pieces, Setting, attempted, der
 from steelyard.core.weight import Role
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import in_groups, looked_up, matrix_reader, rows
+from steelyard.numerics.packed import in_groups, looked_up, matrix_reader, quiet, rows
 from steelyard.numerics.scales import spread
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def _of_blocks(name: str, found: tuple[Weight | None, ...], facts: Derivation) -
     }
     facts = facts._replace(settings=settings, scheme=facts.scheme + (" double" if inner else ""))
     axes = "out in" if len(lengths) == 2 else ""
-    return derived(name, lengths, partial(_read, blocks), facts, dtype=dtype, role=Role.KERNEL if axes else Role.OTHER, axes=axes)
+    return derived(
+        name, lengths, quiet(partial(_read, blocks)), facts, dtype=dtype, role=Role.KERNEL if axes else Role.OTHER, axes=axes
+    )
 
 
 def _state(state: Weight) -> Config:
