@@ -44,10 +44,6 @@ SHARDS = 100_000
 """files into which one model may be split: their names have five digits"""
 BUNDLE_SLICES = 1000
 """slices into which TensorFlow may have split one tensor"""
-KERAS_CALLS = 100_000
-"""calls that are followed through a Keras config to find the inputs of layers"""
-R_MODULES = 100_000
-"""modules of R torch that are searched for parameters"""
 
 # Levels, which cost one frame of a stack each
 DEPTH = 1000

@@ -54,7 +54,7 @@ def read(source: Source, scope: Scope) -> Weights:
         return Weights(by_path(hdf5), meta=meta)
     if keras_legacy.is_layout(hdf5):
         legacy = keras_legacy.model_weights(hdf5)
-        return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(hdf5), legacy))
+        return Weights(legacy, meta=meta, graph=keras_graph.graph_maker(keras_legacy.model_config(hdf5), legacy, source))
     if keras_layout.is_layout(hdf5):
         weights, layout = keras_layout.model_weights(hdf5)
         return with_derive(Weights(weights, meta={**meta, keras_writing.LAYOUT: layout}), _derive)

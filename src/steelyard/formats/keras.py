@@ -69,7 +69,7 @@ def read(source: Source, scope: Scope) -> Weights:
         return Weights(by_path(hdf5), meta=meta)
     weights, layout = model_weights(hdf5, config)
     meta = {**meta, **_about(config), LAYOUT: layout, ORIGINAL: Original(source, _FRAMEWORK)}
-    found = Weights(weights, meta=meta, graph=graph_maker(config, weights))
+    found = Weights(weights, meta=meta, graph=graph_maker(config, weights, source))
     return with_derive(found, lambda pieces: _derive(pieces, config))
 
 

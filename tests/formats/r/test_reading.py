@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 import subprocess
 from contextlib import contextmanager
 
@@ -656,3 +657,37 @@ def test_plain_arrays_have_the_numbers_that_r_reports(name):
     weight = steelyard.weights(FIXTURES / f"types/{name}.rds")[""]
     expected = [-(1 << 31) if item is None else item for item in said]
     assert same(weight.numpy(), expected)
+
+
+def test_a_compact_vector_of_an_unknown_class_is_listed_with_the_reason_and_refused(tmp_path):
+    def text(word):
+        return struct.pack(">2i", 9, len(word)) + word
+
+    def symbol(word):
+        return struct.pack(">i", 1) + text(word)
+
+    matrix = (
+        struct.pack(">2i6d", 14 | 512, 6, *range(6))
+        + struct.pack(">i", 1026)
+        + symbol(b"dim")
+        + struct.pack(">5i", 13, 2, 2, 3, 254)
+    )
+    classes = (
+        struct.pack(">i", 2)
+        + symbol(b"mmap_real")
+        + struct.pack(">i", 2)
+        + symbol(b"simplemmap")
+        + struct.pack(">5i", 2, 13, 1, 14, 254)
+    )
+    compact = struct.pack(">i", 238) + classes + struct.pack(">3i", 13, 1, 7) + struct.pack(">i", 254)
+    names = (
+        struct.pack(">i", 1026) + symbol(b"names") + struct.pack(">2i", 16, 2) + text(b"w") + text(b"z") + struct.pack(">i", 254)
+    )
+    path = tmp_path / "a.rds"
+    path.write_bytes(struct.pack(">2s3i", b"X\n", 2, 0, 0) + struct.pack(">2i", 19 | 512, 2) + matrix + compact + names)
+    found = steelyard.weights(path)
+    assert found["w"].numpy().tolist() == [[0, 2, 4], [1, 3, 5]]
+    assert found["z"].shape == ()
+    assert found["z"].encoding == "a compact vector of the unknown class mmap_real"
+    with pytest.raises(FormatError, match="z is a compact vector of the unknown class mmap_real, which is not supported"):
+        found["z"].numpy()

@@ -8,6 +8,7 @@ from keras import layers as L
 import steelyard
 from steelyard.codecs.keras.graph import graph_of
 from steelyard.frameworks import keras as graphs
+from steelyard.storage.source import from_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -224,3 +225,8 @@ def test_models_that_call_models_twice_at_every_level_take_little_time():
 
     assert told(graph_of(entry(4), ["m0"])) == {"m0": ("x", "m0")}
     assert told(graph_of(entry(40), ["m0"])) == {"m0": None}
+    file = from_bytes(bytes(100), "a.keras")
+    with steelyard.limits.allow(MEMORY=20_000):
+        assert told(graph_of(entry(2), ["m0"], file)) == {"m0": ("x", "m0")}
+        assert told(graph_of(entry(8), ["m0"], file)) == {"m0": None}
+    assert file.spent == 0

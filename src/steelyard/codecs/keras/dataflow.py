@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.keras.config import MODELS, Functional, Ref, entries_of, functional_of, is_sequential, refs_in
 from steelyard.core.dataflow import UNKNOWN, CallGraph, inputs_of_net, merged
+from steelyard.errors import FormatError
 from steelyard.layers.keras.kinds import class_and_config
+from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
     from steelyard.codecs.keras.config import Key
     from steelyard.core.dataflow import Sources
     from steelyard.core.graph import Layer
+    from steelyard.storage.source import Source
 
 _UNKNOWN: Sources = (UNKNOWN,)
+CALL_COST = 1000
+"""bytes of memory that stand for the time to follow a call: a short config can call models in models without end"""
 
 
 class ConfigTracer:
-    """Follows a config as its model runs. `rows` are the layers of each entry, by its identity: chains that run in parallel."""
+    """Follows a config as its model runs; the calls are charged to `source`, if it is from a file.
 
-    __slots__ = ("_calls", "_left", "_models", "_rows")
+    `rows` are the layers of each entry, by its identity: chains that run in parallel.
+    """
 
-    def __init__(self, rows: Mapping[int, Sequence[Sequence[Layer]]]) -> None:
+    __slots__ = ("_budget", "_calls", "_models", "_rows", "_whole")
+
+    def __init__(self, rows: Mapping[int, Sequence[Sequence[Layer]]], source: Source | None = None) -> None:
         self._rows = rows
         self._calls = CallGraph()
         self._models: dict[int, Functional] = {}
-        self._left = limits.KERAS_CALLS
+        source = source or from_bytes(b"", "a config")
+        self._budget = Budget(source)
+        self._whole = source.whole
 
     def set_inputs(self, config: object, listed: Iterable[Layer], weightless: Iterable[int], input_names: Sequence[str]) -> None:
-        """Set the inputs of the layers; those in `weightless`, by identity, have no weights."""
-        self._through(config, inputs_of_net(len(input_names)), 0)
-        if self._left > 0:
+        """Set the inputs of the layers, unless following them takes more than the file may.
+
+        The layers in `weightless`, by identity, have no weights.
+        """
+        before = self._whole.spent
+        with suppress(FormatError):
+            self._through(config, inputs_of_net(len(input_names)), 0)
             self._calls.set_inputs({id(layer): layer for layer in listed}, weightless, input_names)
+        self._whole.spent = before  # of memory that is free again
 
     def _through(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
         """Return the sources of each output of an entry; of a layer, one set for all outputs."""
-        self._left -= 1
+        self._budget.spend(CALL_COST)
         kind, config = class_and_config(entry)
-        if depth >= limits.RECURSION or self._left <= 0:
+        if depth >= limits.RECURSION:
             return [_UNKNOWN]
         if entries_of(entry):
             if kind not in MODELS:

@@ -40,19 +40,20 @@ from steelyard.layers.keras.shapes import shape_after
 if TYPE_CHECKING:
     from steelyard.codecs.keras.config import Key
     from steelyard.layers.keras.kinds import Config
+    from steelyard.storage.source import Source
 
 Listing = Generator[Layer, None, "Shape | None"]
 """Yields layers in order, and returns the shape of the last output."""
 
 
-def graph_maker(config: object, weights: Iterable[Weight]) -> Callable[[], Graph] | None:
-    """Return a function that makes the graph; None where the config lists no layers."""
+def graph_maker(config: object, weights: Iterable[Weight], source: Source) -> Callable[[], Graph] | None:
+    """Return a function that makes the graph; None where the config, which is from `source`, lists no layers."""
     layers = [weight.layer for weight in weights]
-    return (lambda: graph_of(config, layers)) if entries_of(config) else None
+    return (lambda: graph_of(config, layers, source)) if entries_of(config) else None
 
 
-def graph_of(config: object, layers: Iterable[str]) -> Graph:
-    """Return the layers of a config. Their names are taken from `layers`, the layers of the weights (`Weight.layer`)."""
+def graph_of(config: object, layers: Iterable[str], source: Source | None = None) -> Graph:
+    """Return the layers of a config, from the file `source` if any. Their names are taken from `layers`, those of the weights."""
     reader = _ConfigReader(layers)
     reader.number(config)
     try:
@@ -64,7 +65,7 @@ def graph_of(config: object, layers: Iterable[str]) -> Graph:
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
     input_names = names_of_inputs(_input_names(config), [layer.name for layer in listed])
-    ConfigTracer(reader.rows).set_inputs(config, listed, reader.weightless, input_names)
+    ConfigTracer(reader.rows, source).set_inputs(config, listed, reader.weightless, input_names)
     chain = reader.is_certain and is_chain(config)
     return Graph(
         listed,

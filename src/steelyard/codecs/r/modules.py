@@ -10,15 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.r.values import Environment, Opaque, Vector, member
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import FormatError, ShapeError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from steelyard.codecs.r.values import Value
+    from steelyard.storage.source import Source
 
 _BUFFERS = (Role.MEAN, Role.VARIANCE, Role.COUNT)
 
@@ -29,20 +31,28 @@ def author_classes(module: Value) -> list[str]:
     return [word for word in kinds if word not in ("nn_module", "nn_Module", "R6")]
 
 
-def declared_parameters(module: Value, weights: list[Weight]) -> list[str] | None:
-    """Return the names of a module's parameters in R torch's order; None if the module does not declare all weights."""
+MODULE_COST = 1000
+"""bytes of memory that a module takes, and the time to search it: a short object can refer to modules in modules without end"""
+
+
+def declared_parameters(module: Value, weights: list[Weight], source: Source) -> list[str] | None:
+    """Return the names of a module's parameters in R torch's order; None if the module does not declare all weights.
+
+    Raises `FormatError` for an object of more modules than the file may have.
+    """
     private = _private(module)
     if private is None:
         return None
     names: list[str] = []
     buffers: set[str] = set()
-    left = limits.R_MODULES
+    budget = Budget(source)
     frames = [("", private, _members(private, "modules_"))]
     while frames:
         prefix, current, children = frames[-1]
         for name, child in children:
-            inner, left = _private(child), left - 1
-            if inner is None or len(frames) >= limits.DEPTH or left < 0:
+            inner = _private(child)
+            budget.spend(MODULE_COST)
+            if inner is None or len(frames) >= limits.DEPTH:
                 return None
             frames.append((f"{prefix}{name}.", inner, _members(inner, "modules_")))
             break
@@ -66,11 +76,17 @@ def _members(private: Environment, name: str) -> Iterator[tuple[str, Value]]:
     return iter(members.pairs()) if isinstance(members, Vector) and members.items is not None else iter(())
 
 
-def orders(weights: list[Weight], module: Value = None) -> dict[str, Callable[[], list[str]]]:
-    """Return the orders of R torch's weights besides that of the file; `module` is the R object that they belong to."""
+def orders(weights: list[Weight], source: Source, module: Value = None) -> dict[str, Callable[[], list[str]]]:
+    """Return the orders of R torch's weights besides that of the file, `source`; `module` is the R object that they belong to."""
 
     def in_r() -> list[str]:
-        return parameter_order(weights, declared_parameters(module, weights))
+        before = source.whole.spent
+        try:
+            return parameter_order(weights, declared_parameters(module, weights, source))
+        except FormatError:
+            return parameter_order(weights, None)
+        finally:
+            source.whole.spent = before  # of memory that is free again
 
     return {"parameters": in_r, "r-torch": in_r}
 

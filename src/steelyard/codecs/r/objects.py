@@ -205,7 +205,9 @@ def _numbers(objects: Objects, flags: int) -> Item:
 def _strings(objects: Objects, flags: int) -> Item:
     length = objects.length(8)
     strings = objects.notation.strings(length, objects.native, objects.budget)
-    return objects.with_attributes(Vector("character", length, strings=strings), flags)
+    vector = Vector("character", length, strings=strings)
+    vector.source = objects.notation.source
+    return objects.with_attributes(vector, flags)
 
 
 def _text(objects: Objects, flags: int) -> Item:

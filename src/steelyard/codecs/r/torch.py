@@ -75,12 +75,10 @@ def read_torch(value: Vector, file: str) -> Network:
 
 def as_source(raw: Value, file: str) -> Source:
     """Return the bytes of a raw vector. Raises `FormatError` for any other value."""
-    if not isinstance(raw, Vector) or raw.kind != "raw":
+    if not isinstance(raw, Vector) or raw.kind != "raw" or not isinstance(raw.numbers, Stored):
         shown = "NULL" if raw is None else printable(raw, 60)
         raise FormatError(file, f"holds {shown} where a raw vector with the bytes of a tensor or a file is expected")
-    if isinstance(raw.numbers, Stored):
-        return raw.numbers.source.part(raw.numbers.offset, raw.length)
-    return from_bytes(raw.read().tobytes(), file)
+    return raw.numbers.source.part(raw.numbers.offset, raw.length)
 
 
 def _unserialized(raw: Value, file: str) -> Value:
@@ -99,9 +97,10 @@ def _tensor(value: Value, file: str) -> Weight:
     content = value.get("values") if isinstance(value, Vector) and value.items is not None else None
     if isinstance(content, Vector) and content.kind == "character":
         try:
-            source = from_bytes(base64.b64decode("".join("".join(texts(content)).split()), validate=True), file)
+            data = base64.b64decode("".join("".join(texts(content)).split()), validate=True)
         except ValueError as error:
             raise FormatError(file, f"the text of a tensor is not base64: {error}") from None
+        source = from_bytes(data, file, within=content.source)
     else:
         source = as_source(content, file)
     archive = open_archive(source)
@@ -140,7 +139,7 @@ def read_v3(source: Source, stored: Iterable[Weight], meta: dict[str, str]) -> W
     return Weights(
         weights,
         meta={**meta, "format": "R torch 3", "networks": {"": facts}},
-        orders=orders(weights, robj if kind == "module" else None),
+        orders=orders(weights, source, robj if kind == "module" else None),
     )
 
 

@@ -43,8 +43,9 @@ class Vector:
     a list of values; both are None in a vector of another kind. Bytes that are invalid in the encoding of a text are
     kept as lone surrogates.
 
-    `offset` is the position of the first number in the decoded stream, `source`; None if the stream does not contain the
-    numbers in binary (ASCII, compact sequences). `byteorder` is that of the stream, "<" or ">".
+    `source` is the decoded stream of a vector of numbers or texts, and `offset` the position of the first number in it; None
+    if the stream does not contain the numbers in binary (ASCII, compact sequences). `byteorder` is that of the stream,
+    "<" or ">".
     """
 
     __slots__ = ("attributes", "byteorder", "items", "kind", "length", "numbers", "offset", "source", "strings")

@@ -6,6 +6,7 @@ import struct
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.budget import Budget
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.formats.gguf.quantisation import QUANTS
@@ -32,15 +33,18 @@ _TYPES |= {10: "uint64", 11: "int64", 12: "float64"}
 _SHORT = 16
 """Arrays of at most this many numbers are listed in the metadata in full."""
 _TEXT_LIMIT, _TENSOR_LIMIT, _PAGE = 1 << 20, 1_000_000, 1 << 17
+_TEXT_COST, _BYTE_COST, _PAIR_COST, _TENSOR_COST = 80, 4, 700, 1200
+"""bytes of memory that a text takes, each of its bytes as an escape, a metadata pair with a short array, and a listed tensor"""
 
 
 class HeaderCursor:
     """Reads the values of the header one after another, in pages, in the file's version and byte order."""
 
-    __slots__ = ("_base", "_page", "offset", "order", "source", "version")
+    __slots__ = ("_base", "_page", "budget", "offset", "order", "source", "version")
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.budget = Budget(source)
         self._base = self.offset = 0
         self._page = b""
         self.order = "<"
@@ -94,6 +98,7 @@ class HeaderCursor:
         length = self.length()
         if length > min(_TEXT_LIMIT, self.source.size - self.offset):
             raise self.error(f"claims a text of {length:,} bytes")
+        self.budget.spend(_TEXT_COST + _BYTE_COST * length, self.offset)
         return self.take(length).decode("utf-8", "backslashreplace")
 
     def error(self, what: str) -> FormatError:
@@ -109,6 +114,7 @@ def read_metadata(cursor: HeaderCursor, pairs: int) -> dict[str, Value]:
         if key in metadata:
             raise cursor.error(f"duplicate metadata key {printable(key)!r}; the file is ambiguous")
         kind = cursor.unsigned("I")
+        cursor.budget.spend(_PAIR_COST, cursor.offset)
         metadata[key] = _value(cursor, kind)
         if key == "general.alignment" and kind != _U32:
             raise cursor.error(f"has an alignment of the type {_TYPES.get(kind, 'array')}, not uint32")
@@ -209,5 +215,6 @@ def read_infos(cursor: HeaderCursor, tensors: int) -> dict[str, TensorInfo]:
         shape = tuple(cursor.length() for _ in range(count))[::-1]
         if name in infos:
             raise cursor.error(f"duplicate tensor name {printable(name)!r}; the file is ambiguous")
+        cursor.budget.spend(_TENSOR_COST, cursor.offset)
         infos[name] = TensorInfo(shape, cursor.unsigned("I"), cursor.unsigned("Q"))
     return infos

@@ -72,7 +72,8 @@ def read(source: Source, scope: Scope) -> Weights:
     meta = {"format": "R", **meta_of(contents)}
     if contents.networks and len(slices) == len(weights):
         meta[_ORIGINAL] = Original(source, slices, _derived(contents))
-    return Weights(weights, meta=meta, orders=orders_of(contents), graph=lambda: graph_of(meta.get("networks", {}), weights))
+    orders = orders_of(contents, source)
+    return Weights(weights, meta=meta, orders=orders, graph=lambda: graph_of(meta.get("networks", {}), weights))
 
 
 def _only_object(session: Vector) -> Value:

@@ -236,13 +236,13 @@ def meta_of(contents: Contents) -> dict[str, Any]:
     return {**meta, **({"notes": notes} if notes else {})}
 
 
-def orders_of(contents: Contents) -> Orders | None:
+def orders_of(contents: Contents, source: Source) -> Orders | None:
     """Return the orders of the weights of a single network of R torch or a single file; None otherwise."""
     if len(contents.files) + len(contents.networks) != 1:
         return None
     if contents.networks:
         prefix, network = contents.networks[0]
-        return orders(network.weights, network.module) if network.facts["package"] == "torch" and not prefix else None
+        return orders(network.weights, source, network.module) if network.facts["package"] == "torch" and not prefix else None
     prefix, inner = contents.files[0]
     return None if prefix else inner.orders
 

@@ -17,7 +17,7 @@ from steelyard.formats.tensorflow.bundle import Bundle
 from steelyard.formats.tensorflow.object_graph import Trackable, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
 from steelyard.layers.keras.roles import kind_of, variable_role
-from steelyard.storage.source import Source, from_bytes
+from steelyard.storage.source import Source
 
 SUFFIXES = (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint")
 
@@ -58,7 +58,7 @@ def read(source: Source, scope: Scope) -> Weights:
     tensors = {weight.name: weight for weight in bundle.weights()}
     meta: dict[str, object] = {"bundle_version": bundle.version}
     text = bundle.text(GRAPH.encode())
-    nodes = checkpoint_graph(from_bytes(text, f"{bundle.source.name}:{GRAPH}")) if text is not None else []
+    nodes = checkpoint_graph(text) if text is not None else []
     if absent := {node.key: node.full_name or node.key for node in nodes if node.key and node.key not in tensors}:
         meta["incomplete"] = [f"lacks the variable {printable(name)}, which its object graph has" for name in absent.values()]
     if scope == "all":

@@ -107,18 +107,19 @@ class Bundle:
                 yield self._weight(key, entry)
 
     # String tensor: varint length of each string | masked CRC-32C of the lengths (4) | strings
-    def text(self, key: bytes) -> bytes | None:
-        """Return the string in the scalar tensor `key`; None where there is none."""
+    def text(self, key: bytes) -> Source | None:
+        """Return the bytes of the string in the scalar tensor `key`; None where there is none."""
         entry = self.entries.get(key)
         if entry is None or entry.dtype != STRING or entry.shape or entry.wrong:
             return None
-        data = self._numbers(entry).read(0, entry.size)
+        stored = self._numbers(entry)
+        data = stored.read(0, entry.size)
         length, at = 0, 0
         for at, byte in enumerate(data[:10]):
             length |= (byte & 0x7F) << 7 * at
             if byte < 0x80:
                 break
-        return data[at + 5 :] if len(data) - at - 5 == length else None
+        return stored.part(at + 5, length, key.decode("ascii", "replace")) if len(data) - at - 5 == length else None
 
     def _weight(self, key: bytes, entry: BundleEntry) -> Weight:
         name = key.decode("utf-8", "surrogateescape")
@@ -168,7 +169,7 @@ class Bundle:
 # BundleHeaderProto: 1 num_shards, 2 endianness (0 little), 3 version (1 producer)
 def _header(source: Source, data: bytes) -> tuple[int, int]:
     shards = version = endianness = 0
-    for field in message(from_bytes(data, source.name)):
+    for field in message(from_bytes(data, source.name, within=source)):
         if field.number == 1:
             shards = field.signed()
         elif field.number == 2:
@@ -187,7 +188,7 @@ def _header(source: Source, data: bytes) -> tuple[int, int]:
 def _entry(source: Source, data: bytes, shards: int) -> BundleEntry:
     """Parse one entry. An invalid entry makes only its own tensor unreadable."""
     try:
-        entry = _parsed(from_bytes(data, source.name), data)
+        entry = _parsed(from_bytes(data, source.name, within=source), data)
     except FormatError as error:
         return BundleEntry(0, (), 0, 0, 0, 0, wrong=f"has an entry that cannot be read: {error}")
     if not 0 <= entry.shard < shards:
