@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
 
 _STATE, _TYPES = "quant_state", ("nf4", "fp4")
+_LONGEST = 1 << 14
+"""bytes of a quantisation state: it has a few settings, and a short JSON of many lists would take much more memory"""
 _PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 _DTYPES = ("float16", "bfloat16", "float32")
 _CODES, _NESTED_CODES = 16, 256
@@ -107,7 +109,7 @@ def _of_blocks(name: str, found: tuple[Weight | None, ...], facts: Derivation) -
 
 def _state(state: Weight) -> Config:
     """Return the JSON of a quantisation state."""
-    if state.dtype != "uint8" or state.size > limits.TEXT:
+    if state.dtype != "uint8" or state.size > _LONGEST:
         raise ShapeError("quant_state is not a text")
     config = from_json(state.numpy().tobytes())
     if not isinstance(config, dict):
