@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-SECONDS, MEGABYTES = 10, 300
+SECONDS, MEGABYTES = 5, 300
 """What a file of a few hundred kilobytes may cost: processor time, twice as much on a busy machine, and memory."""
 RUN = """
 import json, os, resource, sys
@@ -82,6 +82,8 @@ def pickles():
     made = b"\x80\x02cm\nC\nq\x01"
     yield "lists.pkl.gz", packed(b"\x80\x04(" + b"]\x94" * 1_500_000 + b"l.")
     yield "long-text.pkl.gz", packed(b"\x80\x02" + text(b"a" * 60_000_000) + b".")
+    yield "nulls.pkl.gz", packed(b"\x80\x04](" + b"N" * 4_000_000 + b"e.")
+    yield "texts.pkl.gz", packed(b"\x80\x04](" + b"\x8c\x02ab\x94" * 2_200_000 + b"e.")
     yield "shared-list.pkl", b"\x80\x02](" + b"K\x01" * 100_000 + b"eq\x000(" + b"h\x00" * 100_000 + b"l."
     yield "shared-bytes.pkl", b"\x80\x04B" + struct.pack("<I", 100_000) + bytes(100_000) + b"q\x000(" + b"h\x00" * 100_000 + b"l."
     yield "shared-state.pkl", made + entries + b"q\x000(h\x01)\x81" + b"h\x00b" * 50_000 + b"l."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeAlias
 
+from steelyard.codecs import limits
 from steelyard.codecs.r.altrep import read_altrep
 from steelyard.codecs.r.bytecode import read_bytecode
 from steelyard.codecs.r.strings import CHARSXP, check_size, check_text, decoded
@@ -58,6 +59,7 @@ _CELLS = {
 """The meaning of the tag, the head and the tail of these cells."""
 
 OBJECT_COST = 320  # bytes of memory for an object, roughly
+DEEP_COST = 500  # bytes of memory for what reads an object that is deep in others, and the time to release all of these
 NULL_COST = 60
 CELL_COST = 16
 MAX_DIMENSIONS = 1 << 10
@@ -81,6 +83,8 @@ class Objects:
         stack: list[Steps] = []
         while True:
             if item is not None and not isinstance(item, VALUES):
+                if len(stack) >= limits.DEPTH:
+                    self.budget.spend(DEEP_COST, self.notation.position)
                 stack.append(item)
                 item = None
             elif not stack:
