@@ -322,3 +322,20 @@ def test_numbers_are_whole_or_hidden_at_any_scroll_position(open_report, width):
     )
     assert {text for text, _, starts, ends in found if starts != ends} == set()
     assert {column for _, column, starts, _ in found if starts} == {column for _, column, _, _ in found}
+
+
+def test_what_loading_the_file_would_run_is_visible_without_a_click(open_report, tmp_path):
+    import io
+    import zipfile
+
+    import torch
+
+    held = io.BytesIO()
+    torch.save({"w": torch.ones(3)}, held)
+    with zipfile.ZipFile(held) as good, zipfile.ZipFile(tmp_path / "evil.pt", "w") as evil:
+        for name in good.namelist():
+            data = good.read(name)
+            evil.writestr(name, b"\x80\x02cos\nsystem\nU\x01x\x85R0" + data[2:] if name.endswith("data.pkl") else data)
+    page = open_report(tmp_path / "evil.pt")
+    expect(page.locator(".notes .runs")).to_be_visible()
+    expect(page.locator(".notes .runs")).to_contain_text("would have run os.system('x')")

@@ -95,14 +95,17 @@ function downloadMenu(index, names, downloads) {
 
 /** @type {(index: Index) => HTMLElement | null} */
 function notesElement(index) {
-  const general = index.findings.filter(({ name }) => name === null).map(({ what }) => what);
-  const notes = [...index.notes, ...index.sources.flatMap(({ notes: own }) => own ?? []), ...general];
-  if (!notes.length) return null;
+  const general = index.findings.filter(({ name }) => name === null);
+  const runs = general.filter(({ kind, severity }) => kind === "code" && severity === "error");
+  const others = general.filter((finding) => !runs.includes(finding)).map(({ what }) => what);
+  const notes = [...index.notes, ...index.sources.flatMap(({ notes: own }) => own ?? []), ...others];
+  if (!runs.length && !notes.length) return null;
+  const warnings = runs.slice(0, 50).map(({ what }) => element("li", { class: "runs" }, shownName(what)));
   return element(
     "details",
-    { class: "notes" },
-    element("summary", {}, counted(notes.length, "note")),
-    element("ul", {}, ...notes.slice(0, 50).map((note) => element("li", {}, shownName(note)))),
+    { class: "notes", open: runs.length > 0 }, // what would run is not to be overlooked
+    element("summary", {}, counted(runs.length + notes.length, "note")),
+    element("ul", {}, ...warnings, ...notes.slice(0, 50).map((note) => element("li", {}, shownName(note)))),
   );
 }
 
