@@ -27,11 +27,11 @@ def assert_all(found, own):
 
 
 def everywhere(net, folder):
-    """Yield the effective weights of a live net, and of its files."""
+    """Yield the effective weights of a live net, of its files, and of a compiled net."""
     torch.save(net.state_dict(), folder / "state.pt")
     torch.save(net, folder / "net.pt")
     torch.jit.script(net).save(folder / "script.pt")
-    for source in (net, folder / "state.pt", folder / "net.pt", folder / "script.pt"):
+    for source in (net, folder / "state.pt", folder / "net.pt", folder / "script.pt", torch.jit.load(folder / "script.pt")):
         yield steelyard.effective(source)
 
 
@@ -75,6 +75,19 @@ def test_packed_numbers_of_four_bits_are_listed_one_by_one(tmp_path):
         listed = steelyard.weights(source)["w"]
         assert (listed.dtype, listed.encoding) == ("uint8", "quint4x2 along axis 0")
         assert np.array_equal(listed.numpy(), codes)
+
+
+def test_a_compiled_net_lists_what_its_file_lists_and_refuses_to_be_assigned(tmp_path):
+    net = quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2), nn.GRU(2, 3)), {nn.Linear, nn.GRU})
+    torch.jit.script(net).save(tmp_path / "net.pt")
+    live, stored = steelyard.weights(torch.jit.load(tmp_path / "net.pt")), steelyard.weights(tmp_path / "net.pt")
+    outputs = {"0.scale", "0.zero_point"}  # which a live layer has as plain attributes
+    assert sorted(live) == sorted(set(stored) - outputs)
+    for name, weight in live.items():
+        assert weight.encoding == stored[name].encoding
+        assert np.array_equal(weight.numpy(), stored[name].numpy())
+        with pytest.raises(steelyard.errors.ReadOnlyError):
+            live.assign({name: weight.numpy() + 1})
 
 
 class Net(nn.Module):

@@ -12,7 +12,7 @@ from steelyard.core.members import with_ties
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import UnknownModelError
-from steelyard.frameworks.torch.constants import constants_of
+from steelyard.frameworks.torch.constants import constants_of, packed_of
 from steelyard.frameworks.torch.distributed import flat_parts_of, summoned
 from steelyard.frameworks.torch.offloaded import offloaded_in
 from steelyard.frameworks.torch.optimizers import optimizer_slots, optimizer_weights
@@ -189,6 +189,7 @@ def _module_weights(module: nn.Module, parts: Sequence[Part], facts: Facts) -> I
             for key, part in companions_of(value).items() if isinstance(value, torch.Tensor) else ():
                 yield from copied_weights(copies, name, {key: part}, role=Role.OTHER, axes="", layer=layer)
     yield from constants_of(module)
+    yield from packed_of(module) if isinstance(module, torch.jit.ScriptModule) else ()
 
 
 def _explained(parts: Iterable[Part], known: Facts, listed: list[Weight]) -> Iterable[Weight]:
