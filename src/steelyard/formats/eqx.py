@@ -8,7 +8,7 @@ Only the model knows the names, so the arrays are called 0, 1, 2 ...; `assign` a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -16,13 +16,16 @@ from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import type_code
 from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in, header
+from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, UnreadableError
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
 SUFFIXES = (".eqx",)
@@ -58,7 +61,13 @@ def read(source: Source, scope: Scope) -> Weights:
         for tensor in own:
             tensor.path = (str(place), *tensor.path)
         listed += own
-    return Weights(as_weights(listed, source), meta={LEAVES: "equinox"})
+    return with_derive(Weights(as_weights(listed, source), meta={LEAVES: "equinox"}), _derive)
+
+
+def _derive(_pieces: Pieces) -> Iterable[Weight]:
+    """Refuse: the norms of a net, which the file does not name, may be among the arrays."""
+    what = "is a run of arrays without names, which may be kernels or parts of them; assign it to its model, and pass that"
+    raise UnreadableError(f"the file of Equinox {what}")
 
 
 def _start(source: Source) -> int | None:

@@ -8,6 +8,7 @@ from steelyard.codecs.peft import PARTS
 
 LEAVES = {
     "unmerged": ("weight", "default", "lora_a", "oft_blocks", "diff", *PARTS),
+    "flax_parts": ("scale", "u", "lora_a", "*',)", "*')"),
     "reparametrised": ("*_mask", "*_g", "*_u", "*_orig", "original", "original0", "*_v"),
     "named": (
         *("codes", "indices", "Qidxs", "q_weight", "trellis", "dense_weights", "B", "qweight"),

@@ -5,6 +5,6 @@ hold a module, are refused here; a module that needs a state is run only with th
 """
 
 from steelyard.frameworks.equinox.graph import graph, run
-from steelyard.frameworks.equinox.weights import assign, is_immutable, joined, orders, parameters, weights
+from steelyard.frameworks.equinox.weights import assign, derive, is_immutable, joined, orders, parameters, weights
 
-__all__ = ["assign", "graph", "is_immutable", "joined", "orders", "parameters", "run", "weights"]
+__all__ = ["assign", "derive", "graph", "is_immutable", "joined", "orders", "parameters", "run", "weights"]

@@ -30,6 +30,7 @@ from steelyard.layers.roles import axes_or_blank, stack_of, stacked_axes
 if TYPE_CHECKING:
     from jax.tree_util import KeyPath, PyTreeDef
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import NamesInOrder
     from steelyard.core.weight import Array
     from steelyard.layers.roles import ParameterRoles
@@ -50,7 +51,7 @@ def parameters(model: eqx.Module | eqx.nn.State, listed: Sequence[Weight]) -> li
 def orders(model: eqx.Module | eqx.nn.State) -> dict[str, NamesInOrder]:
     """Return the order "leaves", that of a file of `eqx.tree_serialise_leaves`; blank for a number, which is saved too."""
     leaves, _ = _flatten(model)
-    saved = [_spelled(path) if _is_array(leaf) else "" for path, leaf in leaves if eqx.is_array_like(leaf)]
+    saved = [spelled(path) if _is_array(leaf) else "" for path, leaf in leaves if eqx.is_array_like(leaf)]
     return {"leaves": lambda: saved}
 
 
@@ -62,6 +63,14 @@ def weights(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
     return with_ties(_arrays_in(model))
 
 
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the weights of a module that norms are applied to in each call."""
+    from steelyard.frameworks.equinox.effective import wrapped
+
+    if isinstance(model, eqx.Module):
+        yield from wrapped(model, pieces)
+
+
 def _arrays_in(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
     for path, leaf in _flatten(model)[0]:
         if not _is_array(leaf):
@@ -69,7 +78,7 @@ def _arrays_in(model: eqx.Module | eqx.nn.State) -> Iterator[Weight]:
         owner = _owner(model, path[:-1])
         for plain in framework_of(leaf).weights(leaf):
             role, axes = _fact(owner, keystr(path[-1:]).strip(".[]'"), plain.shape)
-            yield plain.replace(name=_spelled(path), layer=_spelled(path[:-1]), role=role, axes=axes)
+            yield plain.replace(name=spelled(path), layer=spelled(path[:-1]), role=role, axes=axes)
 
 
 def assign(model: eqx.Module | eqx.nn.State, arrays: Mapping[str, Array]) -> eqx.Module | eqx.nn.State:
@@ -78,7 +87,7 @@ def assign(model: eqx.Module | eqx.nn.State, arrays: Mapping[str, Array]) -> eqx
     made: dict[tuple[int, int], object] = {}  # an array that is in the module twice is so in the new one
     new = []
     for path, leaf in leaves:
-        array = arrays.get(_spelled(path))
+        array = arrays.get(spelled(path))
         key = id(leaf), id(array)
         if key not in made:
             made[key] = _changed(leaf, array)
@@ -103,7 +112,7 @@ def _changed(leaf: object, array: Array | None) -> object:
     return framework_of(leaf).assign(leaf, {"": array}) if isinstance(leaf, jax.Array) else array.copy()[()]
 
 
-def _spelled(path: KeyPath) -> str:
+def spelled(path: KeyPath) -> str:
     """Return a path as Python source without the leading dot; the arrays of a state are named by numbers."""
     if path and isinstance(path[0], FlattenedIndexKey):
         return f"{path[0].key}{keystr(path[1:])}"
