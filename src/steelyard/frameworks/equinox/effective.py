@@ -15,7 +15,7 @@ from jax.tree_util import tree_flatten_with_path, tree_leaves
 
 from steelyard.core.effective import Derivation, derived, refused
 from steelyard.core.readers import from_array
-from steelyard.frameworks.equinox.weights import spelled
+from steelyard.frameworks.equinox.paths import spelled
 from steelyard.numerics.reparametrised import fits, spectrally_normed, weight_normed
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import equinox as eqx
 import jax
 import numpy as np
-from jax.tree_util import FlattenedIndexKey, keystr, tree_flatten_with_path, tree_unflatten
+from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
 from steelyard.core.members import dotted, with_ties
 from steelyard.core.plugins import framework_of
@@ -24,6 +24,7 @@ from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_inexact
 from steelyard.errors import UnknownModelError
+from steelyard.frameworks.equinox.paths import spelled
 from steelyard.layers.equinox.roles import ROLES, conv_roles, conv_transpose_roles, own_shape
 from steelyard.layers.roles import axes_or_blank, stack_of, stacked_axes
 
@@ -112,13 +113,6 @@ def _changed(leaf: object, array: Array | None) -> object:
     return framework_of(leaf).assign(leaf, {"": array}) if isinstance(leaf, jax.Array) else array.copy()[()]
 
 
-def spelled(path: KeyPath) -> str:
-    """Return a path as Python source without the leading dot; the arrays of a state are named by numbers."""
-    if path and isinstance(path[0], FlattenedIndexKey):
-        return f"{path[0].key}{keystr(path[1:])}"
-    return f"{keystr(path)}".removeprefix(".")
-
-
 def _owner(model: Any, path: KeyPath) -> object:
     """Follow a path to the object that holds the array."""
     for key in path:
@@ -164,7 +158,7 @@ def joined(members: Iterable[tuple[str, object]], listed: Sequence[Weight]) -> I
     facts: dict[str, tuple[str, Role]] = {}
     for place, state in named:
         if isinstance(state, eqx.nn.State):
-            names = {id(leaf): dotted(place, _spelled(path)) for path, leaf in _flatten(state)[0]}
+            names = {id(leaf): dotted(place, spelled(path)) for path, leaf in _flatten(state)[0]}
             for layer, norm in (found for name, module in modules for found in _batch_norms(name, module)):
                 for role, array in zip((Role.MEAN, Role.VARIANCE), _statistics(norm, state), strict=False):
                     facts.setdefault(names[id(array)], (layer, role))
@@ -176,7 +170,7 @@ def joined(members: Iterable[tuple[str, object]], listed: Sequence[Weight]) -> I
 
 def _batch_norms(name: str, module: eqx.Module) -> Iterator[tuple[str, eqx.nn.BatchNorm]]:
     leaves, _ = tree_flatten_with_path(module, is_leaf=lambda part: isinstance(part, eqx.nn.BatchNorm))
-    return ((dotted(name, _spelled(path)), part) for path, part in leaves if isinstance(part, eqx.nn.BatchNorm))
+    return ((dotted(name, spelled(path)), part) for path, part in leaves if isinstance(part, eqx.nn.BatchNorm))
 
 
 def _statistics(norm: eqx.nn.BatchNorm, state: eqx.nn.State) -> Sequence[jax.Array]:
