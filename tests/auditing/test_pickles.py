@@ -177,6 +177,12 @@ def test_a_flood_of_harmless_findings_hides_no_call():
     assert any("200 more findings" in each.what for each in found)
 
 
+@pytest.mark.parametrize("texts", [b"U\2ab2", b"T\2\0\0\0abU\2ab", b"S'ab'\n2", b"S'ab'\nX\2\0\0\0ab"])
+def test_names_of_texts_of_python_2_and_of_copies_are_found_behind_an_extension_code(texts):
+    found = findings(b"\x80\x04\x82\x01" + texts + b"\x93.")
+    assert any(each.runs and "ab.ab" in each.what for each in found)
+
+
 def test_random_streams_hide_no_name():
     import random
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _MOST = 1 << 21  # bytes that are searched
-_TEXTS = b"X\x8c\x8dV"  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, UNICODE
+_TEXTS = b"X\x8c\x8dVUTS"  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, UNICODE; of Python 2 SHORT_BINSTRING, BINSTRING, STRING
+_DUP = 0x32
 
 
 def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Iterator[AuditFinding]:
@@ -44,6 +45,8 @@ def _named(data: bytes) -> Iterator[tuple[str, str, int]]:
             memoized += 1
         elif code in b"qr":
             memo[int.from_bytes(argument, "little")] = last
+        elif code == _DUP:
+            texts += [last] if last else []
         else:
             last = _pushed(code, argument, memo)
             texts += [last] if last or code in _TEXTS else []
@@ -53,6 +56,8 @@ def _pushed(code: int, argument: bytes, memo: dict[int, str]) -> str:
     """Return the text that an opcode pushes, itself or out of the memo; "" for any other object."""
     if code in b"hj":
         return memo.get(int.from_bytes(argument, "little"), "")
+    if code in b"UTS":
+        return (argument.strip()[1:-1] if code == 0x53 else argument).decode("latin-1")
     if code in _TEXTS and _is_text(argument):
         return argument.decode("utf-8", "surrogatepass" if code != 0x56 else "replace")
     return ""
