@@ -21,6 +21,7 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 from steelyard.formats.r.layer_lists import is_monmlp, monmlp, neuralnet
+from steelyard.formats.r.linear import is_linear, linear
 from steelyard.formats.r.neuron_lists import amore, rsnns
 from steelyard.formats.r.nnet import nnet, whole_or_zero
 from steelyard.formats.r.plain import is_plain, plain_weights, shape_of
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     """Lists the weights of a file of another format in a raw vector."""
     Orders = Mapping[str, NamesInOrder]
 
-KNOWN = "nnet, multinom, neuralnet, caret, AMORE, monmlp, RSNNS, brulee, cito, R torch, and plain arrays"
+KNOWN = "nnet, multinom, neuralnet, caret, AMORE, monmlp, RSNNS, brulee, cito, lm, glm, R torch, and plain arrays"
 _FILES = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
 _TRAINING = ("trainingData", "pred", "resample", "data")
 
@@ -113,6 +114,10 @@ def networks_of(value: Value, file: str) -> list[tuple[str, Network]] | None:
         return _caret(value, file)
     if "avNNet" in kinds:
         return _avnnet(value, file)
+    if "pcaNNet" in kinds:
+        return _pca_nnet(value, file)
+    if is_linear(value) and isinstance(value, Vector):
+        return [("", linear(value, file))]
     reader = next((read for word, read in _READERS.items() if word in kinds), None)
     if reader is None and isinstance(value, Vector):
         reader = monmlp if is_monmlp(value) else read_torch if is_torch(value) else None
@@ -131,6 +136,27 @@ def _avnnet(fit: Value, file: str) -> list[tuple[str, Network]]:
     return networks
 
 
+def _pca_nnet(fit: Value, file: str) -> list[tuple[str, Network]]:
+    """Return the network of caret's pcaNNet, whose inputs are the principal components of the user's."""
+    inner = member(fit, "model")
+    if not isinstance(inner, Vector):
+        raise FormatError(file, "the model of a pcaNNet is not an nnet")
+    network = nnet(inner, file)
+    _preprocess(network, member(fit, "pc"))
+    return [("", network)]
+
+
+def _preprocess(network: Network, preprocess: Value) -> None:
+    """Note caret's scaling of the inputs of a network."""
+    if isinstance(preprocess, Vector):
+        method = preprocess.get("method")
+        network.facts["preprocess"] = {
+            "method": (method.names or texts(method)) if isinstance(method, Vector) else [],
+            "center": by_name(preprocess.get("mean")),
+            "scale": by_name(preprocess.get("std")),
+        }
+
+
 def _caret(fit: Vector, file: str) -> list[tuple[str, Network]]:
     """Return the network that caret chose, with the scaling of its inputs."""
     final = fit.get("finalModel")
@@ -140,13 +166,7 @@ def _caret(fit: Vector, file: str) -> list[tuple[str, Network]]:
         raise FormatError(file, f"holds a caret train object whose final model, {kind}, has no network weights")
     preprocess = fit.get("preProcess")
     for _, network in networks:
-        if isinstance(preprocess, Vector):
-            method = preprocess.get("method")
-            network.facts["preprocess"] = {
-                "method": (method.names or texts(method)) if isinstance(method, Vector) else [],
-                "center": by_name(preprocess.get("mean")),
-                "scale": by_name(preprocess.get("std")),
-            }
+        _preprocess(network, preprocess)
         network.training = [*present(fit, _TRAINING), *network.training]
     return networks
 

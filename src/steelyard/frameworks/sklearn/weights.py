@@ -6,7 +6,8 @@ adds nothing to them; the names of a container's members have as a prefix the na
 or the attribute that holds them (`estimators_.0`, `calibrated_classifiers_.0`, `final_estimator_`).
 
 Weights are the numbers that a fit adjusts and a prediction multiplies and adds; an intercept that is not fitted is listed
-too, and is not trainable. The statistics of a scaler, an encoder, a decomposition or a calibrator, trees, neighbours and
+too, and is not trainable. The coefficients that a support vector machine with a linear kernel computes are read, and cannot be
+assigned. The statistics of a scaler, an encoder, a decomposition or a calibrator, trees, neighbours and
 support vectors are not weights: inside containers they are skipped. A member whose `predict` is not scikit-learn's
 own is never skipped: if it is unknown, the whole model is refused.
 """
@@ -17,12 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
 from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Place, Placed, by_rows, dtype_word
 from steelyard.core.weight import Weight
-from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, printable
 from steelyard.frameworks.sklearn.attributes import AttributeSlot
 from steelyard.frameworks.sklearn.members import kind_of, members_of, require_fitted
 from steelyard.layers.sklearn.roles import role_and_axes
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
     Chain = tuple[tuple[BaseEstimator, str, object, BaseEstimator], ...]
     """The path to an estimator: each wrapper or container, the attribute that was followed, its value then, and the member."""
+
+
+_MACHINES = (SVC, NuSVC, SVR, NuSVR, OneClassSVM)
 
 
 def weights(model: BaseEstimator) -> Iterator[Weight]:
@@ -57,6 +62,12 @@ def assign(model: BaseEstimator, arrays: Mapping[str, Array]) -> BaseEstimator:
     if not arrays:
         return model
     jobs = [(part, _arrays_of(path, part, arrays)) for path, part, _ in _ends("", model)]
+    for part, own in jobs:
+        if own and _is_linear_machine(part):
+            raise ReadOnlyError(
+                f"the {kind_of(part)} computes coef_ of its support vectors, and cannot be written to; nothing was written, "
+                "use a LinearSVC, a LinearSVR or an SGDClassifier"
+            )
     if sum(len(own) for _, own in jobs) < len(arrays):
         raise ShapeError(f"{kind_of(model)} was fitted again after its weights were listed; call steelyard.weights(model) again")
     for part, own in jobs:
@@ -200,11 +211,40 @@ def _names(model: object) -> list[str]:
     if "intercept_hidden_" in held:
         return ["components_", "intercept_hidden_", "intercept_visible_"]
     if held.get("coef_") is None:
-        return []
+        return ["coef_", "intercept_"] if _is_linear_machine(model) else []
     return [name for name in ("coef_", "intercept_", "offset_") if held.get(name) is not None]
 
 
+def _is_linear_machine(model: Any) -> bool:
+    """Whether this is a support vector machine with a linear kernel, whose `coef_` is a property."""
+    held = getattr(model, "__dict__", {})
+    return held.get("kernel") == "linear" and held.get("dual_coef_") is not None and isinstance(model, _MACHINES)
+
+
+def _weight_of_machine(model: Any, name: str) -> Weight:
+    """List the coefficients that a support vector machine computes, or its intercept, which it keeps twice."""
+
+    def read(start: int, stop: int) -> Array:
+        now = getattr(model, name)
+        dense: Array = np.asarray(now.toarray() if hasattr(now, "toarray") else now).reshape(-1)
+        return dense[start:stop]
+
+    now = getattr(model, name)
+    role, axes = role_and_axes(name, len(now.shape))
+    return Weight(
+        name=name,
+        shape=tuple(now.shape),
+        dtype=dtype_word(name, now.dtype),
+        read=Placed(read, object()),
+        role=role,
+        axes=axes,
+        trainable=True,
+    )
+
+
 def _weight(model: BaseEstimator, name: str) -> Weight:
+    if name in ("coef_", "intercept_") and _is_linear_machine(model):
+        return _weight_of_machine(model, name)
     slot = AttributeSlot(model, name)
     attribute, _, layer = name.partition(".")
     role, axes = role_and_axes(attribute, len(slot.shape))
