@@ -84,7 +84,7 @@ def tensors(folder, count=100_000):
         "diff with an equal copy": (one, copy),
         "diff with changes": (one, other),
         "convert": (one, folder / "one.pt"),
-        "transfer into an equal one": (one, copy, "-o", moved),
+        "transfer into an equal one": (one, "--into", copy, "-o", moved),
         "report": (one, "-o", folder / "report.html"),
     }
     for words, paths in commands.items():
