@@ -2,6 +2,7 @@
 
 import json
 
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -117,3 +118,10 @@ def test_a_difference_of_packed_files_says_that_codes_are_compared(tmp_path):
     assert "--effective" in COMPARED
     plain = {"fc.weight": np.ones((2, 3), "f4")}
     assert steelyard.diff(plain, plain).notes == []
+
+
+def test_float8_without_scales_is_listed_and_judged_as_it_is_stored(tmp_path):
+    path = written(tmp_path, fc={"weight": np.full((8, 8), 448, ml_dtypes.float8_e4m3fn)})
+    assert "notes" not in steelyard.weights(path).meta
+    assert steelyard.check(path, health=True).findings
+    assert "its scale is missing" in steelyard.effective(path)["fc.weight"].unreadable

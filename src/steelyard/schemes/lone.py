@@ -24,7 +24,7 @@ def derive(pieces: Pieces) -> Iterator[Weight]:
             weight = pieces.get(f"{stem}.{leaf}" if stem else leaf)
             if weight is None or len(weight.shape) < 2:
                 continue
-            if weight.dtype.startswith("float8"):
+            if weight.dtype.startswith("float8") and not pieces.listing:  # a listing shows them as they are stored
                 yield attempted(weight.name, Derivation("FP8", (weight.name,)), partial(_lost, "scale"))
             elif weight.dtype == "uint8" and weight.shape[1:] == (1,):
                 facts = Derivation("bitsandbytes 4 bits", (weight.name,))
