@@ -101,6 +101,7 @@ REFUSED = {
     "a whole path": ({"data": "/etc/hostname"}, "names no file of numbers in its own folder"),
     "a pending path": ({"pending": "../w.raw"}, "names no file of numbers in its own folder"),
     "the folder above": ({"pending": ".."}, "leads out of the folder"),
+    "no text": ({"data": "\ud800"}, "which is not valid Unicode"),
     "a number": ({"data": 3}, "names no file of numbers in its own folder"),
 }
 

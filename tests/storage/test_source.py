@@ -136,6 +136,11 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, name):
         open_path(tmp_path / "in" / "index").beside(name)
 
 
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="not valid Unicode"):
+        open_path(tmp_path).beside("a\ud800.bin")
+
+
 def test_names_with_dots_and_folders_below_are_opened(tmp_path):
     (tmp_path / "sub").mkdir()
     for name in ("index", "..a", "b..c", "sub/d"):

@@ -237,10 +237,17 @@ def _version(handle: int) -> tuple[int, _Stamp]:
 
 
 def checked_name(folder: str, name: str) -> str:
-    """Return the name by which a file refers to a sibling; raises `UnsafeFileError` if it leads out of the folder."""
+    """Return the name by which a file refers to a sibling.
+
+    Raises `UnsafeFileError` if it leads out of the folder, and `FormatError` for one that no file can have.
+    """
     outside = ".." in name.split("/") or any(mark in name for mark in "\\\0:") or os.path.isabs(name)
     if not name.strip() or outside:
         raise UnsafeFileError(folder, f"names the file {name!r}, which leads out of the folder")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        raise FormatError(folder, f"names the file {printable(name)!r}, which is not valid Unicode") from None
     return name
 
 
