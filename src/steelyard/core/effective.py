@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from steelyard.core.plugins import load, names, table
 from steelyard.core.roles import infer_roles, layer_of, leaf_of
+from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import UNKNOWN
 from steelyard.errors import FileMissingError, FormatError, ShapeError, SteelyardError, UnreadableError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.protocols import Scheme
+    from steelyard.core.protocols import NamesInOrder, Scheme
     from steelyard.core.weight import Reader
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
@@ -152,7 +154,25 @@ def replaced(weights: Weights, made: list[Weight]) -> Weights:
     for number, (name, weight) in enumerate(weights.items()):
         listed.extend(at.get(number, () if name in hidden else (weight,)))
     meta = {**weights.meta, "notes": notes(made)}
-    return weights.with_weights(infer_roles(_untied(listed)), detached=True, meta=meta)
+    result = weights.with_weights(infer_roles(_untied(listed)), detached=True, meta=meta)
+    orders = {word: partial(_in_order, word, order, result) for word, order in result.orders.items()}
+    result._net = result._net.replace(orders=orders)
+    return result
+
+
+def _in_order(word: str, order: NamesInOrder, weights: Weights) -> list[str] | None:
+    """Return an order with the effective weights in place of their parts.
+
+    Packed weights, which are no parameters of a net, are among the parameters of the plain net by their roles.
+    """
+    names = order()
+    if names is None:
+        return None
+    made = {name: weight for name, weight in weights.items() if weight.derivation is not None}
+    owners = {part: name for name, weight in made.items() for part in cast("Derivation", weight.derivation).parts}
+    packed = (name for name, weight in made.items() if weight.role not in (Role.OTHER, *STATE_ROLES))
+    listed = dict.fromkeys((*(owners.get(name, name) for name in names), *(packed if word == "parameters" else ())))
+    return [name for name in listed if name in weights]
 
 
 def notes(made: Iterable[Weight]) -> list[str]:

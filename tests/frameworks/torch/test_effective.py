@@ -194,3 +194,12 @@ def test_a_subclass_of_a_tensor_is_asked_for_its_numbers():
     found = steelyard.effective(net)["0.weight"]
     assert (found.shape, found.dtype) == ((2, 3), "bfloat16")
     assert np.array_equal(found.numpy().astype("float32"), codes.numpy() / 2)
+
+
+def test_effective_weights_are_parameters_in_the_order_of_the_module():
+    net = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 2)), prune.l1_unstructured(nn.Linear(2, 2), "weight", 1))
+    found = steelyard.effective(net)
+    assert (found.counts.parameters, found.counts.buffers) == (14, 0)
+    assert sorted(found.in_order("parameters")) == sorted(found)
+    packed = steelyard.effective(quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear}))
+    assert (packed.counts.parameters, packed.counts.buffers, packed.counts.unknown) == (8, 0, 0)
