@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KEPT = RecentBlocks()
 _KEPT_BYTES = 1 << 26
+_ONE_THREAD = 1 << 18
+"""Products of two numbers up to which OpenBLAS multiplies matrices in the calling thread."""
 
 
 def numbers(weight: Weight, shape: Sequence[int] | None = None, *, transposed: bool = False) -> Numbers:
@@ -44,12 +46,32 @@ def kept(make: Numbers) -> Numbers:
 
 def plus(delta: Rows, scale: float = 1.0) -> Apply:
     """Add a multiple of other rows."""
-    return lambda before, _shape: lambda first, last: before(first, last) + scale * delta(first, last)
+
+    def change(before: Rows, _shape: tuple[int, ...]) -> Rows:
+        def rows(first: int, last: int) -> Array:
+            added = delta(first, last) * scale
+            added += before(first, last)
+            return added
+
+        return rows
+
+    return change
 
 
 def product(left: Numbers, right: Numbers) -> Rows:
     """Return the rows of the product of two matrices."""
-    return lambda first, last: left()[first:last] @ right()
+    return lambda first, last: _multiplied(left()[first:last], right())
+
+
+def _multiplied(left: Array, right: Array) -> Array:
+    """Multiply two matrices in bands of columns, so small that BLAS starts no threads, which would mostly wait."""
+    import numpy as np
+
+    made = np.empty((left.shape[0], right.shape[1]))
+    step = max(_ONE_THREAD // max(left.size, 1), 1)
+    for first in range(0, right.shape[1], step):
+        np.matmul(left, right[:, first : first + step], out=made[:, first : first + step])
+    return made
 
 
 def elementwise(one: Rows, other: Rows) -> Rows:
@@ -95,7 +117,7 @@ def stacked(left: Numbers, right: Numbers, height: int) -> Rows:
         parts = []
         for block in range(first // height, -(-last // height)):
             top = block * height
-            parts.append(left()[block, max(first - top, 0) : last - top] @ right()[block])
+            parts.append(_multiplied(left()[block, max(first - top, 0) : last - top], right()[block]))
         return np.concatenate(parts)
 
     return rows
