@@ -12,20 +12,22 @@ from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.pickle.gensim import with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
 from steelyard.codecs.pickle.machine import Machine
-from steelyard.codecs.pickle.model_weights import listed
+from steelyard.codecs.pickle.model_weights import as_weights, listed
 from steelyard.codecs.pickle.values import Record
 from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.sklearn.graph import graph_maker
+from steelyard.codecs.sklearn.scikeras import packed_models
 from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
 from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.torch.archive import is_stream
+from steelyard.core.members import prefixed
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
     from steelyard.codecs.pickle.values import Pickled
-    from steelyard.codecs.pickle.walk import Decode
+    from steelyard.codecs.pickle.walk import Decode, Path
     from steelyard.core.protocols import Scope
     from steelyard.storage.source import Source
 
@@ -54,7 +56,8 @@ def read(source: Source, scope: Scope) -> Weights:
     decode = _decoder(content, missing)
     searched = () if machine.is_plain else root  # there may be millions of values
     walk = TensorWalk(content, decode).through(searched)
-    own = estimator_tensors(searched, decode, content) if scope != "all" else None
+    packed = [] if machine.is_plain or scope == "all" else list(packed_models(searched, decode, content))
+    own = estimator_tensors(searched, decode, content, may_lack=bool(packed)) if scope != "all" else None
     meta: dict[str, Any] = {"format": "pickle"}
     if machine.is_plain and machine.offset == content.size:
         meta["plain"] = True
@@ -62,7 +65,22 @@ def read(source: Source, scope: Scope) -> Weights:
         meta["incomplete"] = [
             f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()
         ]
+    if packed:
+        return _with_keras_models(packed, own or [], source, meta)
     return listed(source, root, walk, scope, meta, own, graph_maker(searched, own, content))
+
+
+def _with_keras_models(
+    packed: list[tuple[Path, Source]], own: list[PickledTensor], source: Source, meta: dict[str, Any]
+) -> Weights:
+    """List the weights of the Keras models in the wrappers of SciKeras, after those of other estimators."""
+    from steelyard.formats import weights_in
+
+    inner = [(".".join(path), weights_in(file)) for path, file in packed]
+    kept = [prefixed(path, weight) for path, weights in inner for weight in weights.values()]
+    only = inner[0][1] if len(inner) == 1 and not own else None
+    graph = None if only is None or inner[0][0] else lambda: only.graph
+    return Weights([*as_weights(own, source), *kept], meta=meta, graph=graph)
 
 
 def _decoder(source: Source, missing: dict[str, str]) -> Decode:

@@ -1,5 +1,8 @@
 """SciKeras: the Keras model's own names, alone, in pipelines and in searches."""
 
+import pickle
+
+import joblib
 import keras
 import numpy as np
 import pytest
@@ -129,3 +132,19 @@ def test_two_models_in_one_container_have_no_layout_of_their_own(tmp_path, digit
     two = FeatureUnion([("a", classifier(1).fit(x, y)), ("b", classifier(2).fit(x, y))])
     with pytest.raises(FormatError, match="layout"):
         steelyard.save(two, tmp_path / "net.weights.h5")
+
+
+def test_pickles_and_joblib_files_have_the_names_and_numbers_of_the_live_wrapper(tmp_path, digits):
+    wrapper = classifier().fit(*digits)
+    search = GridSearchCV(make_pipeline(StandardScaler(), classifier()), {"kerasclassifier__width": [3]}, cv=2)
+    search.cv_results_, search.best_estimator_ = {}, make_pipeline(StandardScaler(), wrapper)
+    search.best_estimator_[0].fit(digits[0])
+    for name, model in {"net": wrapper, "search": search}.items():
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps(model))
+        joblib.dump(model, tmp_path / f"{name}.joblib", compress=3)
+        live = steelyard.weights(model)
+        for suffix in (".pkl", ".joblib"):
+            w = steelyard.weights(tmp_path / f"{name}{suffix}")
+            assert list(w) == list(live)
+            assert w.to_vector().tobytes() == live.to_vector().tobytes()
+            assert [each.role for each in w.values()] == [each.role for each in live.values()]

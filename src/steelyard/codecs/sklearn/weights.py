@@ -43,17 +43,17 @@ def is_estimator(value: Pickled) -> TypeGuard[Record]:
     )
 
 
-def estimator_tensors(root: Pickled, decode: Decode, source: Source) -> list[PickledTensor] | None:
+def estimator_tensors(root: Pickled, decode: Decode, source: Source, *, may_lack: bool = False) -> list[PickledTensor] | None:
     """Return the weights of the estimators in `root`: one, or a dict or list of them and of arrays.
 
-    None if it holds no estimator. Raises `FormatError` for estimators that have no weights.
+    None if it holds no estimator. Raises `FormatError` for estimators that have no weights, unless they `may_lack` them.
     """
     met: list[Record] = []
     ends = list(_ends((), root, met, 0, source))
     if not met:
         return None
     tensors = [tensor for path, part in ends for tensor in _tensors(path, part, decode, source)]
-    if not tensors and isinstance(root, Record):
+    if not tensors and isinstance(root, Record) and not may_lack:
         parts = {holding(part).partition(" ")[2] for _, part in ends if isinstance(part, Record)} - {
             holding(root).partition(" ")[2]
         }
