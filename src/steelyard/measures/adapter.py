@@ -7,12 +7,12 @@ scale * B @ A to the kernel. Source: Hu et al. 2021, arXiv:2106.09685. The scale
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.codecs.peft import CONFIG, PREFIX, number, of_layer, part_of
+from steelyard.codecs.quantization_config import json_beside
+from steelyard.core.effective import Pieces
 from steelyard.errors import ShapeError, printable
 from steelyard.io import readable_weights
 
@@ -29,8 +29,13 @@ RECEIVED, UNCHANGED, OTHER, UNDECIDED, MISSING = (
 )
 """What a merge did to a layer of the adapter."""
 
-_FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:(embedding_)?([AB])|magnitude_vector)(?:\.[^.]+)?(?:\.weight)?\Z")
-_PREFIX = re.compile(r"^base_model\.model\.")
+_PARTS = {
+    "lora_A": "A",
+    "lora_B": "B",
+    "lora_embedding_A": "A",
+    "lora_embedding_B": "B",
+    "lora_magnitude_vector": "magnitude",
+}
 _EPSILONS = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
 """Half the distance between neighbouring numbers, relative to them: how much rounding changes a number at most."""
 _SMALLEST = {"float16": 2.0**-25}
@@ -100,7 +105,7 @@ def adapter_merge(adapter: object, base: object, merged: object) -> AdapterMerge
     held = readable_weights(adapter)
     factors = _factors(held)
     before, after = readable_weights(base), readable_weights(merged)
-    config = _Config(adapter)
+    config = _Config(held)
     layers, touched = [], set()
     for layer, (down, up, magnitude, is_embedding) in factors.items():
         name, other = _named(before, layer), _named(after, layer)
@@ -116,7 +121,7 @@ def adapter_merge(adapter: object, base: object, merged: object) -> AdapterMerge
             inputs = 0 if config.is_transposed else 1
             layers.append(_judged_by_magnitude(layer, before[name], after[other], product, magnitude, expected, inputs))
     untouched = {name: weight for name, weight in before.items() if name not in touched}
-    replaced = {_PREFIX.sub("", name): weight for name, weight in held.items() if not _FACTOR.match(name)}
+    replaced = {name.removeprefix(PREFIX): weight for name, weight in held.items() if part_of(name) is None}
     others = [name for name, weight in untouched.items() if _changed(weight, name, after)]
     return AdapterMerge(layers, [name for name in others if name not in replaced or _changed(replaced[name], name, after)])
 
@@ -126,9 +131,10 @@ def _factors(adapter: Weights) -> dict[str, tuple[Weight, Weight, Weight | None,
     found: dict[str, dict[str, Weight]] = {}
     embeddings = set()
     for name, weight in adapter.items():
-        if match := _FACTOR.match(name):
-            found.setdefault(match[1], {})[match[3] or "magnitude"] = weight
-            embeddings |= {match[1]} if match[2] else set()
+        part = part_of(name)
+        if part is not None and part.part in _PARTS and part.leaf != "bias":
+            found.setdefault(part.layer, {})[_PARTS[part.part]] = weight
+            embeddings |= {part.layer} if part.part.startswith("lora_embedding_") else set()
     pairs = {
         layer: (own["A"], own["B"], own.get("magnitude"), layer in embeddings)
         for layer, own in found.items()
@@ -226,32 +232,16 @@ class _Config:
 
     __slots__ = ("_config", "is_transposed")
 
-    def __init__(self, adapter: object) -> None:
-        self._config: Mapping[str, Any] = next(_config(adapter), {})
+    def __init__(self, adapter: Weights) -> None:
+        self._config = json_beside(Pieces(adapter), CONFIG)
         self.is_transposed = self._config.get("fan_in_fan_out") is True
 
     def scale(self, layer: str, rank: int) -> float | None:
         """Return alpha / rank, or alpha / sqrt(rank) for rsLoRA; None where the config does not have it."""
-        alpha: object = self._config.get("lora_alpha")
-        pattern = self._config.get("alpha_pattern")
-        for key, value in pattern.items() if isinstance(pattern, dict) else ():
-            if layer == key or layer.endswith(f".{key}"):
-                alpha = value
-        if not isinstance(alpha, (int, float)) or not rank:
+        try:
+            alpha = number(of_layer(self._config, "alpha_pattern", layer, "lora_alpha"))
+        except ShapeError:  # a pattern that Steelyard does not read
             return None
-        return float(alpha) / (rank**0.5 if self._config.get("use_rslora") is True else rank)
-
-
-def _config(adapter: object) -> Iterator[Mapping[str, Any]]:
-    import json
-
-    if not isinstance(adapter, (str, os.PathLike)):
-        return
-    path = os.fspath(adapter)
-    try:
-        with open(os.path.join(path if os.path.isdir(path) else os.path.dirname(path), "adapter_config.json"), "rb") as file:
-            record = json.loads(file.read(1 << 20))
-    except (OSError, ValueError, RecursionError):
-        return
-    if isinstance(record, dict):
-        yield record
+        if alpha is None or not rank:
+            return None
+        return alpha / (rank**0.5 if self._config.get("use_rslora") is True else rank)
