@@ -9,26 +9,22 @@ A text is a u16 length and so many bytes, of which the last is 0. All is little-
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
-from steelyard.core.effective import Derivation, Pieces, attempted, derived
 from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, ShapeError, printable
-from steelyard.numerics.packed import flattened, matrix_reader, rows
-from steelyard.numerics.scales import Scales, spread
+from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Scope
-    from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
 SUFFIXES = (".bin",)
@@ -41,7 +37,6 @@ _BY_SIZE = {4: "float32", 2: "int16", 1: "int8"}
 _PAGE = 1 << 16
 _VARIABLE = 500
 """bytes of memory that a variable takes"""
-_SCALE, _ZERO = "_scale", "_zero"
 
 
 def sniff(source: Source) -> bool:
@@ -141,28 +136,6 @@ def _aliases(cursor: _Cursor) -> Iterator[tuple[str, str]]:
 
 
 def _derive(pieces: Pieces) -> Iterator[Weight]:
-    """Yield the weights with scales: code / scale of the row, or of all numbers."""
-    stored: Mapping[str, Weight] = {name: weight for name in pieces if (weight := pieces.get(name)) is not None}
-    for name, scale in stored.items():
-        codes = stored.get(name.removesuffix(_SCALE)) if name.endswith(_SCALE) else None
-        if codes is None:
-            continue
-        zero = stored.get(codes.name + _ZERO)
-        parts = (codes.name, scale.name, *((zero.name,) if zero else ()))
-        facts = Derivation(f"CTranslate2 {codes.dtype}", parts)
-        yield attempted(codes.name, facts, partial(_weight, codes, scale, zero, facts))
+    from steelyard.formats.ctranslate2.effective import derive
 
-
-def _weight(codes: Weight, scale: Weight, zero: Weight | None, facts: Derivation) -> Weight:
-    if codes.dtype not in ("int8", "int16") or zero is not None:
-        raise ShapeError(f"its numbers are {codes.dtype}{' with zero points' if zero else ''}, in the order of a kernel")
-    read = matrix_reader(codes.shape, partial(_part, flattened(codes), spread(scale, codes.shape)))
-    return derived(codes.name, codes.shape, read, facts, role=codes.role, axes=codes.axes)
-
-
-def _part(codes: Weight, scales: Scales, first: int, last: int) -> Array:
-    import numpy as np
-
-    values = rows(codes, first, last).astype(np.float32)
-    scales.apply(np.divide, values, first)
-    return values
+    return derive(pieces)
