@@ -70,6 +70,10 @@ steelyard.save(w, "plain.safetensors")
 (`config.json`, `quantize_config.json`, `quant_config.json`, `quantization_map.json`) is read; where it disagrees with the shapes,
 or the shapes leave open what it would decide, the weight is listed as unreadable, with the reason.
 
+A live net of PyTorch gives what its hooks, parametrizations and tensor subclasses compute, torchao and bitsandbytes among them.
+They are computed from the stored parts, since a plain attribute such as `weight` of a pruned layer is old until the next batch,
+and on copies in evaluation mode: no buffer, random generator or training flag of the net changes.
+
 ## Schemes
 
 The tests compare each with the numbers of the library that wrote the files, or with the published formula. A difference is the

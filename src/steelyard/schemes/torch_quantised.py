@@ -175,6 +175,8 @@ def _directions(held: dict[_Place, Weight | None]) -> int:
     widths = {place: weight.shape[-1] for place, weight in held.items() if weight and weight.shape and not place.bias}
     inputs = {place.number: width for place, width in widths.items() if not place.hidden}
     state = next((width for place, width in widths.items() if place.hidden), 0)
+    if not inputs:
+        return 0
     if len(inputs) % 2 or sorted(inputs) != [*range(len(inputs))]:
         return 1
     if len(inputs) > 2:

@@ -37,7 +37,10 @@ _RECURRENT = "torch.ao.nn.quantized.dynamic"
 
 
 class _Found(NamedTuple):
-    """What computes a weight: its name and its scheme, the stored parts, and a tensor with its shape, if there is one."""
+    """What computes a weight: its name and its scheme, the stored parts, and a tensor with its shape, if there is one.
+
+    `copies` are names of further stored numbers that it replaces, if they are listed.
+    """
 
     name: str
     scheme: str
@@ -45,6 +48,7 @@ class _Found(NamedTuple):
     make: Make
     like: torch.Tensor | None = None
     part: nn.Module | None = None
+    copies: tuple[str, ...] = ()
 
 
 def made(model: nn.Module, pieces: Pieces) -> Iterator[Weight]:
@@ -67,8 +71,8 @@ def _of_module(model: nn.Module) -> Iterator[_Found]:
 
 
 def _effective(pieces: Pieces, found: _Found) -> Weight:
-    stale = () if found.name in found.parts or pieces.get(found.name) is None else (found.name,)
-    facts = Derivation(found.scheme, (*found.parts, *stale))
+    others = (each for each in (*found.copies, found.name) if each not in found.parts and pieces.get(each) is not None)
+    facts = Derivation(found.scheme, (*found.parts, *others))
     try:
         like = computed(found.name, found.make) if found.like is None else found.like
     except UnreadableError as error:
@@ -186,10 +190,9 @@ def _recurrent(prefix: str, part: nn.Module) -> Iterator[_Found]:
             names = [f"{stored}.4.{side}.{at}"]
             if tensor.is_quantized:
                 names += [f"{names[0]}.scale", f"{names[0]}.zero_point"]
-            elif at:
-                names += [f"{stored}.1.{side}"]
             make = partial(_unpacked, part, kind, word)
-            yield _Found(joined(prefix, word), "packed parameters of torch.ao", tuple(names), make, None, part)
+            copies = (f"{stored}.1.{side}",) if at else ()
+            yield _Found(joined(prefix, word), "packed parameters of torch.ao", tuple(names), make, None, part, copies)
 
 
 def _unpacked(part: nn.Module, kind: str, word: str) -> torch.Tensor:
