@@ -110,7 +110,7 @@ def _scheme(config: Config, *, residual: bool) -> str:
     kind = config.get("peft_type")
     if kind is None:
         raise ShapeError(f"the adapter has no {CONFIG} next to it, which has its scale; pass its folder")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ShapeError(f"the adapter is of the kind {printable(kind)} of PEFT, which Steelyard does not merge")
     start = config.get("init_lora_weights", config.get("init_weights"))
     if kind == "LORA" and not residual and not (isinstance(start, (bool, type(None))) or start in _INERT_STARTS):
@@ -121,7 +121,7 @@ def _scheme(config: Config, *, residual: bool) -> str:
     other = next((key for key in _OTHER_SUMS if config.get(key)), None)
     if other or config.get("layer_replication"):
         raise ShapeError(f"the config of the adapter has {other or 'layer_replication'}, which Steelyard does not merge")
-    return f"{_KINDS[str(kind)]} of PEFT"
+    return f"{_KINDS[kind]} of PEFT"
 
 
 def _layers(adapter: Pieces) -> tuple[dict[str, dict[str, Weight]], list[str]]:

@@ -52,6 +52,8 @@ _PATTERN = re.compile(r"(?:[\w\-\^$|/,]|\.|\\[.d]|\(|\)(?![*+?{])|\[[\w\-]*\](?!
 """Expressions whose time does not explode: neither a group nor a set is repeated."""
 _REPEATS = 2
 _LONGEST = 1000
+_HIGHEST = 1 << 31
+"""Ranks above this are of no net."""
 
 
 class PartName(NamedTuple):
@@ -122,7 +124,7 @@ def scale_of(config: Config, layer: str, rank: int | None = None) -> float:
     """
     alpha = number(of_layer(config, "alpha_pattern", layer, "lora_alpha" if "lora_alpha" in config else "alpha"))
     stated = of_layer(config, "rank_pattern", layer, "r")
-    if alpha is None or type(stated) is not int or stated < 1:
+    if alpha is None or type(stated) is not int or not 1 <= stated <= _HIGHEST:
         raise ShapeError(f"its {CONFIG} does not have the rank and the alpha, which give its scale")
     if rank is not None and rank != stated:
         raise ShapeError(f"its {CONFIG} has rank {stated}, and its weights have rank {rank}")
