@@ -259,9 +259,17 @@ def ctranslate2():
         yield _one("model.bin", (carried.folder("effective") / f"ctranslate2-{kind}" / "model.bin").read_bytes())
 
 
+def leaves():
+    """Yield the leaves of a tree without names, also after a line of settings."""
+    data = (carried.folder("effective") / "equinox-weight-norm" / "model.eqx").read_bytes()
+    yield _one("net.eqx", data)
+    yield _one("net.eqx", b'{"width": 4}\n' + data)
+
+
 TARGETS = {
     "ctranslate2": lambda: [*ctranslate2()],
-    "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack", "equinox.eqx"), *hostile("flax")],
+    "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
+    "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
     "keras": lambda: [*golden("keras.keras"), *hostile("keras")],

@@ -80,3 +80,8 @@ def test_a_file_of_another_model_is_refused(saved):
     other = eqx.tree_at(lambda net: net.layers[0], Net(1), eqx.nn.Linear(3, 5, key=jax.random.PRNGKey(2)))
     with pytest.raises(ShapeError, match="no weight is called '0'"):
         steelyard.weights(other).assign(saved[1])
+
+
+def test_a_single_leaf_has_a_place_too(tmp_path):
+    eqx.tree_serialise_leaves(tmp_path / "one.eqx", jnp.arange(3.0))
+    assert [*steelyard.weights(tmp_path / "one.eqx")] == ["0"]

@@ -41,14 +41,14 @@ _ARRAY = 2000
 
 
 def sniff(source: Source) -> bool:
-    """Recognise an array that others follow, or a line of settings before arrays."""
+    """Recognise an array that others follow, or a line of settings before arrays; alone, an array is one by its suffix."""
     start = _start(source)
     if start is None:
         return False
     try:
-        return start > 0 or _end(source, 0) < source.size
+        return start > 0 or source.name.lower().endswith(SUFFIXES) or _end(source, 0) < source.size
     except FormatError:
-        return source.name.lower().endswith(SUFFIXES)
+        return False
 
 
 def read(source: Source, scope: Scope) -> Weights:
