@@ -20,6 +20,7 @@ HOMES = {
     "sklearn": "sklearn.linear_model._base",
     "skorch": "skorch.net",
     "steelyard": "steelyard.core.weights",
+    "tensordict": "tensordict._td",
     "tensorflow": "tensorflow.python.module.module",
     "tf_keras": "tf_keras.src.engine.base_layer",
     "torch": "torch.nn.modules.linear",
