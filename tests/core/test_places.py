@@ -57,3 +57,7 @@ def test_a_list_of_arrays_has_the_order_of_the_model():
     assert same_places(listed("1", "0"), model) == {}
     assert same_places(listed("0", "arr_1"), model) == {}
     assert same_places(listed("0", "1", "2"), model) == {}
+
+
+def test_equal_names_prove_nothing_about_places():
+    assert same_places(listed("dense/kernel", "dense_1/kernel"), listed("dense/kernel", "dense_1/kernel")) == {}

@@ -26,7 +26,8 @@ _ARRAY = "arr_"
 def same_places(values: Weights, model: Weights) -> dict[str, str]:
     """Return the name in the model of each of the values; empty unless each weight of both has its place in the other.
 
-    Numbers of a tree that are no weights of the model are left out, and of tied weights all but the first.
+    It is empty too where all names are equal, which proves nothing about places. Numbers of a tree that are no weights of the
+    model are left out, and of tied weights all but the first.
 
     >>> from steelyard.core.weights import Weights
     >>> one = Weights.from_arrays({"net/dense/kernel": [1.0], "net/dense_1/kernel": [2.0]})
@@ -36,7 +37,8 @@ def same_places(values: Weights, model: Weights) -> dict[str, str]:
     """
     ways = _by_leaves, _by_paths, _as_list, _by_counters
     pairs = next((found for way in ways if (found := way(values, model))), {})
-    return pairs if all(values[mine].shape == model[theirs].shape for mine, theirs in pairs.items()) else {}
+    is_same = all(mine == theirs for mine, theirs in pairs.items())
+    return pairs if not is_same and all(values[one].shape == model[other].shape for one, other in pairs.items()) else {}
 
 
 def placed(values: Mapping[str, object], model: Weights) -> Mapping[str, object]:

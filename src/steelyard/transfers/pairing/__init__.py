@@ -73,7 +73,8 @@ def pair(source: Net, target: Net, given: Mapping[str, str], sources: list[Layer
     evidence = mine, theirs, why
     if before is not None and after is not None:
         evidence = before, after, "its place in the flow of data"
-    evidence = by_place(source.weights, target.weights, sources, targets) or evidence
+    else:
+        evidence = by_place(source.weights, target.weights, sources, targets) or evidence
     for ours, others in _by_family(families, open_sources, open_targets):
         _settle(ours, others, evidence, pairing)
     is_used = any(each.why == UNWRAPPED for each in pairing.pairs) or (evidence[2] == why and not wrapped.is_found)

@@ -37,7 +37,7 @@ def unassigned_pairs(source: Net, target: Net, given: Mapping[str, str], kept: C
     places = {} if given else same_places(source.weights, target.weights)
     of_weight = {_weight(layer).name: layer for layer in theirs}
     partners = [(layer, of_weight.get(places.get(_weight(layer).name, ""))) for layer in mine]
-    pairs += [Pair(layer, partner, SAME_PLACE) for layer, partner in partners if partner]
+    pairs += [_alike(layer, partner, SAME_PLACE) for layer, partner in partners if partner]
     done = {id(layer) for each in pairs for layer in each[:2]}
     alike = {(_words(layer), _weight(layer).shape): layer for layer in theirs if id(layer) not in done}
     for layer in mine:
@@ -76,7 +76,7 @@ def _given(source: LayerWeights, target: LayerWeights) -> Pair:
     return Pair(source, target, "given")
 
 
-def _alike(source: LayerWeights, target: LayerWeights) -> Pair:
+def _alike(source: LayerWeights, target: LayerWeights, why: str = "equal names and shapes") -> Pair:
     mine = _weight(source)
     lengths = [length for length in mine.shape if length > 1]
     if len(set(lengths)) < len(lengths):
@@ -84,7 +84,7 @@ def _alike(source: LayerWeights, target: LayerWeights) -> Pair:
             f"{printable(mine.name)} of shape {list(mine.shape)} may be transposed in {printable(_weight(target).name)}, and "
             "belongs to no known layer; name it with pairs= if it is not transposed, or leave it out with skip="
         )
-    return Pair(source, target, "equal names and shapes")
+    return Pair(source, target, why)
 
 
 def _as_layer(weight: Weight) -> LayerWeights:
