@@ -26,6 +26,7 @@ FOLDS = ("norms",)
 _FOLDED_INTO = ("dense", "conv", "conv transpose")
 _EPSILON = "epsilon"
 _FOLD = "batch norm folded"
+_ONE_AXIS = "the inputs of a dense layer before a batch norm have one axis besides the batch"
 
 
 class _Norm(NamedTuple):
@@ -120,7 +121,8 @@ def _folded(before: str, members: list[Weight], after: str, norm: _Norm) -> Iter
         )
     kernel, axis = kernels[0], words.index("out")
     parts = (kernel.name, *norm.names, *((bias.name,) if bias else ()))
-    facts = Derivation(_scheme(kernel), parts, {_EPSILON: norm.epsilon})
+    assumed = (_ONE_AXIS,) if kernel.axes == "out in" else ()  # PyTorch's norm is of the second axis, its dense layer of the last
+    facts = Derivation(_scheme(kernel), parts, {_EPSILON: norm.epsilon}, assumed)
     yield _like(kernel, facts, _scaled(kernel, norm.factors, prod(kernel.shape[axis + 1 :])))
     own = bias or Weight(
         name=f"{before}{kernel.name[len(before)] if kernel.name.startswith(before) and before else '.'}bias",

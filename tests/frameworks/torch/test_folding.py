@@ -77,6 +77,14 @@ def test_a_sequential_net_of_folded_weights_gives_the_same_outputs():
     assert torch.allclose(plain(inputs), net(inputs), atol=1e-5)
 
 
+def test_a_dense_layer_is_folded_under_an_assumption_that_is_named():
+    folded = steelyard.weights(trained(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))).effective(fold="norms")
+    assert folded["0.weight"].derivation.assumed == (
+        "the inputs of a dense layer before a batch norm have one axis besides the batch",
+    )
+    assert steelyard.weights(trained(Residual())).effective(fold="norms")["conv.weight"].derivation.assumed == ()
+
+
 def test_folding_changes_nothing_in_the_net():
     net = trained(Residual())
     before = {name: value.clone() for name, value in net.state_dict().items()}
