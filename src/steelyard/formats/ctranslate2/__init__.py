@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
+from steelyard.codecs.pages import Pages
 from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
@@ -74,22 +75,19 @@ def read(source: Source, scope: Scope) -> Weights:
 class _Cursor:
     """Reads the values of a file one after another, in pages."""
 
-    __slots__ = ("_base", "_budget", "_page", "offset", "source")
+    __slots__ = ("_budget", "_pages", "offset", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.offset = self._base = 0
-        self._page = b""
+        self.offset = 0
+        self._pages = Pages(source, _PAGE)
         self._budget = Budget(source)
 
     def take(self, length: int) -> bytes:
         """Return the next bytes, and advance."""
-        start = self.offset - self._base
-        if start < 0 or start + length > len(self._page):
-            wanted = max(length, min(_PAGE, self.source.size - self.offset))
-            self._page, self._base, start = self.source.read(self.offset, wanted), self.offset, 0
+        taken = self._pages.read(self.offset, length)
         self.offset += length
-        return self._page[start : start + length]
+        return taken
 
     def number(self, code: str) -> int:
         """Return the next unsigned integer, of the size that a letter of `struct` has."""

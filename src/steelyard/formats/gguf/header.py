@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
+from steelyard.codecs.pages import Pages
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 from steelyard.formats.gguf.quantisation import QUANTS
@@ -40,13 +41,13 @@ _TEXT_COST, _BYTE_COST, _PAIR_COST, _TENSOR_COST = 80, 4, 700, 1200
 class HeaderCursor:
     """Reads the values of the header one after another, in pages, in the file's version and byte order."""
 
-    __slots__ = ("_base", "_page", "budget", "offset", "order", "source", "version")
+    __slots__ = ("_pages", "budget", "offset", "order", "source", "version")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.budget = Budget(source)
-        self._base = self.offset = 0
-        self._page = b""
+        self.offset = 0
+        self._pages = Pages(source, _PAGE)
         self.order = "<"
         self.take(4)
         version = self.unsigned("I")
@@ -67,12 +68,9 @@ class HeaderCursor:
 
     def take(self, length: int) -> bytes:
         """Return the next bytes, and advance."""
-        start = self.offset - self._base
-        if start < 0 or start + length > len(self._page):
-            wanted = max(length, min(_PAGE, self.source.size - self.offset))
-            self._page, self._base, start = self.source.read(self.offset, wanted), self.offset, 0
+        taken = self._pages.read(self.offset, length)
         self.offset += length
-        return self._page[start : start + length]
+        return taken
 
     def skip(self, length: int) -> None:
         """Move past bytes without reading them."""
