@@ -1,5 +1,6 @@
 """Replacing a file: the old file or the whole new one, its mode, links, and errors in one line."""
 
+import gc
 import os
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from writing.samples import ENV, content, leftovers, suffixes, target, weights
 
 import steelyard
 from steelyard.cli import main
+from steelyard.storage import source
 from steelyard.storage.atomic import replacing
 
 
@@ -92,13 +94,32 @@ def test_a_link_is_written_through_and_stays_a_link(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", suffixes())
-def test_saving_over_the_file_that_is_read_keeps_every_number(tmp_path, suffix):
+def test_saving_over_the_file_that_is_read_keeps_every_number(tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(source, "_HELD", set())  # models that other tests keep do not count: few files are open
     path = target(tmp_path, suffix)
     steelyard.save(weights(5.0), path)
     lazy = steelyard.weights(path)
     steelyard.save(lazy, path)
     assert content(path) == 5.0
     assert np.unique(lazy.to_vector()).tolist() == [5.0]  # what was opened before still reads the old content
+
+
+@pytest.mark.parametrize("suffix", suffixes())
+def test_a_file_is_closed_as_soon_as_nothing_can_read_from_it(tmp_path, suffix):
+    path = target(tmp_path, suffix)
+    steelyard.save(weights(5.0, 64), path)
+    gc.collect()
+    held = set(source._HELD)
+    gc.disable()  # a reference cycle would keep it open until the next collection
+    try:
+        lazy = steelyard.weights(path)
+        assert lazy.to_vector().size == 71
+        assert lazy.audit is not None
+        assert source._HELD > held
+        del lazy
+        assert source._HELD == held
+    finally:
+        gc.enable()
 
 
 def test_a_folder_that_is_not_there_is_named_and_no_temporary_file(tmp_path, capsys):

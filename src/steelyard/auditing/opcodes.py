@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _MOST = 1 << 21  # bytes that are searched
 _TEXTS = b"X\x8c\x8dVUTS"  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, UNICODE; of Python 2 SHORT_BINSTRING, BINSTRING, STRING
 _DUP = 0x32
+_BARE = re.compile(rb"[()\[\]{}aeldoNQRbstu01\x81\x85-\x89\x8f-\x91\x92]*+")
+"""Opcodes without an argument which neither name nor store a text; of a run of them only the last matters to what follows."""
 
 
 def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Iterator[AuditFinding]:
@@ -72,13 +75,15 @@ def _is_text(data: bytes) -> bool:
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield each opcode with the bytes of its argument, without the length before it, and its place."""
+    """Yield opcodes with the bytes of their arguments, without the length before them, and their places; of a bare run the last."""
     from pickletools import opcodes
 
     known_opcodes = {opcode.code: opcode for opcode in opcodes}
 
     at = 0
     while at < len(data):
+        run = _BARE.match(data, at)
+        at = max(at, run.end() - 1) if run else at
         known = known_opcodes.get(chr(data[at]))
         if known is None:
             return

@@ -171,11 +171,12 @@ class ByColumns:
     A run in row-major order needs a piece of every column, so a band of rows is read at once and kept for the next run.
     """
 
-    __slots__ = ("flat", "shape")
+    __slots__ = ("_key", "flat", "shape")
 
     def __init__(self, flat: Reader, shape: Sequence[int]) -> None:
         self.flat = flat
         self.shape = shape
+        self._key = object()  # the bands outlive this reader, and must not keep its file open
 
     def __call__(self, start: int, stop: int) -> Array:
         if stop <= start:
@@ -206,7 +207,7 @@ class ByColumns:
         return np.concatenate(parts)
 
     def _kept(self, first: int, last: int) -> Array:
-        return _BANDS.get((self, first), lambda: self._band(first, last), 2 * sizes.BAND_BYTES)
+        return _BANDS.get((self._key, first), lambda: self._band(first, last), 2 * sizes.BAND_BYTES)
 
     def _band(self, first: int, last: int) -> Array:
         """Read the rows [first, last): a piece of each column, or many columns at once where little lies between the pieces."""

@@ -94,7 +94,7 @@ def _items(fields: Fields, kind: Datatype, count: int) -> list[str] | None:
 def _varying(fields: Fields, length: int, address: int | None, index: int) -> bytes:
     if not length or not address:
         return b""
-    return GlobalHeap.at(fields.space, address).text(index, length)
+    return GlobalHeap.at(fields.space, address).text(fields.space, index, length)
 
 
 def _part(fields: Fields, length: int, unit: int, shared: int) -> Fields:

@@ -34,12 +34,11 @@ def local_heap(space: Space, address: int) -> Fields:
 # 8   n  size
 #        content, padded to a multiple of 8 bytes
 class GlobalHeap:
-    """The texts of varying length in one heap."""
+    """The texts of varying length in one heap. It does not refer to the space, which keeps it, so that the file is closed soon."""
 
-    __slots__ = ("_objects", "space")
+    __slots__ = ("_objects",)
 
     def __init__(self, space: Space, address: int) -> None:
-        self.space = space
         head = space.fields(address, 8 + space.length_bytes, b"GCOL")
         head.take(4)
         content = space.fields(address, head.length())
@@ -61,12 +60,12 @@ class GlobalHeap:
             space.heaps[address] = cls(space, address)
         return space.heaps[address]
 
-    def text(self, index: int, length: int) -> bytes:
+    def text(self, space: Space, index: int, length: int) -> bytes:
         """Return the first `length` bytes of an object. Raises `FormatError` for one that is missing or shorter."""
         address, size = self._objects.get(index, (0, -1))
         if length > size:
-            raise self.space.error("is damaged: a text is not in its heap")
-        return self.space.read(address, length)
+            raise space.error("is damaged: a text is not in its heap")
+        return space.read(address, length)
 
 
 class FractalHeap:

@@ -79,6 +79,8 @@ def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912
                     break
             elif code in _NEW:
                 push(_NEW[code]())
+            elif code == 0x30 and stack and not (marks and marks[-1] == len(stack)):  # POP, of a value
+                stack.pop()
             elif code == 0x71:  # BINPUT
                 memo[data[end]] = stack[-1]
                 end = at + 2
