@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import json
 import os
+import queue
 import re
-import resource
 import select
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -30,7 +31,6 @@ from pathlib import Path
 SECONDS = 10  # of the processor
 WAITING = 60  # seconds by the clock, which a busy machine may need
 MEMORY = 2500 << 20  # bytes
-OUTPUT = 1 << 30  # bytes that a command may write into one file
 LONGEST_LINE = 100_000
 LONGEST_ERROR = 2000
 SHORTEST_ERROR = 12
@@ -84,15 +84,54 @@ class Listener(threading.Thread):
         self.socket.close()
 
 
-def judge(corpus, cases, port, command):
-    """Run a command, where "{file}" stands for the file, over all cases; return their verdicts."""
-    listener = Listener(port)
+@contextlib.contextmanager
+def pythons():
+    """Start as many Pythons as commands may run at a time, and end them afterwards."""
+    started = [Python() for _ in range(WORKERS)]
+    yield started
+    for python in started:
+        python.close()
+
+
+def judge(pythons, corpus, cases, port, argv):
+    """Run `python` with these arguments, where "{file}" stands for the file, over all cases; return their verdicts."""
+    listener, free = Listener(port), queue.SimpleQueue()
     listener.start()
+    for python in pythons:
+        free.put(python)
+
+    def one(name):
+        python = free.get()
+        try:
+            return _one(python, corpus, name, cases[name], argv, listener)
+        finally:
+            free.put(python)
+
     try:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            return dict(zip(cases, pool.map(lambda name: _one(corpus, name, cases[name], command, listener), cases), strict=True))
+        with ThreadPoolExecutor(len(pythons)) as pool:
+            return dict(zip(cases, pool.map(one, cases), strict=True))
     finally:
         listener.close()
+
+
+class Python:
+    """A Python that runs each command in a fork of itself, one at a time (`prefork.py`)."""
+
+    def __init__(self):
+        program = [sys.executable, str(Path(__file__).with_name("prefork.py"))]
+        self.process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def start(self, **request):
+        """Start a command, and return its process."""
+        print(json.dumps(request), file=self.process.stdin)
+        return int(self.process.stdout.readline())
+
+    def status(self):
+        """Wait for the command, and return its exit status."""
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.communicate()
 
 
 def make_special(corpus, cases):
@@ -105,12 +144,12 @@ def make_special(corpus, cases):
                 path.mkdir() if kind == "dir" else os.link(corpus / "files" / name / target[0], path)
 
 
-def _one(corpus, name, case, command, listener):
+def _one(python, corpus, name, case, argv, listener):
     home = Path(tempfile.mkdtemp(prefix="judged-"))
     try:
         watched, own = (corpus, corpus / "files", Path(tempfile.gettempdir()), Path("/")), corpus / "files" / name
         before, hits, state = {each: set(os.listdir(each)) for each in watched}, listener.hits, _state(own)
-        status, ended_by = _execute([word.replace("{file}", str(corpus / case["path"])) for word in command], home)
+        status, ended_by = _execute(python, [word.replace("{file}", str(corpus / case["path"])) for word in argv], home)
         effects = {
             "code executed": os.listdir(home / "canary"),
             "wrote outside": _escaped(before) + [path for path in home.rglob(f"*{MARK}*") if path.parent != home / "canary"],
@@ -123,26 +162,27 @@ def _one(corpus, name, case, command, listener):
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _execute(command, home):
+def _execute(python, argv, home):
     """Run a command to its end, or to that of its time or memory; return its status and what ended it."""
     for folder in ("cwd", "canary", "home", "tmp"):
         (home / folder).mkdir()
     env = {"CANARY_DIR": home / "canary", "HOME": home / "home", "TMPDIR": home / "tmp", "NO_COLOR": "1", "COLUMNS": "120"}
-    with (home / "stdout").open("wb") as out, (home / "stderr").open("wb") as err:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=home / "cwd", env={**os.environ, **env}, start_new_session=True
-        )  # fmt: skip
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (OUTPUT, OUTPUT))
-    ended_by, deadline, ended = "", time.monotonic() + WAITING, os.pidfd_open(process.pid)
+    places = {"cwd": home / "cwd", "stdout": home / "stdout", "stderr": home / "stderr"}
+    process = python.start(argv=argv, env={key: str(value) for key, value in env.items()}, **{key: str(at) for key, at in places.items()})  # fmt: skip
+    ended_by, deadline = "", time.monotonic() + WAITING
+    try:
+        ended = os.pidfd_open(process)
+    except ProcessLookupError:  # it has ended already
+        return python.status(), ""
     try:
         while not ended_by and not select.select([ended], [], [], 0.02)[0]:
-            hangs = _worked(process.pid) > SECONDS or time.monotonic() > deadline
-            ended_by = "memory" if _largest(process.pid) > MEMORY else "hang" if hangs else ""
+            hangs = _worked(process) > SECONDS or time.monotonic() > deadline
+            ended_by = "memory" if _largest(process) > MEMORY else "hang" if hangs else ""
     finally:
         os.close(ended)
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the process and all that it started
-            os.killpg(process.pid, signal.SIGKILL)
-    return process.wait(), ended_by
+            os.killpg(process, signal.SIGKILL)
+    return python.status(), ended_by
 
 
 def _worked(pid):

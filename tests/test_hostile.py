@@ -3,7 +3,6 @@
 import fcntl
 import json
 import socket
-import sys
 from pathlib import Path
 
 import carried
@@ -78,14 +77,20 @@ def manifest():
     return {**manifest, "cases": {name: case for name, case in manifest["cases"].items() if case["format"] not in LATER}}
 
 
-def judged(manifest, *command):
+@pytest.fixture(scope="module")
+def pythons():
+    with judge.pythons() as started:
+        yield started
+
+
+def judged(pythons, manifest, *argv):
     """Run Python with these arguments over every file, and return the verdicts.
 
     One run at a time on this machine: the files name one port.
     """
     with (carried.DATA / "hostile.tar.xz").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return judge.judge(carried.folder("hostile"), manifest["cases"], manifest["port"], [sys.executable, *map(str, command)])
+        return judge.judge(pythons, carried.folder("hostile"), manifest["cases"], manifest["port"], argv)
 
 
 def failures(verdicts):
@@ -93,24 +98,24 @@ def failures(verdicts):
     return {name: (verdict.bad, verdict.error) for name, verdict in verdicts.items() if verdict.bad}
 
 
-def test_reading_does_what_the_manifest_says_of_every_file(manifest):
-    verdicts = judged(manifest, "-c", READ, "{file}")
+def test_reading_does_what_the_manifest_says_of_every_file(pythons, manifest):
+    verdicts = judged(pythons, manifest, "-c", READ, "{file}")
     assert not failures(verdicts)
     assert len(verdicts) > 400
 
 
-def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(manifest):
-    assert not failures(judged(manifest, "-m", "steelyard", "ls", "{file}", "--scope", "all"))
+def test_ls_lists_what_can_be_listed_and_says_in_a_line_why_the_rest_cannot(pythons, manifest):
+    assert not failures(judged(pythons, manifest, "-m", "steelyard", "ls", "{file}", "--scope", "all"))
 
 
-def test_check_finds_something_or_reads_everything(manifest):
-    verdicts = judged(manifest, "-c", CHECK, "{file}")
+def test_check_finds_something_or_reads_everything(pythons, manifest):
+    verdicts = judged(pythons, manifest, "-c", CHECK, "{file}")
     assert not failures(verdicts)
     assert {verdict.outcome for verdict in verdicts.values()} == {"read", "list-only", "reject"}
 
 
-def test_convert_writes_all_or_nothing(manifest):
-    verdicts = judged(manifest, "-c", CONVERT, "{file}")
+def test_convert_writes_all_or_nothing(pythons, manifest):
+    verdicts = judged(pythons, manifest, "-c", CONVERT, "{file}")
     for name in UNHELD:
         assert verdicts.pop(name).bad == ["wrong reject"]
     wrong = failures(verdicts)
@@ -143,20 +148,20 @@ BENIGN = {"expect": "read", "also": [], "tensors": {}, "refuse": [], "forbid": [
         ("import os; os.abort()", ["crash"]),
         ("while True: pass", ["hang"]),
         ("import signal; signal.pause()", ["hang"]),
-        ("x = b'1' * (60 << 20); import signal; signal.pause()", ["memory"]),
+        ("x = b'1' * (220 << 20); import signal; signal.pause()", ["memory"]),
         ('print(\'{"name": "w", "sha256": "12"}\')', []),
         ('print(\'{"name": "w", "refused": "too large"}\')', ["wrong accept"]),
     ],
 )
-def test_the_judge_sees_what_a_command_does_wrong(tmp_path, monkeypatch, code, bad):
+def test_the_judge_sees_what_a_command_does_wrong(pythons, tmp_path, monkeypatch, code, bad):
     monkeypatch.setattr(judge, "SECONDS", 1)
     monkeypatch.setattr(judge, "WAITING", 5)
-    monkeypatch.setattr(judge, "MEMORY", 50 << 20)
+    monkeypatch.setattr(judge, "MEMORY", 200 << 20)
     (tmp_path / "files" / "x").mkdir(parents=True)
     (tmp_path / "files" / "x" / "file").write_text("hello")
     port = free_port()
-    command = [sys.executable, "-S", "-c", f"import sys; {code}" if code[0] != "w" else code, "{file}", str(port)]
-    verdicts = judge.judge(tmp_path, {"x": {**BENIGN, "path": "files/x/file"}}, port, command)
+    argv = ["-c", f"import sys; {code}" if code[0] != "w" else code, "{file}", str(port)]
+    verdicts = judge.judge(pythons, tmp_path, {"x": {**BENIGN, "path": "files/x/file"}}, port, argv)
     assert verdicts["x"].bad == bad
 
 

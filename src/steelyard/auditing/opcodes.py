@@ -75,7 +75,10 @@ def _is_text(data: bytes) -> bool:
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield opcodes with the bytes of their arguments, without the length before them, and their places; of a bare run the last."""
+    """Yield opcodes with the bytes of their arguments, without the length before these, and their places.
+
+    Of a run of bare opcodes it yields the last.
+    """
     from pickletools import opcodes
 
     known_opcodes = {opcode.code: opcode for opcode in opcodes}

@@ -34,7 +34,10 @@ def local_heap(space: Space, address: int) -> Fields:
 # 8   n  size
 #        content, padded to a multiple of 8 bytes
 class GlobalHeap:
-    """The texts of varying length in one heap. It does not refer to the space, which keeps it, so that the file is closed soon."""
+    """The texts of varying length in one heap.
+
+    It does not refer to the space, which keeps it: a reference cycle would keep the file open.
+    """
 
     __slots__ = ("_objects",)
 
