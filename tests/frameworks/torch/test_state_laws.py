@@ -91,3 +91,13 @@ def test_a_saved_net_is_the_same(tmp_path, net):
     steelyard.save(net, path)
     assert steelyard.diff(net, path).same
     assert steelyard.digest(net) == steelyard.digest(path)
+
+
+def test_a_copy_that_a_hook_of_another_module_made_is_computed_again_by_that_hook():
+    first, last = nn.Linear(2, 2), nn.Linear(2, 2)
+    last._register_state_dict_hook(_cast)
+    net = nn.Sequential(first, last)
+    listed = steelyard.weights(net)["0.weight"]
+    first.weight.data.fill_(3.0)
+    assert listed.dtype == "float64"
+    assert torch.equal(listed.to_torch(), net.state_dict()["0.weight"])

@@ -107,13 +107,14 @@ def held_slots(parts: Iterable[Part]) -> dict[str, Slot]:
 class Copies:
     """The part of a module's state that the module does not hold under the same name."""
 
-    __slots__ = ("_by_place", "_held", "_state", "module")
+    __slots__ = ("_by_place", "_held", "_hooked", "_state", "module")
 
     def __init__(self, module: nn.Module, state: State, held: Mapping[str, Slot]) -> None:
         self.module = module
         self._state = state
         self._held = held
         self._by_place: dict[Hashable, str] | None = None
+        self._hooked: list[str] | None = None
 
     def held_name(self, name: str) -> str | None:
         """Return the name under which the module holds this tensor of its state; None for a copy, or for other state."""
@@ -157,13 +158,17 @@ class Copies:
     def computed(self, entry: str) -> object:
         """Compute an entry of the state again; None if there is none any more.
 
-        This is the state of the innermost module around the entry, unless a hook or an override of an outer one may change it.
+        This is the state of the innermost module around the entry, unless a hook or an override of an outer one may change it,
+        or a hook of a module beside it: hooks are passed the entries of all modules that came before.
         """
-        module, name = self.module, entry
+        if self._hooked is None:
+            self._hooked = [f"{name}." for name, inner in _modules_below("", self.module) if inner._state_dict_hooks]
+        module, name, path = self.module, entry, ""
         while not _has_own_state(module):
             word, _, rest = name.partition(".")
             inner = module._modules.get(word)
-            if inner is None:
+            path += f"{word}."
+            if inner is None or not all(hooked.startswith(path) for hooked in self._hooked):
                 break
             module, name = inner, rest
         return state_of(module).get(name)
