@@ -11,6 +11,7 @@
     ├── ProofError          (ValueError)         two nets whose outputs should be equal are not
     ├── LossyError          (ValueError)         a number that a dtype cannot represent
     ├── ReadOnlyError       (TypeError)          these weights cannot be written to
+    ├── OperandError        (TypeError)          an operator that does not apply to weights
     ├── UnreadableError     (ValueError)         weights are listed whose numbers cannot be given
     ├── WeightNotFoundError (KeyError)           an unknown name of a weight
     ├── FileMissingError    (FileNotFoundError)  a missing file
@@ -90,6 +91,10 @@ class LossyError(SteelyardError, ValueError):
 
 class ReadOnlyError(SteelyardError, TypeError):
     """These weights cannot be written to."""
+
+
+class OperandError(SteelyardError, TypeError):
+    """An operator does not apply to these operands; the message names the function that does what may be meant."""
 
 
 class UnreadableError(SteelyardError, ValueError):

@@ -27,6 +27,9 @@ TILE = 512  # rows and columns that are transposed at a time: two such squares o
 # merging
 MERGE_TILE = 1 << 16  # numbers of whole rows that an adapter changes at a time: several float64 copies stay in the cache
 
+# editing
+EDIT_BLOCK = 1 << 17  # computed of several weights at a time: their blocks stay in the cache together
+
 # summaries
 SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
 SUMMARY_RUN = 1 << 22  # one job of a thread

@@ -241,10 +241,11 @@ def _holds(weight: Weight, array: Array) -> bool:
     return True
 
 
-def over(layout: VectorLayout, weights: Mapping[str, Weight], arrays: Mapping[str, Array]) -> Iterator[Weight]:
-    """Yield the weights with the numbers of `arrays`, which have the distinct weights; tied ones share."""
-    owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in layout.weights}
-    return (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in weights.values())
+def detached(weights: Weights, arrays: Mapping[str, Array]) -> Weights:
+    """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""
+    owner = {w.tied or w.name: array_reader(arrays[w.name]) for w in weights.distinct().values()}
+    made = (w.replace(read=relaid(w.read, owner[w.tied or w.name])) for w in weights.values())
+    return weights.with_weights(made, detached=True, live=True)
 
 
 def plain(value: object) -> ArrayLike:

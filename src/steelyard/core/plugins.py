@@ -48,6 +48,11 @@ def weights_in_file(path: object) -> Any:
     return importlib.import_module("steelyard.io").weights(path)
 
 
+def couples(one: object, other: object) -> Any:
+    """Return the pairs that `steelyard.diff` finds, `one` in the layout of `other`."""
+    return importlib.import_module("steelyard.measures.diff.pairing").couple(one, other).couples
+
+
 @lru_cache
 def load(group: str, name: str) -> Any:
     """Return the plug-in module `name` of a group, or None if there is none; the folder takes precedence."""

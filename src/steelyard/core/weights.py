@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Literal
 
+from steelyard.core import operators
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
@@ -37,6 +38,15 @@ class Weights(Mapping[str, Weight]):
     """
 
     __slots__ = ("_layout", "_live", "_meta", "_net", "_remote", "_weights")
+    __array_ufunc__ = None  # so that numbers of NumPy leave `number * weights` to the operators
+    __add__ = __radd__ = operators.add
+    __sub__ = operators.subtract
+    __mul__ = __rmul__ = operators.multiply
+    __truediv__ = operators.divide
+    __rtruediv__ = operators.refuse_divisor
+    __neg__ = operators.negate
+    map = operators.map
+    combine = operators.combine
 
     def __init__(
         self,
@@ -307,13 +317,10 @@ class Weights(Mapping[str, Weight]):
         return {name: weight.numpy() for name, weight in self._weights.items()}
 
     def copy(self) -> Weights:
-        """Return the same weights with copies of the numbers, for example to keep the best epoch.
+        """Return the same weights with copies of the numbers, for example to keep the best epoch."""
+        from steelyard.core.assign import detached
 
-        Examples:
-            >>> import steelyard
-            >>> best = steelyard.weights({"w": [0.0]}).copy()
-        """
-        return self._detached({weight.name: weight.numpy().copy() for weight in self._in_vector().weights})
+        return detached(self, {weight.name: weight.numpy().copy() for weight in self._in_vector().weights})
 
     def blocks(self, limit: int | None = None) -> Iterator[tuple[Weight, Array]]:
         """Yield every weight once, in blocks of at most `limit` elements with one axis."""
@@ -357,9 +364,9 @@ class Weights(Mapping[str, Weight]):
 
         It may be of any framework, also a list of arrays or a mapping with all names. Raises as `assign` does.
         """
-        from steelyard.core.assign import own_pieces
+        from steelyard.core.assign import detached, own_pieces
 
-        return self._detached(own_pieces(self._in_vector(), self._weights, vector, checked_order(order)))
+        return detached(self, own_pieces(self._in_vector(), self._weights, vector, checked_order(order)))
 
     def locate(self, index: int, order: Order = "C") -> tuple[str, tuple[int, ...]]:
         """Return the weight's name and the element's index for entry `index` of the vector.
@@ -391,9 +398,3 @@ class Weights(Mapping[str, Weight]):
         from steelyard.core.assign import put_any
 
         return put_any(self._in_vector(), self, values, checked_order(order), self._net.assign, match=match, verify=verify)
-
-    def _detached(self, arrays: Mapping[str, Array]) -> Weights:
-        """Return weights with these facts and the numbers of `arrays`, which have the distinct weights; tied ones share."""
-        from steelyard.core.assign import over
-
-        return self.with_weights(over(self._in_vector(), self._weights, arrays), detached=True, live=True)
