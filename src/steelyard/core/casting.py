@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from steelyard.core.readers import dtype_word
+from steelyard.core.rounding import rounded
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, printable
@@ -52,7 +53,7 @@ def converted(name: str, array: Array, dtype: DType, start: int = 0, shape: tupl
         return array
     dtype_word(name, array.dtype)
     with np.errstate(all="ignore"):
-        result = (array.real if array.dtype.kind == "c" and dtype.kind != "c" else array).astype(dtype)
+        result = rounded(array.real if array.dtype.kind == "c" and dtype.kind != "c" else array, dtype)
         lost = _lost(array, result)
     if lost.any():
         first = int(lost.argmax())

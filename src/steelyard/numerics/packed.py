@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     Operation = Callable[..., Any]
     """A ufunc of two arrays."""
 
-_WORD = 32
+_OF_BYTE = {1: 8, 2: 4, 4: 2, 8: 1}
+"""The number of fields in a byte, by their bits."""
 _FEW = 1 << 10  # fewer codes are cast sooner than a table is made
+_FLOAT8 = {"float8_e4m3fn": (20, 120, 127), "float8_e5m2": (21, 112, 124)}
+"""Shift from a code to the bits of float32, the power of two between both, and the first code that is not finite."""
 LONGEST_ROW = 1 << 24
 """numbers of a row of a packed weight: a row is unpacked at a time"""
 
@@ -59,37 +62,58 @@ def fields(words: Array, bits: int) -> Array:
     """
     import numpy as np
 
-    stream = np.ascontiguousarray(words).astype("<i4" if words.dtype.kind == "i" else "<u4", copy=False)
-    if bits in (1, 2, 4, 8):
-        return low_first(stream.view(np.uint8), bits)
-    begin = np.arange(stream.shape[-1] * _WORD // bits) * bits
-    padded = np.concatenate([stream.view("<u4"), np.zeros((*stream.shape[:-1], 1), "<u4")], axis=-1).astype(np.uint64)
-    pairs = padded[..., :-1] | padded[..., 1:] << np.uint64(_WORD)
-    shifted = pairs[..., begin // _WORD] >> (begin % _WORD).astype(np.uint64)
-    return (shifted & np.uint64((1 << bits) - 1)).astype(np.uint8 if bits <= 8 else np.uint32)
+    stream = np.ascontiguousarray(words).astype("<i4" if words.dtype.kind == "i" else "<u4", copy=False).view(np.uint8)
+    if bits in _OF_BYTE:
+        return low_first(stream, bits)
+    count = stream.shape[-1] * 8 // bits
+    eights = -(-count // 8)  # eight fields take `bits` bytes, which are spread over eight
+    padded = np.zeros((*stream.shape[:-1], max(eights * bits, stream.shape[-1])), np.uint8)
+    padded[..., : stream.shape[-1]] = stream
+    wide = np.zeros((*stream.shape[:-1], eights, 8), np.uint8)
+    wide[..., :bits] = padded[..., : eights * bits].reshape(*stream.shape[:-1], eights, bits)
+    return _spread(wide.view("<u8"), bits).view(np.uint8).reshape(*stream.shape[:-1], eights * 8)[..., :count]
 
 
 def low_first(stored: Array, bits: int) -> Array:
     """Return the unsigned fields of 1, 2, 4 or 8 bits in the bytes of the last axis, the lowest bits of a byte first."""
-    return _of_bytes(stored, bits, [*range(0, 8, bits)])
+    return _of_bytes(stored, bits, "<")
 
 
 def high_first(stored: Array, bits: int) -> Array:
     """Return the unsigned fields of 1, 2, 4 or 8 bits in the bytes of the last axis, the highest bits of a byte first."""
-    return _of_bytes(stored, bits, [*range(8 - bits, -1, -bits)])
+    return _of_bytes(stored, bits, ">")
 
 
-def _of_bytes(stored: Array, bits: int, shifts: list[int]) -> Array:
+def _of_bytes(stored: Array, bits: int, order: str) -> Array:
+    """Return the fields of each byte as the bytes of a word, whose first byte has the lowest bits in order "<"."""
     import numpy as np
 
     data = stored.view(np.uint8)
     if bits == 8:
         return data
-    unpacked = np.empty((*data.shape, len(shifts)), np.uint8)
-    for place, shift in enumerate(shifts):
-        np.right_shift(data, shift, out=unpacked[..., place])
-    unpacked &= np.uint8((1 << bits) - 1)
-    return unpacked.reshape(*data.shape[:-1], data.shape[-1] * len(shifts))
+    words = _spread(data.astype(f"u{_OF_BYTE[bits]}", order="C"), bits)
+    return (
+        words.astype(f"{order}u{_OF_BYTE[bits]}", copy=False)
+        .view(np.uint8)
+        .reshape(*data.shape[:-1], data.shape[-1] * _OF_BYTE[bits])
+    )
+
+
+def _spread(words: Array, bits: int) -> Array:
+    """Return words with a field in each byte, of words with as many fields next to each other in their lowest bits, in place.
+
+    The upper half of the fields moves up until it begins a half of the word, then that of each half, and so on.
+    """
+    kind, count = words.dtype.type, words.dtype.itemsize
+    step = count // 2
+    while step:
+        lower, upper = (sum((1 << step * bits) - 1 << at * 8 for at in range(begin, count, 2 * step)) for begin in (0, step))
+        raised = words << kind(step * (8 - bits))
+        raised &= kind(upper)
+        words &= kind(lower)
+        words |= raised
+        step //= 2
+    return words
 
 
 def repeated(values: Array, axis: int, group: int, length: int) -> Array:
@@ -117,7 +141,7 @@ def looked_up(stored: Array, numbers: Array, *, high_first: bool = False) -> Arr
     code = np.arange(256)
     both = numbers.astype(np.float32)[np.stack([code >> 4, code & 15] if high_first else [code & 15, code >> 4], axis=-1)]
     pairs = np.ascontiguousarray(both).view(np.uint64)[:, 0]  # a pair is looked up at once
-    found: Array = np.take(pairs, stored.view(np.uint8)).view(np.float32)
+    found: Array = np.take(pairs, stored.view(np.uint8), mode="wrap").view(np.float32)
     return found
 
 
@@ -135,6 +159,19 @@ def in_groups(operation: Operation, values: Array, operands: Array, group: int) 
     operation(inside, operands[:, :whole, None], out=inside)
     rest = values[:, whole * group :]
     operation(rest, operands[:, whole : whole + 1], out=rest)
+
+
+def less_zeros(codes: Array, zeros: Array, scales: Array, group: int) -> Array:
+    """Return (code - zero) * scale in float32, where each `group` columns share a zero point and a scale.
+
+    The codes are changed; they and the zero points are small integers of one type, which holds their differences.
+    """
+    import numpy as np
+
+    in_groups(np.subtract, codes, zeros, group)
+    values = codes.astype(np.float32)
+    in_groups(np.multiply, values, scales, group)
+    return values
 
 
 def stacked_fields(weight: Weight, bits: int, shifts: Sequence[int], first: int, last: int) -> Array:
@@ -190,7 +227,7 @@ def quiet(part: Reader) -> Reader:
 
 
 def as_float32(codes: Array) -> Array:
-    """Return codes as new float32 numbers; those of float8 are looked up, which takes half the time of a cast.
+    """Return codes as new float32 numbers; those of float8 are made by their bits or a table, since a cast is slow.
 
     >>> import numpy as np
     >>> as_float32(np.array([-2, 3], np.int8)).tolist()
@@ -200,9 +237,28 @@ def as_float32(codes: Array) -> Array:
 
     if not codes.dtype.name.startswith("float8") or codes.size < _FEW:
         return codes.astype(np.float32)
+    stored, facts = codes.view(np.uint8), _FLOAT8.get(codes.dtype.name)
+    if facts and np.float32(1e-40) * np.float32(2) and (stored & 127).max() < facts[2]:  # subnormal numbers are not flushed
+        return _moved(stored, *facts[:2])
     table = np.arange(256, dtype=np.uint8).view(codes.dtype).astype(np.float32)
-    found: Array = np.take(table, codes.view(np.uint8))
+    found: Array = np.take(table, stored, mode="wrap")
     return found
+
+
+def _moved(stored: Array, shift: int, power: int) -> Array:
+    """Return finite numbers of float8: their exponent and mantissa become those of float32, whose exponent has another bias.
+
+    float8     s eeee mmm, or s eeeee mm
+    float32    s eeeeeeee mmmmmmmmmmmmmmmmmmmmmmm
+    """
+    import numpy as np
+
+    words = stored.view(np.int8).astype(np.int32)  # with copies of the sign
+    words <<= shift
+    words &= np.int32((127 << shift) - (1 << 31))
+    made = words.view(np.float32)
+    made *= np.float32(2.0**power)
+    return made
 
 
 def e2m1(stored: Array) -> Array:

@@ -18,7 +18,7 @@ from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import fields, in_groups, low_first, matrix_reader, rows, transposed
+from steelyard.numerics.packed import fields, in_groups, less_zeros, low_first, matrix_reader, rows, transposed
 from steelyard.numerics.scales import floats
 
 if TYPE_CHECKING:
@@ -116,36 +116,37 @@ def _padded(inputs: int, group: int) -> int:
     return -(-words // multiple) * multiple * _PER_WORD
 
 
-def _affine(codes: Array, zeros: Array, scales: Array, group: int) -> Array:
-    import numpy as np
-
-    values = codes.astype(np.float32)
-    in_groups(np.subtract, values, zeros.astype(np.float32), group)
-    in_groups(np.multiply, values, scales, group)
-    return values
-
-
 def _gemm(layer: Layer, shape: tuple[int, int], group: int) -> Part:
     codes, zeros, scales = map(transposed, layer)  # rows are outputs, or words of eight
 
-    def unpacked(words: Weight, first: int, last: int) -> Array:
-        """Return the fields of outputs [first, last), a row for each."""
-        begin, end = first // _PER_WORD, -(-last // _PER_WORD)
-        columns = fields(rows(words, begin, end)[..., None], _BITS)[..., list(_COLUMNS)]
-        return columns.swapaxes(1, 2).reshape(-1, words.shape[1])[first - begin * _PER_WORD : last - begin * _PER_WORD]
-
     def part(first: int, last: int) -> Array:
-        return _affine(unpacked(codes, first, last), unpacked(zeros, first, last), floats(rows(scales, first, last)), group)
+        scale = floats(rows(scales, first, last))
+        return less_zeros(_outputs(codes, first, last), _outputs(zeros, first, last), scale, group)
 
     return part
+
+
+def _outputs(words: Weight, first: int, last: int) -> Array:
+    """Return the fields of outputs [first, last), a row for each."""
+    import numpy as np
+
+    begin, end = first // _PER_WORD, -(-last // _PER_WORD)
+    stored = rows(words, begin, end)
+    unpacked = np.empty((end - begin, _PER_WORD, words.shape[1]), np.int8)
+    for place, field in enumerate(_COLUMNS):
+        unpacked[:, place] = stored >> field * _BITS  # its lowest byte
+    unpacked &= (1 << _BITS) - 1
+    return unpacked.reshape(-1, words.shape[1])[first - begin * _PER_WORD : last - begin * _PER_WORD]
 
 
 def _gemv(layer: Layer, shape: tuple[int, int], group: int) -> Part:
     codes, zeros, scales = layer
 
     def part(first: int, last: int) -> Array:
-        zero = fields(rows(zeros, first, last), _BITS)
-        return _affine(fields(rows(codes, first, last), _BITS), zero, floats(rows(scales, first, last)), group)
+        import numpy as np
+
+        code, zero = (fields(rows(words, first, last), _BITS).view(np.int8) for words in (codes, zeros))
+        return less_zeros(code, zero, floats(rows(scales, first, last)), group)
 
     return part
 

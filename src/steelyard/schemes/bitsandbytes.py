@@ -21,6 +21,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.quantization_config import integer
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived, joined
+from steelyard.core.rounding import rounded
 from steelyard.core.weight import Role
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import ShapeError, printable
@@ -141,7 +142,7 @@ def _read(blocks: _Blocks, start: int, stop: int) -> Array:
     codes = np.ascontiguousarray(stored).view(np.uint8)[low % width :][: max(high - low, 0)]
     values = looked_up(codes, blocks.map.read(0, _CODES), high_first=True)[None, : stop - begin]
     in_groups(np.multiply, values, _absmax(blocks, first, last)[None], blocks.block)
-    return values[0, start - begin :].astype(numpy_dtype(blocks.dtype), copy=False)
+    return rounded(values[0, start - begin :], numpy_dtype(blocks.dtype))
 
 
 def _absmax(blocks: _Blocks, first: int, last: int) -> Array:

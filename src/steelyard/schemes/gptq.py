@@ -18,7 +18,7 @@ from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined, refused
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.packed import fields, in_groups, matrix_reader, rows, transposed
+from steelyard.numerics.packed import fields, less_zeros, matrix_reader, rows, transposed
 from steelyard.numerics.scales import floats
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _PLANES = {3: (2, 1), 5: (4, 1), 6: (4, 2), 7: (4, 2, 1)}
 """The widths of the planes of format "gptq_p", the lowest bits first."""
 _ONES = {2: 0x55555555, 4: 0x11111111, 8: 0x01010101}
 """A word of 32 bits with 1 in each of its fields."""
+_WIDE = 7  # from so many bits, a code less a zero point may not fit into int8
 _LOOKED_AT = 1 << 14  # words of zero points that show whether all are equal
 
 
@@ -210,7 +211,7 @@ def _zeros(layer: _Layer, word: str) -> Callable[[int, int], Array]:
         values = unpack(words)[:, first - begin : last - begin].astype(np.int16)
         if word == "gptq" and layer.bits not in _ONES:
             values = values + 1 & (1 << layer.bits) - 1
-        return values.T.astype(np.float32)
+        return np.ascontiguousarray(values.T, np.int8 if layer.bits < _WIDE else np.int16)
 
     return read
 
@@ -219,12 +220,11 @@ def _part(numbers: _Numbers, inputs: int, first: int, last: int) -> Array:
     """Return the rows [first, last) of the weight."""
     import numpy as np
 
-    values = numbers.unpack(rows(numbers.codes, first, last))[:, :inputs].astype(np.float32)
     scales, zeros = floats(rows(numbers.scales, first, last)), numbers.zeros(first, last)
+    codes = numbers.unpack(rows(numbers.codes, first, last))[:, :inputs].astype(zeros.dtype)
     if numbers.order is None:
-        in_groups(np.subtract, values, zeros, numbers.group)
-        in_groups(np.multiply, values, scales, numbers.group)
-    else:
-        values -= zeros[:, numbers.order]
-        values *= scales[:, numbers.order]
+        return less_zeros(codes, zeros, scales, numbers.group)
+    codes -= np.take(zeros, numbers.order, axis=1, mode="wrap")  # which copies without a check of each index
+    values = codes.astype(np.float32)
+    values *= np.take(scales, numbers.order, axis=1, mode="wrap")
     return values

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived
+from steelyard.core.rounding import rounded
 from steelyard.core.weight import Role
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, printable
@@ -115,7 +116,7 @@ def _affine(codes: Weight, scales: Scales, biases: Scales, bits: int, dtype: str
     values = fields(rows(codes, first, last), bits).astype(np.float32)
     scales.apply(np.multiply, values, first)
     biases.apply(np.add, values, first)
-    return values.astype(numpy_dtype(dtype), copy=False)
+    return rounded(values, numpy_dtype(dtype))
 
 
 def _floats(codes: Weight, scales: Weight, mode: _Mode, first: int, last: int) -> Array:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.codecs.plain import from_json
 from steelyard.core.effective import Derivation, attempted, derived, joined
 from steelyard.core.roles import leaf_of
+from steelyard.core.rounding import rounded
 from steelyard.core.weight import Role
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, SteelyardError, printable
@@ -193,8 +194,7 @@ def _finished(held: _Held, shape: tuple[int, ...], part: Callable[[int, int], Ar
         import numpy as np
 
         with np.errstate(over="ignore", invalid="ignore"):
-            rounded: Array = part(first, last).astype(numpy_dtype(dtype), copy=False)
-        return rounded
+            return rounded(part(first, last), numpy_dtype(dtype))
 
     role, axes = (Role.KERNEL, "out in") if len(shape) == 2 and leaf_of(held.name) == "weight" else (Role.OTHER, "")
     return derived(held.name, shape, matrix_reader(shape, typed), facts, dtype=dtype, role=role, axes=axes)
@@ -329,7 +329,6 @@ def _nf4(held: _Held, facts: Derivation) -> Weight:
     dtype = held.facts.dtype if held.facts.dtype in _TYPES else "float32"
 
     def typed(start: int, stop: int) -> Array:
-        rounded: Array = read(start, stop).astype(numpy_dtype(dtype), copy=False)
-        return rounded
+        return rounded(read(start, stop), numpy_dtype(dtype))
 
     return derived(held.name, shape, typed, facts, dtype=dtype)
