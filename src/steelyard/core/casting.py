@@ -54,6 +54,8 @@ def converted(name: str, array: Array, dtype: DType, start: int = 0, shape: tupl
     dtype_word(name, array.dtype)
     with np.errstate(all="ignore"):
         result = rounded(array.real if array.dtype.kind == "c" and dtype.kind != "c" else array, dtype)
+        if _is_within(array, dtype):
+            return result
         lost = _lost(array, result)
     if lost.any():
         first = int(lost.argmax())
@@ -63,6 +65,21 @@ def converted(name: str, array: Array, dtype: DType, start: int = 0, shape: tupl
             "nothing was written; round, clip or replace it first"
         )
     return result
+
+
+def _is_within(array: Array, dtype: DType) -> bool:
+    """Whether floats are finite in another type of float, which a look at the largest and the smallest one shows."""
+    import numpy as np
+
+    if array.dtype.kind != "f" or not is_floating(dtype.name) or not array.size:
+        return False
+    if dtype.kind == "f" and dtype.isbuiltin == 1:
+        largest = float(np.finfo(dtype).max)
+    else:
+        from ml_dtypes import finfo
+
+        largest = float(finfo(dtype).max)
+    return bool(array.max() <= largest and array.min() >= -largest)
 
 
 def _lost(before: Array, after: Array) -> Array:
