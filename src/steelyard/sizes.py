@@ -26,6 +26,7 @@ TILE = 512  # rows and columns that are transposed at a time: two such squares o
 
 # merging
 MERGE_TILE = 1 << 16  # numbers of whole rows that an adapter changes at a time: several float64 copies stay in the cache
+MERGE_ROW = 1 << 20  # a row longer than this is changed in tiles of its columns
 
 # editing
 EDIT_BLOCK = 1 << 17  # computed of several weights at a time: their blocks stay in the cache together

@@ -1,11 +1,18 @@
 """Adapters are merged in blocks, several together, into any base, and rounded once."""
 
 import json
+import tracemalloc
 
 import numpy as np
 
 import steelyard
 from steelyard import sizes
+from steelyard.core.merging import applying
+from steelyard.core.readers import from_array
+from steelyard.core.weight import Weight
+from steelyard.numerics import row_changes
+from steelyard.numerics.low_rank import lora as lora_of
+from steelyard.numerics.row_changes import plus
 
 DRAW = np.random.default_rng(0)
 A, B, KERNEL = DRAW.normal(size=(2, 6)), DRAW.normal(size=(8, 2)), DRAW.normal(size=(8, 6)).astype("f2")
@@ -35,6 +42,31 @@ def test_the_numbers_do_not_depend_on_the_run_that_is_read(tmp_path, monkeypatch
     whole = weight.numpy().tobytes()
     for step in (1, 7, 100):
         assert np.concatenate([weight.read(at, min(at + step, 1200)) for at in range(0, 1200, step)]).tobytes() == whole
+
+
+def test_long_rows_are_changed_in_tiles_of_their_columns_with_their_norms(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "MERGE_ROW", 5)
+    monkeypatch.setattr(sizes, "MERGE_TILE", 4)
+    monkeypatch.setattr(row_changes, "_KEPT_BYTES", 8)  # so that no factor is read whole
+    folder, norms = lora(tmp_path / "a"), DRAW.random(8) + 1
+    adapter = {name: weight.numpy() for name, weight in steelyard.weights(folder / "adapter_model.safetensors").items()}
+    steelyard.save(adapter | {"base_model.model.fc.lora_magnitude_vector": norms}, folder / "adapter_model.safetensors")
+    weight = steelyard.merge_adapter({"fc.weight": KERNEL}, folder)["fc.weight"]
+    sums = KERNEL.astype("f8") + 2 * (B @ A)
+    known = (norms[:, None] * sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype("f2")
+    assert np.allclose(weight.numpy(), known, rtol=1e-3)
+    assert np.array_equal(weight.read(9, 17), weight.numpy().reshape(-1)[9:17])
+
+
+def test_one_huge_row_takes_little_memory(tmp_path):
+    width = 1 << 23
+    weight = Weight(name="fc.weight", shape=(1, width), dtype="float16", read=lambda start, stop: np.zeros(stop - start, "f2"))
+    down = weight.replace(name="fc.lora_A", shape=(4, width), dtype="float32", read=lambda a, b: np.ones(b - a, "f4"))
+    adapted = applying(weight, [plus(lora_of(down, from_array("fc.lora_B", np.ones((1, 4)))).rows)])
+    tracemalloc.start()
+    assert adapted(width - 2, width).tolist() == [4, 4]
+    assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    tracemalloc.stop()
 
 
 def test_names_of_the_base_may_have_a_prefix_that_the_adapter_lacks_and_the_reverse(tmp_path):

@@ -13,24 +13,24 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from steelyard.core.merging import Change
+from steelyard.core.merging import Change, rows_of
 from steelyard.errors import ShapeError, printable
 from steelyard.numerics import low_rank
 from steelyard.numerics.row_changes import (
+    in_turn,
     kept,
+    normed,
     numbers,
     plus,
     rotated_rows,
     times_columns,
     times_rows,
-    with_column_norms,
-    with_row_norms,
 )
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Config
     from steelyard.core.effective import Pieces
-    from steelyard.core.merging import Apply, Rows
+    from steelyard.core.merging import Apply
     from steelyard.core.weight import Array, Weight
 
 _LEAVES = (
@@ -106,7 +106,7 @@ def _changes(word: str, parts: Mapping[str, Weight], layer: str, base: Mapping[s
             if part in parts:
                 if bias not in base or base[bias].shape != parts[part].shape:
                     raise ShapeError(f"it changes the bias by {part}, and the base has none of this shape")
-                yield Change(bias, scheme, (parts[part].name,), plus(_rows(parts[part])))
+                yield Change(bias, scheme, (parts[part].name,), plus(rows_of(parts[part])))
     except ShapeError as error:
         yield Change(kernel, "an adapter of LyCORIS", names, refusal=str(error))
 
@@ -121,7 +121,7 @@ def _applied(parts: Mapping[str, Weight], shape: tuple[int, ...]) -> tuple[str, 
         whole = parts.get("diff") or parts["w_norm"]
         if whole.shape != shape:
             raise ShapeError(f"its difference has shape {list(whole.shape)}, and the weight {list(shape)}")
-        return "a full difference of LyCORIS", plus(_rows(whole))
+        return "a full difference of LyCORIS", plus(rows_of(whole))
     name, delta = _delta(parts)
     alpha = parts.get("alpha")
     scale = 1.0 if alpha is None or delta.rank is None else _number(alpha) / delta.rank
@@ -149,23 +149,13 @@ def _number(weight: Weight) -> float:
     return float(weight.numpy().reshape(-1)[0])
 
 
-def _rows(weight: Weight) -> Rows:
-    width = weight.size // max(weight.shape[0], 1) if weight.shape else 1
-    whole = numbers(weight, (weight.size // max(width, 1), width))
-    return lambda first, last: whole()[first:last]
-
-
 def _with_norms(applied: Apply, norms: Weight, shape: tuple[int, ...]) -> Apply:
     """Return the change of DoRA: the norms of the rows, or of the columns, where the norms have these."""
     ones = (1,) * (len(shape) - 2)
-    whole = numbers(norms, (norms.size,))
-    if len(shape) > 1 and norms.shape == (shape[0], 1, *ones):
-        after = with_row_norms(whole, _EPSILON)
-    elif len(shape) > 1 and norms.shape == (1, shape[1], *ones):
-        after = with_column_norms(whole, _EPSILON)
-    else:
+    axes = [axis for axis in (0, 1) if len(shape) > 1 and norms.shape == ((shape[0], 1, *ones), (1, shape[1], *ones))[axis]]
+    if not axes:
         raise ShapeError(f"its dora_scale has shape {list(norms.shape)}, and the weight {list(shape)}")
-    return lambda before, whole_shape: after(applied(before, whole_shape), whole_shape)
+    return normed(applied, norms, shape, axes[0], _EPSILON)
 
 
 def _ia3(parts: Mapping[str, Weight], shape: tuple[int, ...]) -> Apply:
@@ -207,4 +197,4 @@ def _oft(parts: Mapping[str, Weight], shape: tuple[int, ...]) -> Apply:
     if rescale.size != shape[0]:
         raise ShapeError(f"its rescale has shape {list(rescale.shape)}, and the weight {list(shape)}")
     scaled = times_rows(numbers(rescale, (rescale.size,)))
-    return lambda before, whole: scaled(rotated(before, whole), whole)
+    return in_turn(rotated, scaled)

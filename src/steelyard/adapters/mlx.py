@@ -15,7 +15,7 @@ from steelyard.codecs.peft import CONFIG, number
 from steelyard.core.merging import Change, Names
 from steelyard.errors import ShapeError, printable
 from steelyard.numerics import low_rank
-from steelyard.numerics.row_changes import numbers, plus, with_row_norms
+from steelyard.numerics.row_changes import normed, plus
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Config
@@ -62,9 +62,4 @@ def _applied(down: Weight | None, up: Weight | None, norms: Weight | None, shape
         raise ShapeError(f"its factors have shapes {list(down.shape)} and {list(up.shape)}")
     is_embedding = shape == (down.shape[0], up.shape[1]) != (up.shape[1], down.shape[0])
     change = plus(low_rank.fitting(low_rank.lora(up, down, transposed=not is_embedding), shape), scale)
-    if norms is None:
-        return change
-    if norms.size != shape[0]:
-        raise ShapeError(f"its m has shape {list(norms.shape)}, and the weight {list(shape)}")
-    after = with_row_norms(numbers(norms, (norms.size,)))
-    return lambda before, whole: after(change(before, whole), whole)
+    return change if norms is None else normed(change, norms, shape, 0)

@@ -17,14 +17,13 @@ from steelyard.errors import ShapeError, printable
 from steelyard.numerics import low_rank
 from steelyard.numerics.row_changes import (
     kept,
+    normed,
     numbers,
     plus,
     product,
     stacked,
     times_columns,
     times_rows,
-    with_column_norms,
-    with_row_norms,
     with_rows,
 )
 
@@ -234,20 +233,15 @@ def _lora(layer: _Layer, weight: Weight) -> tuple[Apply, Apply | None]:
     change = plus(low_rank.fitting(low_rank.lora(down, up, transposed=transposed), shape), scale)
     magnitude, bias = parts.get("lora_magnitude_vector"), parts.get("lora_B.bias")
     if magnitude is not None:
-        if bias is not None or magnitude.size != (shape[1] if transposed else shape[0]):
-            raise ShapeError(f"its magnitudes have shape {list(magnitude.shape)}, and the weight {list(shape)}")
-        norms = numbers(magnitude, (magnitude.size,))
-        change = _both(change, with_column_norms(norms) if transposed else with_row_norms(norms))
+        if bias is not None:
+            raise ShapeError("it has magnitudes and a bias, which are not merged together")
+        change = normed(change, magnitude, shape, int(transposed))
     return change, None if bias is None else plus(_column(bias), scale)
-
-
-def _both(first: Apply, second: Apply) -> Apply:
-    return lambda before, shape: second(first(before, shape), shape)
 
 
 def _column(bias: Weight) -> Rows:
     whole = numbers(bias, (bias.size, 1))
-    return lambda first, last: whole()[first:last]
+    return lambda first, last, columns: whole()[first:last, columns]
 
 
 def _times(layer: _Layer) -> int:
@@ -286,7 +280,8 @@ def _experts(layer: _Layer, weight: Weight, down: Weight, up: Weight) -> Apply:
         made = stacked(kept(lambda: b().transpose(2, 0, 1)), a, rows)
     else:
         made = stacked(kept(lambda: a().transpose(0, 2, 1)), kept(lambda: b().transpose(2, 1, 0)), rows)
-    return plus(lambda first, last: made(first * rows, last * rows).reshape(last - first, -1), scale)
+    whole = slice(None)
+    return plus(lambda first, last, at: made(first * rows, last * rows, whole).reshape(last - first, -1)[:, at], scale)
 
 
 def _adalora(layer: _Layer, weight: Weight, down: Weight, up: Weight) -> Apply:

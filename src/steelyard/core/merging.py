@@ -6,7 +6,7 @@ weight follow each other in float64; the result is rounded once, to the type of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +19,8 @@ from steelyard.errors import ShapeError, UnreadableError, printable
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
 
-    Rows = Callable[[int, int], Array]
-    """Reads the rows [first, last) of a weight in float64, each of them flat."""
+    Rows = Callable[[int, int, slice], Array]
+    """Reads the rows [first, last) of a weight in float64, each of them flat, and of these the columns of a slice."""
     Apply = Callable[[Rows, tuple[int, ...]], Rows]
     """Returns changed rows; it is given the rows before the change, and the shape of the whole weight."""
 
@@ -104,8 +104,7 @@ def applying(weight: Weight, changes: Iterable[Apply]) -> Reader:
     matrices may round differently with another number of rows.
     """
     shape, width = weight.shape, prod(weight.shape[1:])
-    height, length = max(sizes.MERGE_TILE // max(width, 1), 1), shape[0] if shape else 1
-    rows: Rows = _rows_of(weight, width)
+    rows = rows_of(weight)
     for change in changes:
         rows = change(rows, shape)
 
@@ -113,24 +112,50 @@ def applying(weight: Weight, changes: Iterable[Apply]) -> Reader:
         import numpy as np
 
         made = np.empty(max(stop - start, 0), numpy_dtype(weight.dtype))
-        for tile in range(start // (height * width), -(-stop // (height * width))) if stop > start else ():
-            first = tile * height
-            values = rows(first, min(first + height, length)).reshape(-1)
-            at = max(start, first * width)
-            part = values[at - first * width : stop - first * width]
+        for first, last, columns in _tiles(start, stop, width, shape[0] if shape else 1):
+            begin = first * width + columns.start
+            values = rows(first, last, columns).reshape(-1)
+            at = max(start, begin)
+            part = values[at - begin : stop - begin]
             made[at - start : at - start + len(part)] = part
         return made
 
     return read
 
 
-def _rows_of(weight: Weight, width: int) -> Rows:
-    def rows(first: int, last: int) -> Array:
-        import numpy as np
+def _tiles(start: int, stop: int, width: int, height: int) -> Iterator[tuple[int, int, slice]]:
+    """Yield the first and last row and the columns of each tile in which a run is: several rows, or a part of a long one."""
+    limit = sizes.MERGE_TILE
+    if stop <= start:
+        return
+    if width <= sizes.MERGE_ROW:
+        several = max(limit // width, 1)
+        for first in range(start // (several * width) * several, -(-stop // width), several):
+            yield first, min(first + several, height), slice(0, width)
+        return
+    for row in range(start // width, -(-stop // width)):
+        low = max(start - row * width, 0) // limit * limit
+        for at in range(low, min(stop - row * width, width), limit):
+            yield row, row + 1, slice(at, min(at + limit, width))
 
+
+def rows_of(weight: Weight) -> Rows:
+    """Return what reads the rows of a stored weight; a scalar has one."""
+    width = prod(weight.shape[1:])
+    return lambda first, last, columns: part_of(weight, width, first, last, columns)
+
+
+def part_of(weight: Weight, width: int, first: int, last: int, columns: slice) -> Array:
+    """Return the rows [first, last) of a weight with rows of this width in float64, and of these some columns."""
+    import numpy as np
+
+    low, high, _ = columns.indices(width)
+    if (low, high) == (0, width):
         return weight.read(first * width, last * width).astype(np.float64).reshape(last - first, width)
-
-    return rows
+    made = np.empty((last - first, high - low))
+    for row in range(first, last):
+        made[row - first] = weight.read(row * width + low, row * width + high)
+    return made
 
 
 class Names:

@@ -103,7 +103,7 @@ def _kronecker_factor(parts: Parts, stem: str, core: str) -> tuple[tuple[Numbers
     delta = _half(parts, stem, core)
 
     def made() -> Array:
-        return delta.rows(0, delta.height)
+        return delta.rows(0, delta.height, slice(None))
 
     return (kept(made), (delta.height, delta.width)), delta.rank
 
