@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,8 @@ from steelyard.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
+    from types import FrameType
 
     from steelyard.auditing import Audit
     from steelyard.core.protocols import Scope
@@ -148,17 +150,29 @@ def save(
         [[1.0, 0.0], [0.0, 1.0]]
     """
     from steelyard.core.selection import readable
-    from steelyard.numerics.nonfinite import nonfinite
+    from steelyard.numerics.nonfinite import Scans
 
     is_file = isinstance(source, (str, os.PathLike))
     kept, used = opened(os.fspath(source)) if is_file else (weights(source), set())
     kept = readable(kept, skip_unreadable=skip_unreadable)
     kept = kept if dtype is None else kept.astype(dtype)
     kept = kept if like is None else into(kept, weights(like))
-    destination(kept, os.fspath(path), used, shard_size)  # refused before every number is read for the warning
-    for finding in nonfinite(kept.values()):
-        warnings.warn(str(finding), NonFiniteWarning, stacklevel=2)
-    write(kept, os.fspath(path), used, shard_size)
+    destination(kept, os.fspath(path), used, shard_size)  # refused before any number is read
+    scans = Scans(kept, _warning(sys._getframe(1)))
+    write(scans.weights, os.fspath(path), used, shard_size)
+    scans.finish()
+
+
+def _warning(caller: FrameType) -> Callable[[object], None]:
+    """Return a function that warns of NaN and Inf at the line of the caller, from whatever depth, or thread, it is called."""
+
+    def warn(finding: object) -> None:
+        registry = caller.f_globals.setdefault("__warningregistry__", {})
+        file, module = caller.f_code.co_filename, caller.f_globals.get("__name__", "")
+        warnings.warn_explicit(str(finding), NonFiniteWarning, file, line, module, registry)
+
+    line = caller.f_lineno
+    return warn
 
 
 def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:

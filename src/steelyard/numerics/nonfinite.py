@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from steelyard import sizes
 from steelyard.core.indexing import place_of
-from steelyard.core.weight import Weight
-from steelyard.dtypes import is_floating
+from steelyard.core.stacked import relaid
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import is_inexact, numpy_dtype
 from steelyard.errors import printable
 from steelyard.numerics.blocks import blocks_of
 from steelyard.numerics.small import groups_of_small
-from steelyard.numerics.summary import Summary
+from steelyard.numerics.summary import Summary, surely_finite_block
+from steelyard.storage.source import Source, Stored
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weights import Weights
 
 
 class NonFinite(NamedTuple):
@@ -37,12 +43,98 @@ class NonFinite(NamedTuple):
 def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
     """Yield a finding for each weight with NaN or Inf; every number is read once, block by block."""
     for weight in weights:
-        if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
-            summary = Summary(wide=False)
-            for start, block in blocks_of(weight, 0, weight.size, sizes.SUMMARY_BLOCK):
-                summary.finite_ones(block, start)
-            if summary.first is not None:
-                yield NonFinite(weight.name, summary.nan, summary.inf, place_of(weight.shape, summary.first[1]))
+        if is_inexact(weight.dtype):
+            scan = _Scan(weight, lambda _: None)
+            scan.finish()
+            if (finding := scan.finding()) is not None:
+                yield finding
+
+
+class Scans:
+    """Looks for NaN and Inf in the numbers of weights while something else reads them, so that they are read only once.
+
+    `weights` are the same weights, whose readers pass each number that is read for the first time to the scan of its weight;
+    `report` is called with the finding of a weight once its last number is read. `finish` reads those that nothing has read.
+    """
+
+    __slots__ = ("_scans", "weights")
+
+    def __init__(self, weights: Weights, report: Callable[[NonFinite], None]) -> None:
+        scanned = (w for w in weights.distinct().values() if is_inexact(w.dtype) and not isinstance(w.read, Refused))
+        self._scans = {weight.name: _Scan(weight, report) for weight in scanned}
+        self.weights = weights.with_weights(
+            weight.replace(read=self._scans[weight.name].reader()) if weight.name in self._scans else weight
+            for weight in weights.values()
+        )
+
+    def finish(self) -> None:
+        """Scan the numbers that were not read."""
+        for scan in self._scans.values():
+            scan.finish()
+
+
+class _Scan:
+    """The search in one weight, in order: `done` is the number of elements that it has seen."""
+
+    __slots__ = ("_report", "_summary", "_weight", "done")
+
+    def __init__(self, weight: Weight, report: Callable[[NonFinite], None]) -> None:
+        self._weight = weight
+        self._report = report
+        self._summary: Summary | None = None
+        self.done = 0
+
+    def add(self, start: int, block: Array) -> None:
+        """Look at a block that was read; numbers that were seen before, or that are beyond a gap, are passed over."""
+        stop = start + block.size
+        if not start <= self.done < stop:
+            return
+        block, start = block[self.done - start :], self.done
+        self.done = stop
+        if not surely_finite_block(block):
+            self._summary = self._summary or Summary(wide=False)
+            self._summary.finite_ones(block, start)
+        if self.done == self._weight.size and (finding := self.finding()) is not None:
+            self._report(finding)
+
+    def finding(self) -> NonFinite | None:
+        """Return what was found so far."""
+        found, weight = self._summary, self._weight
+        if found is None or found.first is None:
+            return None
+        return NonFinite(weight.name, found.nan, found.inf, place_of(weight.shape, found.first[1]))
+
+    def finish(self) -> None:
+        """Look at the numbers that are left."""
+        for start, block in blocks_of(self._weight, self.done, self._weight.size, sizes.SUMMARY_BLOCK):
+            self.add(start, block)
+
+    def reader(self) -> Reader:
+        """Return a reader of the weight that passes on what it reads; one of a file stays so, to be copied unchanged."""
+        read = self._weight.read
+        if isinstance(read, Stored):
+            return Stored(_seen(read, self.add), read.offset, read.dtype, read.byteorder)
+
+        def reading(start: int, stop: int) -> Array:
+            block = read(start, stop)
+            self.add(start, block)
+            return block
+
+        return relaid(read, reading)
+
+
+def _seen(read: Stored, add: Callable[[int, Array], None]) -> Source:
+    """Return the source of stored numbers, which passes on those that it reads."""
+    source = read.source
+    dtype = numpy_dtype(read.dtype).newbyteorder(">") if read.byteorder == ">" else numpy_dtype(read.dtype)
+
+    def fill(offset: int, buffer: memoryview) -> None:
+        source.fill(offset, buffer)
+        start, rest = divmod(offset - read.offset, dtype.itemsize)
+        if not rest and len(buffer) % dtype.itemsize == 0:
+            add(start, np.frombuffer(buffer, dtype))
+
+    return Source(source.name, source.size, fill, source.beside, source.path)
 
 
 def surely_finite(weights: Sequence[Weight]) -> set[str]:

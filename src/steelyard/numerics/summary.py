@@ -74,7 +74,7 @@ class Summary:
         """Add a block of numbers with one axis, which begins at element `start` of the weight of this `rank`."""
         self._all = None
         if is_counted(block.dtype):
-            if not _surely_finite(block):
+            if not surely_finite_block(block):
                 block = self.finite_ones(block, start, rank)
             if block.size:
                 self.histogram.add(block)
@@ -217,9 +217,12 @@ def _real(block: Array) -> Array:
         return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
 
 
-def _surely_finite(block: Array) -> bool:
+def surely_finite_block(block: Array) -> bool:
     """Whether all numbers are known to be finite, for types where this is cheap to check."""
     if block.dtype.kind in "biu" or block.dtype.name in ("int2", "int4", "uint2", "uint4") or not block.size:
         return True
+    if block.dtype.kind == "f" and block.itemsize > 2:
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(block.sum()))  # NaN and Inf stay in a sum
     infinite = _INFINITE.get(block.dtype.name)
     return infinite is not None and int((np.ascontiguousarray(block).view(np.uint16) & np.uint16(0x7FFF)).max()) < infinite
