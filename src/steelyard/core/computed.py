@@ -60,7 +60,7 @@ class Computed:
     that the next part of it costs nothing.
     """
 
-    __slots__ = ("dtype", "function", "inputs", "whole", "work")
+    __slots__ = ("_key", "dtype", "function", "inputs", "whole", "work")
 
     def __init__(
         self, inputs: Sequence[Weight], function: Function, dtype: str, *, exact: bool = False, whole: bool = False
@@ -70,11 +70,12 @@ class Computed:
         self.dtype = numpy_dtype(dtype)
         self.work = working(dtype, exact=exact)
         self.whole = whole
+        self._key = object()  # the kept result outlives this reader, and must not keep the inputs' files open
 
     def __call__(self, start: int, stop: int) -> Array:
         size = self.inputs[0].size
         if self.whole and (start, stop) != (0, size):
-            made = _WHOLE.get(self, lambda: self(0, size), 2 * sizes.BAND_BYTES)
+            made = _WHOLE.get(self._key, lambda: self(0, size), 2 * sizes.BAND_BYTES)
             return made[start:stop].copy()
         made = np.empty(stop - start, self.dtype)
         step = size if self.whole else block_for(len(self.inputs))
