@@ -53,3 +53,26 @@ def test_the_table_of_schemes_names_every_module():
     from steelyard.core.plugins import names, table
 
     assert sorted(table("schemes", "LEAVES")) == names("schemes")
+
+
+GPTQ = {
+    "fc.qweight": np.zeros((4, 32), "i4"),
+    "fc.qzeros": np.full((1, 4), 0x77777777, "i4"),
+    "fc.scales": np.ones((1, 32), "f2"),
+    "fc.g_idx": np.zeros(32, "i4"),
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        ({"fc.weight": np.ones((32, 32), "f4")}, "the source has another weight of this name"),
+        ({"fc.weight": np.ones((32, 32), "i1"), "fc.SCB": np.ones(32, "f4")}, "several weights of this name are made"),
+    ],
+)
+def test_two_weights_of_one_name_are_refused_and_the_rest_is_given(others, reason):
+    effective = steelyard.effective(PRUNED | GPTQ | others)
+    assert [*effective] == ["a.weight", "b.weight", "b.bias", "c.weight", "fc.weight"]
+    assert reason in effective["fc.weight"].unreadable
+    assert {*GPTQ, *others} == {*effective["fc.weight"].derivation.parts}
+    assert effective["b.weight"].unreadable is None

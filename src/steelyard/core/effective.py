@@ -144,12 +144,13 @@ def replaced(weights: Weights, made: list[Weight]) -> Weights:
     """Return weights with effective ones in place of the stored ones that they are made of."""
     if not made:
         return weights
+    made = [*_of_one_name(made, weights)]
     place = {name: at for at, name in enumerate(weights)}
     at: dict[int, list[Weight]] = {}
     for weight in _tied(made, weights):
         first = min(place[name] for name in cast("Derivation", weight.derivation).parts)
         at.setdefault(first, []).append(weight)  # several may share a part
-    hidden = {name for w in made if w.derivation for name in (*w.derivation.parts, *w.derivation.activations)}
+    hidden = _hidden(made)
     listed: list[Weight] = []
     for number, (name, weight) in enumerate(weights.items()):
         listed.extend(at.get(number, () if name in hidden else (weight,)))
@@ -158,6 +159,30 @@ def replaced(weights: Weights, made: list[Weight]) -> Weights:
     orders = {word: partial(_in_order, word, order, result) for word, order in result.orders.items()}
     result._net = result._net.replace(orders=orders)
     return result
+
+
+def _of_one_name(made: list[Weight], stored: Mapping[str, Weight]) -> Iterator[Weight]:
+    """Yield effective weights; where several have one name, or a stored weight that stays has it, a refused one instead."""
+    hidden = _hidden(made)
+    several: dict[str, list[Weight]] = {}
+    for weight in made:
+        several.setdefault(weight.name, []).append(weight)
+    for name, same in several.items():
+        stays = (name,) if name in stored and name not in hidden else ()
+        if len(same) == 1 and not stays:
+            yield same[0]
+            continue
+        facts = [cast("Derivation", weight.derivation) for weight in same]
+        schemes = " and ".join(dict.fromkeys(each.scheme for each in facts))
+        parts = (*dict.fromkeys(part for each in facts for part in each.parts), *stays)
+        activations = tuple(dict.fromkeys(part for each in facts for part in each.activations))
+        reason = "the source has another weight of this name" if stays else "several weights of this name are made"
+        yield refused(name, Derivation(schemes, parts, activations=activations), f"{reason}, and only one can be that of the layer")
+
+
+def _hidden(made: Iterable[Weight]) -> set[str]:
+    """Return the names of the stored weights that effective ones replace, and those about activations."""
+    return {name for w in made if w.derivation for name in (*w.derivation.parts, *w.derivation.activations)}
 
 
 def _in_order(word: str, order: NamesInOrder, weights: Weights) -> list[str] | None:

@@ -80,6 +80,18 @@ def alone(w):
     finally:
         distributed.PATIENCE = 10
 
+def again(w):  # after a refusal; a test that waits for the others would not end
+    distributed.PATIENCE, distributed.SOON = 1e9, 100
+    refused = 0
+    for weight in w.values():
+        try:
+            weight.numpy()
+        except steelyard.errors.UnreadableError:
+            refused += 1
+    distributed.PATIENCE, distributed.SOON = 10, 1
+    distributed._REFUSED.clear()
+    return refused
+
 made = (sharded, lambda: FullyShardedDataParallel(copy.deepcopy(plain), device_id=torch.device("cpu")),
         lambda: DistributedDataParallel(copy.deepcopy(plain)))
 for make in made:
@@ -96,6 +108,7 @@ for make in made:
           np.allclose(y, doubled(torch.ones(2, 4)).detach().numpy()), [each.axes for each in w.values()][0])
     if rank == 0 and make is not made[2]:
         print(alone(w))
+        print(again(w))
     dist.barrier()
     assert np.array_equal(w.to_vector(), vector * 2)
 dist.destroy_process_group()
@@ -111,7 +124,8 @@ def test_two_processes_read_and_write_sharded_modules_together_and_one_alone_is_
     ]
     first, second = ((*each.communicate(timeout=240), each.returncode) for each in running)
     assert (first[2], second[2]) == (0, 0), first[1] + second[1]
-    fsdp2, alone, fsdp1, alone1, ddp = first[0].splitlines()
+    fsdp2, alone, again, fsdp1, alone1, again1, ddp = first[0].splitlines()
+    assert (again, again1) == ("4", "4")  # each of the weights at once
     assert fsdp2 == "FSDPSequential True True True True out in"
     assert fsdp1.startswith("FullyShardedDataParallel True True True True")
     assert ddp == "DistributedDataParallel True True True True out in"

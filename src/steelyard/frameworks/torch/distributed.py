@@ -4,7 +4,8 @@ All processes of a mesh read and write them together.
 
 Reading gathers the parts of all processes, so a call on one process alone would wait for the others until the time-out of the
 process group. The processes therefore first count one another in the store of the group, which needs no collective call, and
-refuse together or alone after `PATIENCE`.
+refuse together or alone after `PATIENCE`. What a process asks for right after a refusal is refused at once, since the same
+processes are missing: a loop over the weights of a net would wait for each of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 PATIENCE = 10.0  # seconds
+SOON = 1.0  # seconds; a request this soon after a refusal is the same call's
 _PAUSE = 0.002  # seconds
+_REFUSED: dict[tuple[int, ...], float] = {}
+"""When processes were missing last, by the processes that are needed."""
 _WRAPPED = "_fsdp_wrapped_module."
 
 
@@ -83,12 +87,14 @@ def _require_all(name: str, ranks: list[int]) -> None:
     key = f"steelyard/{name}/{ranks}"
     arrived = store.add(key, 1)
     needed = -(-arrived // size) * size
-    end = monotonic() + PATIENCE
+    begun, last = monotonic(), _REFUSED.pop(tuple(ranks), None)
+    patience = 0.0 if last is not None and begun - last < SOON else PATIENCE
     while store.add(key, 0) < needed:
-        if monotonic() > end:
+        if monotonic() >= begun + patience:
             if store.add(key, -1) >= needed - 1:  # the last one came just now, and goes on
                 store.add(key, 1)
                 return
+            _REFUSED[tuple(ranks)] = monotonic()
             raise UnreadableError(
                 f"{printable(name) or 'the tensor'} is distributed over {size} processes, and {needed - arrived} of them did not "
                 f"ask for it within {PATIENCE:g} s; call steelyard on all of them (not under `if rank == 0`), or gather first"
