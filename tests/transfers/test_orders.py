@@ -1,5 +1,7 @@
 """Where neither a bias nor a config shows which axis of a kernel is that of its outputs, the assumption is named."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from frameworks.torch.test_roles_of_nets import net_of
@@ -65,3 +67,26 @@ def test_a_canonical_digest_names_the_kernels_whose_axes_it_assumes_and_a_config
 def test_a_kernel_without_a_bias_is_named_in_a_canonical_digest():
     assert steelyard.digest({OTHER: numbered(3, 4)}, layout="canonical").unsure == (OTHER,)
     assert steelyard.digest({OTHER: numbered(3, 4), "fc.bias": np.zeros(3, "f4")}, layout="canonical").unsure == ()
+
+
+def target(*sizes, vocabulary=0):
+    """Return a net of PyTorch's layout, with an embedding first if it has a vocabulary."""
+    named = {"embedding.weight": np.zeros((vocabulary, sizes[0]), "f4")} if vocabulary else {}
+    for place, (inputs, outputs) in enumerate(pairwise(sizes)):
+        named |= {f"fc{place}.weight": np.zeros((outputs, inputs), "f4"), f"fc{place}.bias": np.zeros(outputs, "f4")}
+    return named
+
+
+def test_the_plan_for_a_list_without_names_says_what_was_assumed():
+    into = target(4, 4, 3)
+    listed = [np.full(array.shape, place, "f4") for place, array in enumerate(into.values())]
+    made = steelyard.transfer(listed, into=into)
+    assert any("the source has no names" in note for note in made.plan.notes)
+    assert [array.reshape(-1)[0] for array in made.model.values()] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("vocabulary", [0, 9])
+def test_a_list_whose_kernels_are_all_square_is_refused(vocabulary):
+    into = target(4, 4, 4, vocabulary=vocabulary)
+    with pytest.raises(AmbiguityError, match="no names, and its kernels are square, such as fc0.weight"):
+        steelyard.plan_transfer([array + 1 for array in into.values()], into=into)

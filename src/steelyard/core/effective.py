@@ -177,7 +177,9 @@ def _of_one_name(made: list[Weight], stored: Mapping[str, Weight]) -> Iterator[W
         parts = (*dict.fromkeys(part for each in facts for part in each.parts), *stays)
         activations = tuple(dict.fromkeys(part for each in facts for part in each.activations))
         reason = "the source has another weight of this name" if stays else "several weights of this name are made"
-        yield refused(name, Derivation(schemes, parts, activations=activations), f"{reason}, and only one can be that of the layer")
+        yield refused(
+            name, Derivation(schemes, parts, activations=activations), f"{reason}, and only one can be that of the layer"
+        )
 
 
 def _hidden(made: Iterable[Weight]) -> set[str]:

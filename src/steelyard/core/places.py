@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _COUNTED = re.compile(r"(?a:(.*?)(?:_(\d+))?)")
 """A word of a name, and the counter at its end."""
-_LAYOUT, _LEAVES = "layout", "leaves"
+LEAVES = "leaves"
+"""The key in `meta` of a file that has the leaves of a tree in their order."""
+_LAYOUT = "layout"
 _ARRAY = "arr_"
 """What `numpy.savez` puts before the places of arrays without names."""
 
@@ -56,8 +58,8 @@ def has_names(weights: Iterable[str]) -> bool:
 
 def _by_leaves(values: Weights, model: Weights) -> dict[str, str]:
     """Pair the leaves of a file without names with those of the model that it was saved from; its numbers are no weights."""
-    order = model.orders.get(_LEAVES)
-    names = list(order() or ()) if order and _LEAVES in values.meta else []
+    order = model.orders.get(LEAVES)
+    names = list(order() or ()) if order and LEAVES in values.meta else []
     if len(names) != len(values) or {*filter(None, names)} != {*model}:
         return {}
     settings = [values[mine] for mine, theirs in zip(values, names, strict=True) if not theirs]

@@ -11,7 +11,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, printable
 from steelyard.io import readable_weights, weights
-from steelyard.transfers.orders import learned
+from steelyard.transfers.orders import learned, notes_of_list
 from steelyard.transfers.pairing.net import Net
 
 if TYPE_CHECKING:
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 class Endpoint:
     """One end of a transfer: its `weights`, its `net`, and the `model` to run, None if there is none.
 
-    The model of live `Weights` is the model to which they belong. With `effective` the weights are those that it computes with.
+    The model of live `Weights` is the model to which they belong; `notes` has what was assumed of them. With `effective` the
+    weights are those that it computes with.
     """
 
-    __slots__ = ("_effective", "_runner", "_skips", "_source", "model", "net", "weights")
+    __slots__ = ("_effective", "_runner", "_skips", "_source", "model", "net", "notes", "weights")
 
     def __init__(self, source: object, *, skip_unreadable: bool = False, effective: bool = False) -> None:
         self._source = source
         self._skips = skip_unreadable
         self._effective = effective
+        self.notes: list[str] = []
         self.weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
         self.net = Net(self.weights, self.weights.graph)
         self.model = _model_of(source)
@@ -42,12 +44,16 @@ class Endpoint:
         return self if model is self.model else Endpoint(model, skip_unreadable=self._skips, effective=self._effective)
 
     def learn_names(self, other: Endpoint) -> None:
-        """Take over the names and the facts of the other's weights, if these only have places, which the other proves."""
+        """Take over the names and the facts of the other's weights, if these only have places, which the other proves.
+
+        Raises `AmbiguityError` for a list whose shapes do not show whether its layout is the other's.
+        """
         places = {} if has_names(self.weights) else same_places(self.weights, other.weights)
         if places:
             pairs = ((self.weights[mine], other.weights[theirs]) for mine, theirs in places.items())
             found = (named.replace(read=weight.read, dtype=weight.dtype, encoding=weight.encoding) for weight, named in pairs)
             self.weights = self.weights.with_weights(found, detached=True)
+            self.notes += notes_of_list(self.weights)
             self.net = Net(self.weights, None)
 
     def learn_orders(self, other: Endpoint) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.core.places import LEAVES
 from steelyard.core.weight import Role
 from steelyard.core.wrappers import shapes_of, wrapping
-from steelyard.errors import printable
+from steelyard.errors import AmbiguityError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -37,6 +38,31 @@ def learned(found: Weights, other: Mapping[str, Weight]) -> Weights:
     if not any(known.values()):
         return found
     return found.with_weights(weight.replace(axes=known.get(name, weight.axes)) for name, weight in found.items())
+
+
+def notes_of_list(listed: Weights) -> list[str]:
+    """Return a note on arrays without names that were taken for a net's weights, whose names and roles they have now.
+
+    Raises `AmbiguityError` where its kernels have the same shape in another framework's layout, so that none shows it.
+    """
+    if LEAVES in listed.meta:  # the tree of the net itself
+        return []
+    matrices = [weight for weight in listed.values() if len(weight.shape) > 1 and max(weight.shape) > 1]
+    # an embedding has one layout in all frameworks, and shows nothing
+    kernels = [weight for weight in matrices if weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL)] or matrices
+    if kernels and all(_turned(weight.shape) == weight.shape for weight in kernels):
+        raise AmbiguityError(
+            f"the source has no names, and its kernels are square, such as {printable(kernels[0].name)} {list(kernels[0].shape)}: "
+            "nothing shows whether its layout is that of the target; if it is, use assign, else pass the arrays by name"
+        )
+    return [
+        "the source has no names: its arrays were taken for the target's weights in their order and layout, as the shapes allow"
+    ]
+
+
+def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a kernel "out in ..." in the layout "... in out"."""
+    return (*shape[2:], shape[1], shape[0])
 
 
 def assumed(net: Net, layer: LayerWeights) -> Iterator[tuple[str, str]]:

@@ -82,7 +82,7 @@ def plan_transfer(  # noqa: PLR0913 - each is a question that users have
     """
     one, other = _ends(source, into, skip_unreadable=skip_unreadable, effective=effective)
     _observed(one, other, probe)
-    return make_plan(one.net, other.net, Options(rules, pairs, only, skip, resize))[0]
+    return _noted(make_plan(one.net, other.net, Options(rules, pairs, only, skip, resize))[0], one)
 
 
 def transfer(  # noqa: PLR0913 - each is a question that users have
@@ -123,6 +123,7 @@ def transfer(  # noqa: PLR0913 - each is a question that users have
     runs = one.runs and other.runs
     options = Options(rules, pairs, only, skip, resize)
     plan, choices = make_plan(one.net, other.net, options, guess=runs and inputs is not None)
+    _noted(plan, one)
     if inputs is None or not runs:
         return Transfer(plan.apply(), plan, _unproven(one, other))
     return _proven(one, other, plan, choices, inputs, tolerance)
@@ -135,6 +136,12 @@ def _ends(source: object, into: object, *, skip_unreadable: bool, effective: boo
     one.learn_orders(other)
     other.learn_orders(one)
     return one, other
+
+
+def _noted(plan: TransferPlan, source: Endpoint) -> TransferPlan:
+    """Return the plan with what was assumed of its source."""
+    plan.notes[:0] = source.notes
+    return plan
 
 
 def _observed(one: Endpoint, other: Endpoint, probe: object) -> tuple[list[Array], list[Array]] | None:
