@@ -51,13 +51,12 @@ def notes_of_list(listed: Weights) -> list[str]:
     # an embedding has one layout in all frameworks, and shows nothing
     kernels = [weight for weight in matrices if weight.role in (Role.KERNEL, Role.RECURRENT_KERNEL)] or matrices
     if kernels and all(_turned(weight.shape) == weight.shape for weight in kernels):
+        first = f"{printable(kernels[0].name)} {list(kernels[0].shape)}"
         raise AmbiguityError(
-            f"the source has no names, and its kernels are square, such as {printable(kernels[0].name)} {list(kernels[0].shape)}: "
-            "nothing shows whether its layout is that of the target; if it is, use assign, else pass the arrays by name"
+            f"the source has no names, and its kernels are square, such as {first}: nothing shows whether "
+            "its layout is that of the target; if it is, use assign, else pass the arrays by name"
         )
-    return [
-        "the source has no names: its arrays were taken for the target's weights in their order and layout, as the shapes allow"
-    ]
+    return ["the source has no names: its arrays were taken for the target's weights in their order and layout, which fit"]
 
 
 def _turned(shape: tuple[int, ...]) -> tuple[int, ...]:
