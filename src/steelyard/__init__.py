@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
+    from steelyard.editing.merging import merge
+    from steelyard.editing.merging.aligning import align
+    from steelyard.editing.merging.extracting import extract_adapter
     from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
@@ -31,6 +34,7 @@ __all__ = [
     "Weight",
     "Weights",
     "__version__",
+    "align",
     "apply_patch",
     "audit",
     "build",
@@ -39,8 +43,10 @@ __all__ = [
     "digest",
     "effective",
     "errors",
+    "extract_adapter",
     "limits",
     "lineage",
+    "merge",
     "merge_adapter",
     "plan_transfer",
     "plot",
@@ -56,6 +62,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "align": "editing.merging.aligning",
     "apply_patch": "measures.patch",
     "audit": "auditing",
     "build": "transfers.build",
@@ -63,8 +70,10 @@ _LATER = {
     "diff": "measures.diff",
     "digest": "measures.digest",
     "effective": "effective_weights",
+    "extract_adapter": "editing.merging.extracting",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
+    "merge": "editing.merging",
     "merge_adapter": "effective_weights",
     "plan_transfer": "transfers.transfer",
     "report": "inspector.report",

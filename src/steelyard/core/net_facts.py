@@ -54,6 +54,11 @@ def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = N
     return _with_net(weights, weights._net.replace(derive=derive, folds=folds))
 
 
+def with_beside(weights: Weights, beside: Callable[[str], Source]) -> Weights:
+    """Return weights with the function that opens other files of what would be their folder."""
+    return _with_net(weights, weights._net.replace(beside=beside))
+
+
 def _with_net(weights: Weights, net: NetFacts) -> Weights:
     made = weights.with_weights(weights.values())
     made._net = net
