@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
+    from steelyard.editing.averaging import average, ema, greedy_soup, median, swa, trimmed
     from steelyard.editing.merging import merge
     from steelyard.editing.merging.aligning import align
     from steelyard.editing.merging.extracting import extract_adapter
@@ -37,15 +38,19 @@ __all__ = [
     "align",
     "apply_patch",
     "audit",
+    "average",
     "build",
     "check",
     "diff",
     "digest",
     "effective",
+    "ema",
     "errors",
     "extract_adapter",
+    "greedy_soup",
     "limits",
     "lineage",
+    "median",
     "merge",
     "merge_adapter",
     "plan_transfer",
@@ -57,7 +62,9 @@ __all__ = [
     "serve",
     "spectra",
     "stats",
+    "swa",
     "transfer",
+    "trimmed",
     "weights",
 ]
 
@@ -65,12 +72,18 @@ _LATER = {
     "align": "editing.merging.aligning",
     "apply_patch": "measures.patch",
     "audit": "auditing",
+    "average": "editing.averaging",
     "build": "transfers.build",
     "check": "measures.check",
     "diff": "measures.diff",
     "digest": "measures.digest",
     "effective": "effective_weights",
     "extract_adapter": "editing.merging.extracting",
+    "ema": "editing.averaging",
+    "greedy_soup": "editing.averaging",
+    "median": "editing.averaging",
+    "swa": "editing.averaging",
+    "trimmed": "editing.averaging",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
     "merge": "editing.merging",

@@ -105,12 +105,14 @@ def by_blocks(function: Function, *, exact: bool = False, whole: bool = False, w
     return make
 
 
-def edited(models: Sequence[Weights], make: Make, *, align: bool = False, notes: Sequence[str] = ()) -> Weights:
+def edited(
+    models: Sequence[Weights], make: Make, *, align: bool = False, notes: Sequence[str] = (), kept: str = "first"
+) -> Weights:
     """Return weights that `make` makes of those of the same name, with the names, the facts and the graph of the first.
 
     Weights that are tied in all of them are made once, and tied. `notes` are added to the metadata, with one that names
-    integers that differ. Raises `UnreadableError` for weights that cannot be read, and `ShapeError` for packed ones and for
-    names or shapes that differ; with `align` weights are paired as by `diff`.
+    integers that differ, which are those of the `kept` one. Raises `UnreadableError` for weights that cannot be read, and
+    `ShapeError` for packed ones and for names or shapes that differ; with `align` weights are paired as by `diff`.
     """
     for model in models:
         refuse_unreadable(model.unreadable, len(model))
@@ -132,7 +134,7 @@ def edited(models: Sequence[Weights], make: Make, *, align: bool = False, notes:
     remote = any(model.remote for model in models)
 
     def meta() -> Mapping[str, Any]:
-        added = [*notes, *_differing(pairs)]
+        added = [*notes, *_differing(pairs, kept)]
         return {**first.meta, "notes": [*first.meta.get("notes", ()), *added]} if added else first.meta
 
     return first.with_weights(listed, detached=True, live=False, remote=remote, meta=meta)
@@ -201,7 +203,7 @@ def _refuse_packed(model: Weights) -> None:
         )
 
 
-def _differing(pairs: Pairs) -> Iterator[str]:
+def _differing(pairs: Pairs, kept: str) -> Iterator[str]:
     """Yield a sentence that names the integers that differ between the sources."""
     names = [
         inputs[0].name
@@ -210,7 +212,7 @@ def _differing(pairs: Pairs) -> Iterator[str]:
         and any(other is not inputs[0] and not np.array_equal(inputs[0].numpy(), other.numpy()) for other in inputs[1:])
     ]
     if names:
-        yield f"integers that differ are those of the first: {_named(names)}"
+        yield f"integers that differ are those of the {kept}: {_named(names)}"
 
 
 def _two(one: Weights, operator: str, other: object) -> tuple[Weights, Weights]:
