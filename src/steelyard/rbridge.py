@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.net_facts import noted
 from steelyard.core.plugins import framework_of
 from steelyard.core.stacked import split
 from steelyard.core.weights import Weights
@@ -81,7 +82,7 @@ def amount(source: object) -> str:
 
 def notes(source: object) -> list[str]:
     """Return notes for the user of these weights, such as that the file also holds training data, or that digits are lost."""
-    return [str(note) for note in _weights(source).meta.get("notes", [])]
+    return noted(_weights(source).meta)
 
 
 def network(source: object) -> dict[str, Any]:

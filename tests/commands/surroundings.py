@@ -57,6 +57,7 @@ def command_lines(file, net, out):
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
+        "merge": [["merge", net, file, "-o", f"{out}/o.npz"], ["merge", "--json", file, net, "--dry-run"]],
         "plot": [["plot", file, "-o", f"{out}/p.png"]],
         "report": [["report", file, "-o", f"{out}/r.html"], ["report", "--json", file, "-o", f"{out}/r.html"]],
         "serve": [["serve", file, "--port", "x"]],

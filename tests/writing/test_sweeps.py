@@ -21,6 +21,7 @@ SOURCE = ROOT / "src" / "steelyard"
 ATOMIC = {"storage/atomic.py", "storage/atomic_set.py"}
 NOT_INTO_A_PATH = {
     ("codecs/hdf5/writing.py", "File"): "h5py writes into the open file of `replacing`",
+    ("editing/merging/extracting.py", "makedirs"): "the folder of an adapter",
     ("formats/keras.py", "TemporaryFile"): "a file without a name",
     ("formats/keras.py", "ZipFile"): "into the open file of `replacing`",
     ("formats/keras.py", "open"): "a member of that archive",

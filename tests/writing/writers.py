@@ -53,6 +53,11 @@ def _plan(made: Path, out: Path, number: int) -> None:
     plan_transfer(made / f"{number}.npz", into=made / "base.npz", only=[f"fc{number}"]).save(out / "plan.json")
 
 
+def _adapter(made: Path, out: Path, number: int) -> None:
+    before, after = (steelyard.weights(made / f"{name}.npz").select("*.weight") for name in ("base", number))
+    steelyard.extract_adapter(before, after, rank=4, out=out)
+
+
 PLAIN = ("gguf", "h5", "msgpack", "npz", "pt", "rds", "safetensors")
 """Suffixes of files for weights of any model."""
 WRITERS = [
@@ -71,6 +76,8 @@ WRITERS = [
     Writer("stats csv", ["stats", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("stats json", ["stats", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
+    Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
+    Writer("adapter", _adapter),
     Writer("apply-patch", ["apply-patch", "{made}/base.npz", "{made}/{n}.patch", "-o", "{out}/net.npz"]),
     *(
         Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])

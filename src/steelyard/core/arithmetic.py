@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard.core.computed import Computed, held, promoted
+from steelyard.core.net_facts import noted
 from steelyard.core.packing import packed
 from steelyard.core.plugins import couples
 from steelyard.core.selection import NAMED, refuse_unreadable
@@ -135,7 +136,7 @@ def edited(
 
     def meta() -> Mapping[str, Any]:
         added = [*notes, *_differing(pairs, kept)]
-        return {**first.meta, "notes": [*first.meta.get("notes", ()), *added]} if added else first.meta
+        return {**first.meta, "notes": [*noted(first.meta), *added]} if added else first.meta
 
     return first.with_weights(listed, detached=True, live=False, remote=remote, meta=meta)
 

@@ -45,8 +45,18 @@ def _with_packing(weights: Weights) -> Mapping[str, object]:
     """Return the metadata of weights with a note about those that are packed."""
     from steelyard.core.packing import packed_notes
 
-    noted = packed_notes(weights)
-    return {**weights.meta, "notes": [*weights.meta.get("notes", ()), *noted]} if noted else weights.meta
+    added = packed_notes(weights)
+    return {**weights.meta, "notes": [*noted(weights.meta), *added]} if added else weights.meta
+
+
+def noted(meta: Mapping[str, object]) -> list[str]:
+    """Return the notes in metadata; a file may have a text of its own under this key.
+
+    >>> noted({"notes": ["rounded"]}), noted({"notes": "of a file"})
+    (['rounded'], [])
+    """
+    notes = meta.get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:

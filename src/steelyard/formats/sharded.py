@@ -35,6 +35,8 @@ SHARD_SIZE = 5_000_000_000
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 _SINGLE = re.compile(r".*\.safetensors|((diffusion_)?pytorch|adapter)_model.*\.bin")
 _INDEXES = (".safetensors.index.json", ".bin.index.json")
+_KEPT = ("merge",)
+"""What an index keeps of the metadata: the recipe of a merge."""
 _KERAS, _GGUF = ".weights.json", ".gguf"
 
 
@@ -120,7 +122,8 @@ def _indexed(source: Source, scope: Scope) -> Weights:
         weights += [weight for weight in held.values() if weight.name in wanted]
     if isinstance(facts, str):
         weights = with_facts(weights, facts)
-    return Weights(weights, meta={"metadata": metadata, "shards": sorted(shards)})
+    kept = {key: metadata[key] for key in _KEPT if key in metadata}
+    return Weights(weights, meta={**kept, "metadata": metadata, "shards": sorted(shards)})
 
 
 def missing_shards(source: Source) -> dict[str, list[str]]:
@@ -207,7 +210,8 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
             index.update({weight.name: name for weight in part})
 
     def finish() -> None:
-        metadata = {"total_size": weights.nbytes, "steelyard": dump_facts(weights)}
+        kept = {key: text for key in _KEPT if isinstance(text := weights.meta.get(key), str)}
+        metadata = {"total_size": weights.nbytes, **kept, "steelyard": dump_facts(weights)}
         with replacing(path) as file:
             file.write(json.dumps({"metadata": metadata, "weight_map": index}, indent=2).encode())
 

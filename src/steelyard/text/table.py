@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.core.net_facts import noted
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN
 from steelyard.errors import SteelyardError, printable
@@ -124,8 +125,7 @@ def totals(weights: Weights) -> str:
 
 def notes(weights: Weights) -> list[str]:
     """Return the notes of the file's reader, for example that it also contains training data, or rounded numbers."""
-    noted = weights.meta.get("notes")
-    return [printable(note, NAME_LIMIT) for note in noted if isinstance(note, str)] if isinstance(noted, list) else []
+    return [printable(note, NAME_LIMIT) for note in noted(weights.meta)]
 
 
 def count_text(weights: Weights) -> str:

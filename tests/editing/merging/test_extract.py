@@ -8,7 +8,7 @@ import torch
 from carried import SHARED
 
 import steelyard
-from steelyard.errors import LeftOutWarning, ShapeError
+from steelyard.errors import FormatError, LeftOutWarning, ShapeError
 
 GOLDEN = SHARED / "editing" / "golden"
 
@@ -63,6 +63,8 @@ def test_a_folder_of_an_adapter_is_read_again(tmp_path):
     lora = steelyard.extract_adapter(before, after, rank=1, out=tmp_path / "lora", base_name="org/base")
     assert sorted(path.name for path in (tmp_path / "lora").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/base"
+    with pytest.raises(FormatError, match="another config"):
+        steelyard.extract_adapter(before, after, rank=2, out=tmp_path / "lora")
     one, other = steelyard.merge_adapter(before, lora), steelyard.merge_adapter(before, tmp_path / "lora")
     assert all(np.array_equal(one[name].numpy(), other[name].numpy()) for name in one)
 

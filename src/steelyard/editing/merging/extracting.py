@@ -27,7 +27,7 @@ from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
 from steelyard.editing.merging.pairing import like_first
-from steelyard.errors import FileMissingError, LeftOutWarning, ShapeError, printable
+from steelyard.errors import FileMissingError, FormatError, LeftOutWarning, ShapeError, printable
 from steelyard.io import readable_weights, write
 from steelyard.storage.source import from_bytes
 
@@ -181,12 +181,15 @@ def _beside(name: str, text: bytes) -> Source:
 
 
 def _save(adapter: Weights, folder: str, text: bytes) -> None:
-    """Write the weights, then the config, without which nothing loads them."""
+    """Write the weights, then the config, without which nothing loads them; that of another adapter is never mixed with it."""
     from pathlib import Path
 
     from steelyard.storage.atomic import replacing
 
     os.makedirs(folder, exist_ok=True)
+    old = Path(folder, CONFIG)
+    if old.exists() and old.read_bytes() != text:
+        raise FormatError(folder, "has an adapter with another config; write into another folder, or remove it first")
     write(adapter.with_weights(adapter.values(), meta={"format": "pt"}), os.path.join(folder, FILE))
     with replacing(Path(folder, CONFIG)) as file:
         file.write(text)

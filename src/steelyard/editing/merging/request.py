@@ -14,7 +14,7 @@ from steelyard.errors import ShapeError, printable
 if TYPE_CHECKING:
     from steelyard.editing.merging.settings import Setting
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
+CHOICES: dict[str, tuple[Any, ...]] = {
     "rescale": ("norm", "density", False),
     "majority": ("total", "frequency"),
     "divide": ("weights", "count", False),
@@ -76,7 +76,7 @@ def request(method: str, count: int, *, has_first: bool, given: Mapping[str, Any
         if key not in found.takes:
             takers = ", ".join(other for other, each in METHODS.items() if key in each.takes)
             raise ShapeError(f"{method} takes no {key}; it is a parameter of {takers}")
-    for key in named.keys() & _CHOICES.keys():
+    for key in named.keys() & CHOICES.keys():
         check_choice(key, named[key])
     pers = _per(per, found)
     if "t" in found.takes and "t" not in named and not any("t" in values for _, values in pers):
@@ -89,7 +89,7 @@ def request(method: str, count: int, *, has_first: bool, given: Mapping[str, Any
 
 def check_choice(key: str, value: object) -> None:
     """Raise `ShapeError` unless a parameter has one of its values."""
-    choices = _CHOICES[key]
+    choices = CHOICES[key]
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         words = ", ".join(str(choice) if choice is False else f'"{choice}"' for choice in choices)
         raise ShapeError(f"{key} is {printable(value)!r}; it must be one of {words}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard import sizes
 from steelyard.auditing import audit
 from steelyard.auditing.rules import DAMAGED, NOTED, RULES, RUNS, UNREAD
+from steelyard.core.net_facts import noted
 from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import UNKNOWN, is_floating
@@ -247,8 +248,7 @@ def unreadable(weight: Weight, error: SteelyardError) -> Finding:
 
 
 def _notes(weights: Weights) -> list[str]:
-    notes = weights.meta.get("notes")
-    return [printable(note, 1000) for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    return [printable(note, 1000) for note in noted(weights.meta)]
 
 
 def audited(weights: Weights) -> list[Finding]:
