@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from steelyard.auditing import audit
     from steelyard.codecs import limits
     from steelyard.editing.averaging import average, ema, greedy_soup, median, swa, trimmed
+    from steelyard.editing.factorizing import factorize
     from steelyard.editing.merging import merge
     from steelyard.editing.merging.aligning import align
     from steelyard.editing.merging.extracting import extract_adapter
+    from steelyard.editing.quantizing.quantize import dequantize, quantize
+    from steelyard.editing.quantizing.what_if import what_if
     from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
@@ -41,6 +44,7 @@ __all__ = [
     "average",
     "build",
     "check",
+    "dequantize",
     "diff",
     "digest",
     "effective",
@@ -48,6 +52,7 @@ __all__ = [
     "errors",
     "extract_adapter",
     "greedy_soup",
+    "factorize",
     "limits",
     "lineage",
     "median",
@@ -55,6 +60,7 @@ __all__ = [
     "merge_adapter",
     "plan_transfer",
     "plot",
+    "quantize",
     "report",
     "results",
     "save",
@@ -66,6 +72,7 @@ __all__ = [
     "transfer",
     "trimmed",
     "weights",
+    "what_if",
 ]
 
 _LATER = {
@@ -75,6 +82,7 @@ _LATER = {
     "average": "editing.averaging",
     "build": "transfers.build",
     "check": "measures.check",
+    "dequantize": "editing.quantizing.quantize",
     "diff": "measures.diff",
     "digest": "measures.digest",
     "effective": "effective_weights",
@@ -84,6 +92,8 @@ _LATER = {
     "median": "editing.averaging",
     "swa": "editing.averaging",
     "trimmed": "editing.averaging",
+    "factorize": "editing.factorizing",
+    "quantize": "editing.quantizing.quantize",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
     "merge": "editing.merging",
@@ -94,6 +104,7 @@ _LATER = {
     "serve": "inspector.server",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
+    "what_if": "editing.quantizing.what_if",
 }
 """The module of each function that is imported on first use."""
 _ROOMS = {"limits": "codecs.limits", "plot": "plot", "results": "results"}

@@ -16,6 +16,7 @@ COMMANDS = (
     *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
     *("stats", "diff", "save-patch", "apply-patch", "spectra", "lineage"),
     *("merge",),
+    *("quantize", "factorize"),
     *("plot", "report", "serve"),
 )
 

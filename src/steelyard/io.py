@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 INDEX = ".index.json"
+FOLDER_FILE = "model.safetensors"
+"""The file of the weights in a folder that is a model."""
 
 
 def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | Literal["none"] | None = None) -> Weights:
@@ -136,8 +138,10 @@ def save(
     disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
     at most that size, and an index that ends in ".index.json". With `like`, a file of ONNX or a fit of R, that model is
-    written again with these numbers, in its types: a graph cannot be made of weights alone. Weights that cannot be read are
-    refused with `UnreadableError`, or left out with `skip_unreadable`, and a warning.
+    written again with these numbers, in its types: a graph cannot be made of weights alone. A `path` that is a folder, or ends
+    in "/", gets model.safetensors and config.json, that of the folder the weights are from with the config of their quantiser,
+    so that transformers loads them. Weights that cannot be read are refused with `UnreadableError`, or left out with
+    `skip_unreadable`, and a warning.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
     below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.
@@ -222,6 +226,8 @@ def _into(weight: Weight | None, own: Weight) -> Weight:
 def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
     """Write weights into a file in the format of its suffix, or into shards and their index, and return its path.
 
+    A folder gets model.safetensors and the model's config.json.
+
     `used` are the files that the weights are read from: a single one may be overwritten, but not one of several, since
     the rest would no longer fit. The file takes its place when it is complete, so its old content
     can be read to the end. Raises `FormatError` when the format cannot hold a weight, or `path` is among `used`.
@@ -229,11 +235,21 @@ def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: in
     from pathlib import Path
 
     writer, target = destination(listed, path, used, shard_size)
+    if is_folder := _is_folder(path):
+        os.makedirs(path, exist_ok=True)
     if shard_size is None:
         writer.write(listed, Path(target))
     else:
         writer.write(listed, Path(target), shard_size)
+    if is_folder:
+        from steelyard.codecs.model_folder import write_config
+
+        write_config(listed, path)
     return target
+
+
+def _is_folder(path: str) -> bool:
+    return path.endswith(("/", os.sep)) or os.path.isdir(path)
 
 
 def destination(listed: Weights, path: str, used: Collection[str], shard_size: int | None) -> tuple[Any, str]:
@@ -244,6 +260,7 @@ def destination(listed: Weights, path: str, used: Collection[str], shard_size: i
 
     if shard_size is not None and shard_size < 1:
         raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
+    path = os.path.join(path, FOLDER_FILE) if _is_folder(path) else path
     target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
     if len(used) > 1 and os.path.realpath(target) in used and not target.endswith(INDEX):
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.auditing.findings import AuditFinding
     from steelyard.core.graph import Graph, Layer, Run
+    from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Diff, Difference
@@ -55,6 +56,7 @@ __all__ = [
     "Transfer",
     "TransferPlan",
     "WeightStats",
+    "WhatIf",
 ]
 
 _MODULES = {
@@ -81,6 +83,7 @@ _MODULES = {
     "Transfer": "transfers.transfer",
     "TransferPlan": "transfers.plan",
     "WeightStats": "numerics.weight_stats",
+    "WhatIf": "editing.quantizing.what_if",
 }
 """The module of each type."""
 

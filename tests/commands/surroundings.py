@@ -58,6 +58,8 @@ def command_lines(file, net, out):
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
         "merge": [["merge", net, file, "-o", f"{out}/o.npz"], ["merge", "--json", file, net, "--dry-run"]],
+        "quantize": [["quantize", file, "--to", "int8", "-o", f"{out}/o.npz"], ["quantize", "--json", file, "--to", "nf4", "--dry-run"]],
+        "factorize": [["factorize", file, "--rank", "1", "-o", f"{out}/o.npz"], ["factorize", file, "--rank", "1", "--dry-run"]],
         "plot": [["plot", file, "-o", f"{out}/p.png"]],
         "report": [["report", file, "-o", f"{out}/r.html"], ["report", "--json", file, "-o", f"{out}/r.html"]],
         "serve": [["serve", file, "--port", "x"]],

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.model_folder import said_config
 from steelyard.codecs.plain import from_json
 from steelyard.errors import SteelyardError
 
@@ -22,7 +23,9 @@ _OTHERS = ("quantize_config.json", "quant_config.json")
 
 
 def quantization_config(pieces: Pieces) -> Config:
-    """Return the config of the quantiser; empty where no file has one."""
+    """Return the config of the quantiser, which weights that Steelyard quantised have in their metadata; empty without one."""
+    if said := said_config(pieces.meta):
+        return said
     config = json_beside(pieces, "config.json")
     inner = config.get("text_config")
     for outer in (config, inner if isinstance(inner, dict) else {}):

@@ -17,6 +17,7 @@ LEAVES = {
     "compressed_tensors": ("weight_packed", "weight_scale"),
     "modelopt": ("weight_scale_2",),
     "mxfp4": ("*_blocks",),
+    "steelyard": ("codes",),
     "torch_quantised": ("zero_point", "zero_points", "0", "1", "_packed_weight"),
     "torchao": ("qdata", "*_qdata", "*:qdata", "int_data", "float8_data", "packed_weight", "*_shard", "quantized_data"),
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),

@@ -165,10 +165,13 @@ def _meaning(name: str, ndim: int) -> tuple[Role, str]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write version 3, little-endian, each tensor in its own type. Scalars and texts of a GGUF's metadata are kept."""
+    """Write version 3, little-endian, each tensor in its own type. Scalars and texts of a GGUF's metadata are kept.
+
+    Bytes whose encoding is a quantisation, as `steelyard.quantize` makes them, are written as its blocks.
+    """
     owned = written_once(weights)
     for weight in owned:
-        if weight.dtype not in PLAIN.values() or len(weight.shape) > 4:
+        if (weight.dtype not in PLAIN.values() and not _is_quantised(weight)) or len(weight.shape) > 4:
             raise FormatError(
                 str(path),
                 f"{printable(weight.name)} is {weight.dtype} with {len(weight.shape)} axes; GGUF holds up to four axes of "
@@ -185,15 +188,30 @@ def write(weights: Weights, path: Path) -> None:
 
 def _head(weights: list[Weight], metadata: Mapping[str, str | Scalar]) -> bytes:
     """Return header, metadata and tensor table."""
-    kinds = {dtype: kind for kind, dtype in PLAIN.items()}
     parts = [MAGIC, struct.pack("<IQQ", 3, len(weights), len(metadata))]
     parts += [_packed(key) + _typed(value) for key, value in metadata.items()]
     end = 0
     for weight in weights:
-        dims = weight.shape[::-1]
-        parts.append(_packed(weight.name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kinds[weight.dtype], end))
+        kind, shape = _stored_as(weight)
+        dims = shape[::-1]
+        parts.append(_packed(weight.name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, end))
         end += -(-weight.nbytes // ALIGNMENT) * ALIGNMENT
     return b"".join(parts)
+
+
+def _is_quantised(weight: Weight) -> bool:
+    """Whether a weight is rows of whole blocks of a quantisation, as bytes."""
+    width = QUANTS[weight.encoding][1] if weight.encoding in QUANTISED.values() else 0
+    return weight.dtype == "uint8" and bool(weight.shape) and width > 0 and weight.shape[-1] % width == 0
+
+
+def _stored_as(weight: Weight) -> tuple[int, tuple[int, ...]]:
+    """Return the number of the type of a tensor, and its shape in numbers."""
+    if not _is_quantised(weight):
+        return next(kind for kind, dtype in PLAIN.items() if dtype == weight.dtype), weight.shape
+    size, width, _ = QUANTS[weight.encoding]
+    kind = next(kind for kind, word in QUANTISED.items() if word == weight.encoding)
+    return kind, (*weight.shape[:-1], weight.shape[-1] // width * size)
 
 
 def _kept(metadata: object) -> dict[str, str | Scalar]:

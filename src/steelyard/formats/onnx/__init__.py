@@ -34,6 +34,7 @@ from steelyard.formats.onnx.messages import (
     undefined_inputs,
     value_info,
 )
+from steelyard.formats.onnx.qdq import qdq_replacements, without
 from steelyard.formats.onnx.roles import Uses
 from steelyard.formats.onnx.tensors import (
     KINDS,
@@ -288,6 +289,7 @@ def _refuse_trees(decoded: ModelProto, source: Source) -> None:
 def write(weights: Weights, path: Path) -> None:
     """Write the model that the weights were read from, with these numbers. Weights that are left out stay unchanged.
 
+    Initializers that `steelyard.quantize` has quantised go through a DequantizeLinear.
     Raises `FormatError` for weights that were not read from an ONNX model, or do not fit it.
     """
     source = original_of(
@@ -298,9 +300,9 @@ def write(weights: Weights, path: Path) -> None:
         "read the model with steelyard.weights, and save the result of its from_vector",
     )
     listed = _listed(model(source), source)
-    changed: list[Replacement] = []
+    changed: list[Replacement] = qdq_replacements(weights, source, str(path))
     files: dict[str, Ranges] = {}
-    for entry, weight in _pairs(listed, weights, source, path):
+    for entry, weight in _pairs(listed, without(weights), source, path):
         if isinstance(entry.tensor, SparseTensorProto):
             raise FormatError(str(path), f"{printable(weight.name)} is stored sparse, and cannot be written; leave it out")
         if entry.tensor.external is None:

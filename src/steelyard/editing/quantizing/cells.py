@@ -1,0 +1,181 @@
+"""The scales and codes of one weight by the cells of a grid, computed block by block when they are read."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.core.readers import by_rows
+from steelyard.dtypes import numpy_dtype
+from steelyard.editing.quantizing import floating, grids
+from steelyard.numerics.row_changes import kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from steelyard.core.weight import Array, Reader, Weight
+    from steelyard.editing.quantizing.grids import Errors, Grid
+    from steelyard.editing.quantizing.request import Request
+
+    Scales = tuple[Array, Array | None]
+    """The scales of cells, and their zero points in affine codes."""
+
+
+class Coding(NamedTuple):
+    """How the ends of the range of cells become scales, and numbers become codes by these."""
+
+    scales: Callable[[Array, Array], Scales]
+    codes: Callable[[Array, Array, Array | None], Array]
+    error: Errors
+
+
+def coding_of(request: Request, scale_dtype: str = "float32", *, zero: float | None = None) -> Coding:
+    """Return the coding of a kind of number, whose scales are rounded to the type in which they are stored.
+
+    `zero` is the scale of a cell of zeros; without it that is the distance of 1 to the next number of the type.
+    """
+    if request.kind == "mxfp4":
+        return Coding(_exponents, _float4, _no_error)
+    empty = _epsilon(scale_dtype) if zero is None else zero
+    if request.kind == "float8_e4m3fn":
+        ranged: Callable[[Array, Array], Scales] = partial(_float8_scales, zero=empty)
+        codes: Callable[[Array, Array, Array | None], Array] = _float8
+    else:
+        settles = not request.like and not request.affine
+        ranged = partial(_settled if settles else grids.scales, wanted=request.range, zero=empty)
+        codes = partial(grids.codes, wanted=request.range)
+
+    def scales(low: Array, high: Array) -> Scales:
+        found, shift = ranged(low, high)
+        return _stored(found, scale_dtype), shift
+
+    return Coding(scales, codes, partial(_squared_error, scales, codes))
+
+
+def _settled(low: Array, high: Array, wanted: grids.Range, zero: float) -> Scales:
+    """Return symmetric scales that are found again from the numbers that they make: quantising twice is quantising once."""
+    import numpy as np
+
+    found, _ = grids.scales(low, high, wanted, zero)
+    divisor = np.float32(wanted.divisor)
+    with np.errstate(all="ignore"):
+        again = found * divisor / divisor
+    return np.where(np.isfinite(again) & (again > 0), again, found), None
+
+
+def _epsilon(dtype: str) -> float:
+    return {"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(dtype, 2.0**-23)
+
+
+def _stored(scale: Array, dtype: str) -> Array:
+    """Round scales to the type in which they are stored, but not to 0."""
+    import numpy as np
+
+    if dtype == "float32":
+        return scale
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = scale.astype(numpy_dtype(dtype)).astype(np.float32)
+    return np.where(rounded == 0, np.float32(2.0**-24), rounded)
+
+
+def _float8_scales(low: Array, high: Array, zero: float) -> Scales:
+    return floating.float8_scales(low, high, zero), None
+
+
+def _float8(values: Array, scale: Array, _zero: Array | None) -> Array:
+    return floating.float8_codes(values, scale)
+
+
+def _exponents(low: Array, high: Array) -> Scales:
+    return floating.exponents(low, high), None
+
+
+def _float4(values: Array, exponent: Array, _zero: Array | None) -> Array:
+    return floating.float4_codes(values, exponent)
+
+
+def _no_error(numbers: Array, _low: Array, _high: Array) -> Array:
+    raise NotImplementedError(f"the {len(numbers)} scales of MXFP4 are not calibrated")
+
+
+def _squared_error(
+    scales: Callable[[Array, Array], Scales],
+    codes: Callable[[Array, Array, Array | None], Array],
+    numbers: Array,
+    low: Array,
+    high: Array,
+) -> Array:
+    import numpy as np
+
+    scale, shift = scales(low, high)
+    column = None if shift is None else shift[:, None]
+    found = codes(numbers, scale[:, None], column).astype(np.float32)
+    difference = (found if column is None else found - column) * scale[:, None] - numbers
+    total: Array = np.einsum("ij,ij->i", difference, difference, dtype=np.float64)
+    return total
+
+
+class Cells:
+    """The scales, zero points and codes of a weight; rows of cells are those along its first axis."""
+
+    __slots__ = ("_coding", "_how", "_whole", "grid", "weight")
+
+    def __init__(self, weight: Weight, grid: Grid, coding: Coding, how: str) -> None:
+        self.weight = weight
+        self.grid = grid
+        self._coding = coding
+        self._how = how
+        self._whole: Callable[[], Array] | None = None
+        if grid.cells[0] == 1 and grid.shape[0] > 1:  # every row needs the same scales, which are computed once
+            self._whole = kept(self._both)
+
+    def _both(self) -> Array:
+        import numpy as np
+
+        scale, zero = self._measured(0, 1)
+        return np.stack([scale, scale if zero is None else zero])
+
+    def _measured(self, first: int, last: int) -> Scales:
+        side = self.grid.sides[0]
+        low, high = grids.ends(self.weight, self.grid, self._how, self._coding.error, first * side, last * side)
+        return self._coding.scales(low, high)
+
+    def scales(self, first: int, last: int) -> Scales:
+        """Return the scales and zero points of the rows [first, last) of cells."""
+        import numpy as np
+
+        if last <= first:
+            empty = np.zeros((0, *self.grid.cells[1:]), np.float32)
+            return empty, empty
+        if self._whole is None:
+            return self._measured(first, last)
+        scale, zero = self._whole()
+        return scale, zero if self._has_zeros() else None
+
+    def _has_zeros(self) -> bool:
+        wanted = getattr(self._coding.codes, "keywords", {}).get("wanted")
+        return wanted is not None and wanted.affine
+
+    def codes(self, first: int, last: int) -> Array:
+        """Return the codes of the rows [first, last) of the weight, in its shape."""
+        side = self.grid.sides[0]
+        begin, end = first // side, -(-last // side)
+        if last <= first:
+            return self._coded(grids.floats(self.weight, 0, 0), *self.scales(0, 0))
+        scale, zero = self.scales(begin, end)
+        if self._whole is not None:  # a part of the only row of cells
+            return self._coded(grids.floats(self.weight, first, last), scale, zero)
+        values = grids.floats(self.weight, begin * side, end * side)
+        return self._coded(values, scale, zero)[first - begin * side : last - begin * side]
+
+    def _coded(self, values: Array, scale: Array, zero: Array | None) -> Array:
+        if not len(values):
+            return self._coding.codes(values, values + 1 if scale.dtype.kind == "f" else values.astype("u1"), None)
+        spread = self.grid.spread
+        split = self._coding.codes(self.grid.split(values), spread(scale), None if zero is None else spread(zero))
+        return split.reshape(values.shape)
+
+
+def reader(shape: tuple[int, ...], rows: Callable[[int, int], Array], dtype: str) -> Reader:
+    """Return a reader of rows in a stored type."""
+    return by_rows(shape, lambda first, last: rows(first, last).astype(numpy_dtype(dtype), copy=False))
