@@ -103,26 +103,30 @@ class Buffers:
     def __init__(self, dtypes: Sequence[DType], length: int) -> None:
         self._dtypes = dtypes
         self._length = length
-        self._taken: list[bytearray] = []
+        self._taken: list[Array] = []
 
     def __enter__(self) -> list[Array]:
-        kept: list[bytearray] = self._free.__dict__.setdefault("kept", [])
+        kept: list[Array] = self._free.__dict__.setdefault("kept", [])
         arrays = []
         for dtype in self._dtypes:
             need = self._length * dtype.itemsize
-            buffer = kept.pop() if kept and len(kept[-1]) >= need else bytearray(need)
+            buffer = kept.pop() if kept and kept[-1].size >= need + _LINE else np.empty(need + _LINE, np.uint8)
             self._taken.append(buffer)
-            arrays.append(np.frombuffer(buffer, np.uint8)[:need].view(dtype))
+            first = -buffer.ctypes.data % _LINE  # vector instructions are faster where numbers do not cross lines of the cache
+            arrays.append(buffer[first : first + need].view(dtype))
         return arrays
 
     def __exit__(self, *_: object) -> None:
         """Keep the buffers that were just used, and no others, so that memory does not grow."""
-        kept: list[bytearray] = self._free.__dict__["kept"]
-        kept[:] = [*kept, *self._taken][-_KEPT:] if max(map(len, self._taken), default=0) <= 8 * sizes.EDIT_BLOCK else kept
+        kept: list[Array] = self._free.__dict__["kept"]
+        small = [buffer for buffer in self._taken if buffer.size <= 16 * sizes.EDIT_BLOCK + _LINE]
+        kept[:] = [*kept, *small][-_KEPT:]
 
 
 _KEPT = 16
 """Buffers that a thread keeps at most."""
+_LINE = 64
+"""The bytes of a line of the cache."""
 
 
 def fill(weight: Weight, start: int, stop: int, out: Array) -> None:

@@ -79,20 +79,19 @@ class Mean:
         raw[-1] = 0  # an odd number of elements leaves half of the last pair
         for nth, weight in enumerate(self.inputs):
             fill_pairs(weight, start, stop, raw)
-            for total, bits in ((high, np.bitwise_and(raw, _UPPER, out=part)), (low, None)):
-                term = (np.left_shift(raw, 16, out=part) if bits is None else bits).view(np.float32)
+            for total, split, bits in ((high, np.bitwise_and, _UPPER), (low, np.left_shift, _HALF)):
+                term = part.view(np.float32) if nth else total
+                split(raw, bits, out=term.view(np.uint32))
                 if self.factors is not None:
                     term *= np.float32(self.factors[nth])
                 if nth:
-                    total += term  # noqa: PLW2901 - in place
-                else:
-                    total[:] = term
+                    np.add(total, term, out=total)
         if self.factors is None and len(self.inputs) > 1:
             high /= np.float32(len(self.inputs))
             low /= np.float32(len(self.inputs))
 
 
-_UPPER = np.uint32(0xFFFF0000)
+_UPPER, _HALF = np.uint32(0xFFFF0000), np.uint32(16)
 
 
 def fill_pairs(weight: Weight, start: int, stop: int, raw: Array) -> None:
@@ -102,19 +101,19 @@ def fill_pairs(weight: Weight, start: int, stop: int, raw: Array) -> None:
 
 def _joined(high: Array, low: Array, one: Array, other: Array) -> Array | None:
     """Round two float32 arrays to bfloat16, to even, and join them to pairs; None where NaN must be kept apart."""
-    if not np.isfinite(high.sum() + low.sum()):  # NaN and Inf stay in a sum
+    if np.isnan(high.max()) or np.isnan(low.max()):
         return None
     _round(high.view(np.uint32), one)
     _round(low.view(np.uint32), other)
     one &= _UPPER
-    other >>= np.uint32(16)
+    other >>= _HALF
     one |= other
     return one
 
 
 def _round(bits: Array, room: Array) -> None:
     """Add half of the last place of a bfloat16 to the bits of float32 numbers, so that they may be cut off: ties go to even."""
-    np.right_shift(bits, 16, out=room)
+    np.right_shift(bits, _HALF, out=room)
     room &= np.uint32(1)
     room += np.uint32(0x7FFF)
     room += bits
