@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
     *("stats", "diff", "save-patch", "apply-patch", "spectra", "lineage"),
-    *("merge",),
-    *("quantize", "factorize"),
+    *("average", "merge", "quantize", "factorize"),
     *("plot", "report", "serve"),
 )
 

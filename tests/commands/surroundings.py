@@ -57,6 +57,7 @@ def command_lines(file, net, out):
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
+        "average": [["average", net, file, "-o", f"{out}/o.npz"], ["average", "--json", file, net, "--dry-run"]],
         "merge": [["merge", net, file, "-o", f"{out}/o.npz"], ["merge", "--json", file, net, "--dry-run"]],
         "quantize": [["quantize", file, "--to", "int8", "-o", f"{out}/o.npz"], ["quantize", "--json", file, "--to", "nf4", "--dry-run"]],
         "factorize": [["factorize", file, "--rank", "1", "-o", f"{out}/o.npz"], ["factorize", file, "--rank", "1", "--dry-run"]],

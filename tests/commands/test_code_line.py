@@ -42,6 +42,7 @@ COMMANDS = {
     "convert": "convert {file} {out}/out.npz",
     "vector": "vector {file} -o {out}/v.npy",
     "report": "report {file} -o {out}/page.html --spectra none",
+    "average": "average {file} {good} -o {out}/out.npz",
     "merge": "merge {file} {good} -o {out}/out.npz",
     "transfer": "transfer {good} --into {file} --plan",
 }

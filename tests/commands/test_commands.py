@@ -430,6 +430,7 @@ TWO_FILES = {
     "spectra": ("spectra {a}", 0, "measuring", False),  # biases have no singular values
     "save-patch": ("save-patch {a} {b} -o {out}", 0, "comparing", True),
     "apply-patch": ("apply-patch {a} {patch} -o {out}", 0, "applying", False),  # numbers that the patch has in full
+    "average": ("average {a} {b} -o {out}", 0, "averaging", True),
     "merge": ("merge {a} {b} -o {out}", 0, "merging", True),
     "transfer": ("transfer {a} --into {b} -o {out}", 0, "reading", False),  # counters are not transferred
 }
