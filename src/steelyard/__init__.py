@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from steelyard import plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
+    from steelyard.device.export import export
     from steelyard.editing.averaging import average, ema, greedy_soup, median, swa, trimmed
     from steelyard.editing.factorizing import factorize
     from steelyard.editing.merging import merge
@@ -50,9 +51,10 @@ __all__ = [
     "effective",
     "ema",
     "errors",
+    "export",
     "extract_adapter",
-    "greedy_soup",
     "factorize",
+    "greedy_soup",
     "limits",
     "lineage",
     "median",
@@ -94,6 +96,7 @@ _LATER = {
     "trimmed": "editing.averaging",
     "factorize": "editing.factorizing",
     "quantize": "editing.quantizing.quantize",
+    "export": "device.export",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
     "merge": "editing.merging",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from steelyard.running import Command
 
 COMMANDS = (
-    *("ls", "show", "vector", "convert", "transfer", "check", "digest"),
+    *("ls", "show", "vector", "convert", "export", "transfer", "check", "digest"),
     *("stats", "diff", "save-patch", "apply-patch", "spectra", "lineage"),
     *("average", "merge", "quantize", "factorize"),
     *("plot", "report", "serve"),

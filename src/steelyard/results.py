@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.auditing.findings import AuditFinding
     from steelyard.core.graph import Graph, Layer, Run
+    from steelyard.device.exported import Export
     from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
@@ -39,6 +40,7 @@ __all__ = [
     "Diff",
     "Difference",
     "Digest",
+    "Export",
     "Finding",
     "Graph",
     "Histogram",
@@ -66,6 +68,7 @@ _MODULES = {
     "Diff": "measures.diff",
     "Difference": "measures.diff",
     "Digest": "measures.digest",
+    "Export": "device.exported",
     "Finding": "measures.check.findings",
     "Graph": "core.graph",
     "Histogram": "numerics.histogram",

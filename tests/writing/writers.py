@@ -83,6 +83,7 @@ WRITERS = [
         Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])
         for suffix in ("png", "svg")
     ),
+    Writer("export", ["export", "{made}/{n}.npz", "-o", "{out}/net.h"]),
     Writer("check baseline", ["check", "{made}/{n}.nan.npz", "--write-baseline", "{out}/baseline.json"]),
     Writer("check sarif", ["check", "{made}/{n}.note.safetensors", "--sarif", "{out}/check.sarif"]),
     Writer("check bom", ["check", "{made}/{n}.npz", "--bom", "{out}/bom.json"]),

@@ -1,0 +1,69 @@
+"""`steelyard export`: write a file's weights as arrays in the language of a device."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from steelyard.commands import add_file, add_selection, code_in, print_json, selected, warn_of_code
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the weights of a file as arrays for a device, bit for bit.
+
+    The suffix of OUT is the language: .h (C and C++), .c (with a .h), .hpp, .ino (Arduino), .rs, .py (MicroPython), .bin (with
+    a .json), .csv or .json. Every weight is an array whose name begins with --name; its own name is in a comment. With --dtype
+    floats are cast, and a line says what that changed. Above 1,000,000 numbers they are in a .bin of their own, which the
+    compiler includes, unless --text asks for another form. With --dry-run only the table of the arrays is printed.
+
+    steelyard export net.safetensors -o net.h --dtype float32
+    """
+    from steelyard.core.selection import readable
+    from steelyard.device.export import plan, source_name, write
+    from steelyard.device.exported import Options
+    from steelyard.io import opened
+    from steelyard.text.exports import export_lines
+    from steelyard.text.progress import following
+    from steelyard.text.terminal import screen_of
+
+    code = code_in(args.file)
+    everything, used = opened(args.file, args.scope)
+    chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
+    if everything and not chosen:
+        raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
+    facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
+    with following(chosen, "exporting") as watched:
+        planned = plan(watched, args.out, Options(*facts), source_name(args.file))
+        if not args.dry_run:
+            write(planned, args.out, used)
+    if args.json:
+        print_json({"file": args.file, **planned.to_dict(), "written": not args.dry_run, "would_run": code})
+    else:
+        print("\n".join(export_lines(planned, screen_of(sys.stdout), written=not args.dry_run)))
+    warn_of_code({args.file: code})
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the file to read, the one to write, and the form of the arrays."""
+    add_file(parser)
+    parser.add_argument(
+        "-o", "--out", required=True, metavar="OUT", help="the file to write, such as net.h, net.c, net.rs, net.py"
+    )
+    parser.add_argument("--name", default="net", metavar="WORD", help="the word before every name (default: net)")
+    parser.add_argument("--dtype", metavar="DTYPE", help="cast floats, for example to float32 or float16; integers are kept")
+    parser.add_argument(
+        "--text",
+        choices=("decimal", "hex", "bits", "bytes", "bin"),
+        help="decimal: 9 or 17 digits, the default; hex: of C; bits: of each number; bytes: of Python; bin: a file of its own",
+    )
+    parser.add_argument("--channels", choices=("first", "last"), help="reorder axes: outputs first, then inputs, or inputs last")
+    parser.add_argument("--section", metavar="NAME", help="the section of the arrays, such as .flash")
+    parser.add_argument("--align", type=int, metavar="BYTES", help="the alignment of the arrays, a power of 2")
+    parser.add_argument("--progmem", action="store_true", help="put the arrays into the program memory of an AVR")
+    parser.add_argument("--names", action="store_true", help="add an array of the weights' own names")
+    parser.add_argument("--dry-run", action="store_true", help="print the table of the arrays, and write nothing")
+    add_selection(parser)

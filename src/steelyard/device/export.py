@@ -1,0 +1,166 @@
+"""Write the weights of anything as arrays in the language of a device."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Literal
+
+from steelyard.core.selection import readable
+from steelyard.device.elements import CHANNELS
+from steelyard.device.exported import Export, Options
+from steelyard.device.symbols import Symbols, checked_prefix
+from steelyard.device.tables import tabled
+from steelyard.device.writers import SUFFIXES, writer
+from steelyard.dtypes import FLOATS
+from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.io import opened, weights
+from steelyard.measures.digest import digest
+from steelyard.storage.atomic import replacing
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from steelyard.core.weights import Weights
+    from steelyard.device.writers import Pieces, Writer
+
+    Text = Literal["decimal", "hex", "bits", "bytes", "bin"]
+
+BIN_THRESHOLD = 1_000_000  # numbers; more have a file of their own, unless a form is asked for
+ALIGN_LIMIT = 1 << 16
+
+
+def export(  # noqa: PLR0913 - each is an option, by name
+    source: object,
+    path: str | os.PathLike[str],
+    *,
+    name: str = "net",
+    dtype: str | None = None,
+    text: Text | None = None,
+    channels: Literal["first", "last"] | None = None,
+    select: str | Iterable[str] = "*",
+    section: str | None = None,
+    align: int | None = None,
+    progmem: bool = False,
+    names: bool = False,
+    skip_unreadable: bool = False,
+) -> Export:
+    r"""Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
+
+    The suffix of `path` is the language: ".h" (C99 and C++11, all in one header), ".c" (with a ".h" of declarations), ".hpp"
+    (constexpr), ".ino" (a tab for Arduino, in program memory), ".rs" (Rust without std), ".py" (MicroPython), ".bin"
+    (little-endian, with a manifest ".bin.json"), ".csv" and ".json". Every weight becomes one array, row-major, called
+    `{name}_` and its own name in letters, digits and underscores; its true name is in a comment.
+    Tied weights are written once, weights without numbers as a size only, a scalar as an array of one number.
+
+    `dtype` casts floats, and the header states what that changed; float16 and bfloat16 are written as their bits then, in
+    uint16, and otherwise as the float32 that is equal. `text` is "decimal" (9 digits, 17 of float64; all correct compilers read
+    the same bits), "hex" (C), "bits", "bytes" (Python's default), or "bin": a file of its own next to the source, which the
+    compiler includes, and the default above 1,000,000 numbers. Weights with NaN or Inf are always written as bits.
+    `channels` reorders the axes: outputs first, then inputs ("first"), or inputs last ("last"). `select` is as in
+    `Weights.select`. `section` and `align` (bytes) are those of each array, `progmem` puts the arrays into AVR's program memory,
+    and splits those above 32,767 bytes. With `names` an array has the true names.
+
+    The same weights give the same bytes. Each file takes its place when all are complete. Returns the tables, for `print`.
+    Raises `FormatError` for another suffix, `ShapeError` for options that do not fit, `LossyError` for a number that does not
+    fit into `dtype`, and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out.
+    Warns with `NonFiniteWarning`, as `save` does.
+
+    Examples:
+        >>> import numpy as np, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.h"
+        >>> export({"fc": {"bias": np.array([0.5, -1.0], "float32")}}, path, name="iris").tables[0].symbol
+        'iris_fc_bias'
+        >>> print(*path.read_text().splitlines()[-6:-2], sep="\n")
+        #define IRIS_FC_BIAS_DIM0 2
+        static const float iris_fc_bias[2] = {
+            0.5f, -1.0f,
+        };
+    """
+    path = os.fspath(path)
+    listed, used = opened(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else (weights(source), set())
+    listed = listed.select(select, missing_ok=True)
+    options = Options(name, dtype, text or "", channels, section, align, progmem, names)
+    planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
+    write(planned, path, used)
+    return planned
+
+
+def source_name(source: object) -> str:
+    """Return what a header calls a source: the name of a file without its folder, which differs between machines."""
+    if not isinstance(source, (str, os.PathLike)):
+        return "a model in memory"
+    return os.path.basename(os.fspath(source).partition("?")[0].rstrip("/\\")) or "a folder"
+
+
+def plan(listed: Weights, path: str, options: Options, source: str) -> Export:
+    """Return what `write` writes, with all checks done: every number is read once. Raises as `export` does."""
+    suffix = _suffix(path)
+    language = writer(suffix)
+    if not listed:
+        raise ShapeError("there are no weights to export; nothing was written")
+    total = sum(weight.size for weight in listed.distinct().values())
+    options = options._replace(progmem=options.progmem or suffix == ".ino")
+    options = _checked(options._replace(text=options.text or _default(language, total, options)), suffix, language)
+    symbols = Symbols(options.name, language.LIMIT, language.RESERVED)
+    bits = options.text == "bits" or language.TEXTS == ("bin",)
+    made = tabled(listed, source, digest(listed).whole, options, symbols, bits=bits, derived=language.derived)
+    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in language.files(made, os.path.basename(path)))
+    return made
+
+
+def _suffix(path: str) -> str:
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise FormatError(path, f"has the suffix {suffix!r}, which is none of {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _default(language: Writer, total: int, options: Options) -> str:
+    return "bin" if total > BIN_THRESHOLD and "bin" in language.TEXTS and not options.progmem else language.TEXTS[0]
+
+
+def _checked(options: Options, suffix: str, language: Writer) -> Options:
+    """Return the options, or raise `ShapeError` for the first that has no meaning in this language."""
+    checked_prefix(options.name)
+    wrong = next(_wrong(options, suffix, language), None)
+    if wrong:
+        raise ShapeError(f"{wrong}; nothing was written")
+    return options
+
+
+def _wrong(options: Options, suffix: str, language: Writer) -> Iterator[str]:
+    dtype, text, section, align = options.dtype, options.text, options.section, options.align
+    if text not in language.TEXTS:
+        yield f"text is {printable(text)!r}; for {suffix} it may be {', '.join(language.TEXTS)}"
+    if dtype is not None and dtype not in FLOATS:
+        yield f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}"
+    if options.channels is not None and options.channels not in CHANNELS:
+        yield f"channels is {printable(options.channels)!r}; it must be first or last"
+    if (section is not None or align is not None) and not language.PLACES:
+        yield f"section and align have no meaning in {suffix}"
+    if section is not None and (suffix == ".bin" or not re.fullmatch(r"[A-Za-z0-9_.$]+(,[A-Za-z0-9_.$]+)?", section)):
+        yield f"section is {printable(section)!r}; it must be a name such as .flash, and {suffix} must have sections"
+    if align is not None and not (1 <= align <= ALIGN_LIMIT and align & (align - 1) == 0):
+        yield f"align is {align}; it must be a power of 2, at most {ALIGN_LIMIT:,} bytes"
+    if options.progmem and (SUFFIXES[suffix] != "c" or text == "bin"):
+        yield f"progmem is for tables of numbers in C, not for {suffix} with text={text!r}"
+
+
+def write(planned: Export, path: str, used: Iterable[str] = ()) -> None:
+    """Write the files of an export, each of which takes its place when all are complete; `used` are those that are read."""
+    kept = set(used)
+    for target in planned.files:
+        if os.path.realpath(target) in kept:
+            raise FormatError(target, "is the file that is read; export it under another name")
+    pieces = writer(_suffix(path)).files(planned, os.path.basename(path))
+    with ExitStack() as stack:
+        opened_files = [stack.enter_context(replacing(target)) for target in planned.files]
+        for file, content in zip(opened_files, pieces.values(), strict=True):
+            _fill(file, content)
+
+
+def _fill(file: BinaryIO, pieces: Pieces) -> None:
+    file.writelines(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece for piece in pieces)
