@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steelyard.codecs import limits
     from steelyard.device.export import export
     from steelyard.editing.averaging import average, ema, greedy_soup, median, swa, trimmed
+    from steelyard.editing.averaging.norms import update_norms
     from steelyard.editing.factorizing import factorize
     from steelyard.editing.merging import merge
     from steelyard.editing.merging.aligning import align
@@ -73,6 +74,7 @@ __all__ = [
     "swa",
     "transfer",
     "trimmed",
+    "update_norms",
     "weights",
     "what_if",
 ]
@@ -94,6 +96,7 @@ _LATER = {
     "median": "editing.averaging",
     "swa": "editing.averaging",
     "trimmed": "editing.averaging",
+    "update_norms": "editing.averaging.norms",
     "factorize": "editing.factorizing",
     "quantize": "editing.quantizing.quantize",
     "export": "device.export",

@@ -55,6 +55,7 @@ class Framework(Protocol):
     `derive(model, pieces)` yields the effective weights that only the live model knows, as `Scheme.derive` does for stored
     pieces; it does not change the model, and runs no more of it than a forward pass would.
     `folds(model)` returns the names of each layer that a batch norm follows immediately, and of the norm.
+    `update_norms(model, data)` computes the running statistics of norms anew, from runs on batches of data.
     `loading(model, checkpoint, versions)` returns what the framework's own way to load weights finds in a checkpoint, as
     `core.loading.Names`, or None where it has none; `versions` are those of the modules in a state dict. By default the names
     and shapes that `assign` needs are compared.

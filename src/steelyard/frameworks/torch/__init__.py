@@ -10,7 +10,8 @@ from steelyard.frameworks.torch.effective import derive
 from steelyard.frameworks.torch.folding import folds
 from steelyard.frameworks.torch.graph import graph, run
 from steelyard.frameworks.torch.loading import loading
+from steelyard.frameworks.torch.norms import update_norms
 from steelyard.frameworks.torch.tensors import tensor_of
 from steelyard.frameworks.torch.weights import assign, orders, weights
 
-__all__ = ["assign", "build", "derive", "folds", "graph", "loading", "orders", "run", "tensor_of", "weights"]
+__all__ = ["assign", "build", "derive", "folds", "graph", "loading", "orders", "run", "tensor_of", "update_norms", "weights"]
