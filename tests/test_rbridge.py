@@ -55,6 +55,24 @@ def search():
     return GridSearchCV(net, {"alpha": [1e-2, 1e-1]}, cv=2).fit(x, y), x
 
 
+def test_an_average_is_given_as_facts_and_numbers_or_written(net, tmp_path):
+    other = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 2))
+    found = rbridge.average([net, other], [], [], "")
+    assert plain(found)
+    wanted = steelyard.average([net, other])
+    assert found["name"] == list(wanted)
+    assert floats(found["numbers"][0]) == wanted["0.weight"].numpy().ravel(order="F").tolist()
+    assert found["notes"] == wanted.meta["notes"]
+    written = rbridge.average([net, other], [], [0.5], str(tmp_path / "a.safetensors"))
+    assert (written["name"], written["numbers"]) == ([], [])
+    assert np.array_equal(
+        steelyard.weights(tmp_path / "a.safetensors").to_vector(dtype="f8"),
+        steelyard.ema([net, other], 0.5).to_vector(dtype="f8"),
+    )
+    with pytest.raises(ShapeError, match="exclude each other"):
+        rbridge.average([net, other], [1.0, 2.0], [0.5], "")
+
+
 def test_the_facts_are_lists_of_one_value_a_weight(net):
     facts = rbridge.listing(net)
     assert facts["name"] == list(net.state_dict())

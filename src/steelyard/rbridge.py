@@ -146,6 +146,32 @@ def predict(model: Any, values: bytearray, shape: list[float]) -> dict[str, byte
     return {"values": _raw("the prediction", answer), "shape": [float(length) for length in answer.shape], "classes": classes}
 
 
+def average(sources: list[Any], shares: list[float], decay: list[float], out: str) -> dict[str, Any]:
+    """Average models and files by `steelyard.average`, or with a decay by `ema`, and return facts, numbers and notes.
+
+    Each of `name`, `shape` and `numbers` has one value per weight, as `listing` and `numbers` have; with `out`, a path, they
+    are empty, and the average is written to it.
+    """
+    from steelyard.core.net_facts import noted
+    from steelyard.editing.averaging import average, ema
+    from steelyard.errors import ShapeError
+    from steelyard.io import save
+
+    if shares and decay:
+        raise ShapeError("weights and a decay exclude each other; pass one of them")
+    models = [_weights(source) for source in sources]
+    made = ema(models, decay[0]) if decay else average(models, shares or None)
+    if out:
+        save(made, out)
+    parts = [] if out else _parts(made, "*")
+    return {
+        "name": [part.name for part in parts],
+        "shape": [[float(length) for length in part.shape] for part in parts],
+        "numbers": [_raw(part.name, part.numpy()) for part in parts],
+        "notes": [note for note in noted(made.meta) if note not in noted(models[0].meta)],
+    }
+
+
 def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
     """Return the class that a classifier of scikit-learn's kind predicts for each row, as text; empty for other models."""
     if not hasattr(model, "classes_"):
