@@ -189,7 +189,9 @@ def test_a_name_that_a_model_lacks_is_an_error_or_that_of_the_base_or_skipped():
     assert steelyard.merge(base, one, other, missing="base")["b"].numpy() == 1
     assert steelyard.merge(base, one, other, missing="skip")["b"].numpy() == 1.5
     assert steelyard.merge(base, one, other, missing="skip", weights=[1, 2, 9])["b"].numpy() == 2
-    assert [*steelyard.merge(other, base, missing="base")] == ["a"]
+    left = steelyard.merge(other, base, missing="base")
+    assert [*left] == ["a"]
+    assert left.meta["notes"] == ["model 2 has b, which the first lacks and the merge leaves out"]
 
 
 def test_a_longer_embedding_keeps_the_rows_of_the_base():
@@ -229,6 +231,9 @@ REFUSED = [
     ({"method": "model_stock"}, "at least 2 models beside the base, and 1 is given"),
     ({"method": "passthrough"}, "merges 1 model, and 2 are given"),
     ({"missing": "ignore"}, "missing is 'ignore'"),
+    ({"method": "dare", "seed": 0.5}, "seed is '0.5'"),
+    ({"scale": [1, 2]}, "scale is"),
+    ({"per": 3}, "per is '3'"),
     ({"per": {"*": {"density": 1}}}, "per has 'density'"),
     ({"dtype": "int8"}, "dtype is 'int8'"),
     ({"method": "ties", "scope": "model", "density": [[0.1, 0.9]]}, "one density for all weights"),
@@ -240,6 +245,47 @@ def test_parameters_that_do_not_fit_are_refused_by_name(chosen, message):
     nets = ({f"layers.{at}.fc": np.ones(2) for at in range(2)} for _ in range(2))
     with pytest.raises(ShapeError, match=message):
         steelyard.merge(*nets, **chosen)
+
+
+def test_numbers_may_be_those_of_numpy_and_the_recipe_has_plain_ones():
+    weights, per = np.array([0.5, 2], "float32"), {"*attn*": {"weights": np.array([1, 2])}}
+    merged = steelyard.merge(net(0), net(1), weights=weights, per=per, scale=np.float32(0.5))
+    recipe = json.loads(merged.meta["merge"])
+    assert [model["parameters"]["weight"] for model in recipe["models"]] == [0.5, 2]
+    assert recipe["per"] == {"*attn*": {"weights": [1, 2]}}
+
+
+def test_what_is_no_merge_is_refused():
+    with pytest.raises(ShapeError, match=r"merge\(\*models\)"):
+        steelyard.merge([net(0), net(1)])
+    with pytest.raises(ShapeError, match="complex numbers"):
+        steelyard.merge({"w": np.ones(2, "complex64")}, {"w": np.ones(2, "complex64")})
+
+
+def test_a_merge_of_live_nets_is_assigned_to_one_and_refuses_nets_that_train_on():
+    import torch
+
+    a, b = (torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2)) for _ in range(2))
+    b(torch.ones(4, 3))
+    merged = steelyard.merge(a, b)
+    assert "1.num_batches_tracked" in merged.meta["notes"][0]
+    expected = (a[0].weight + b[0].weight).detach() / 2
+    steelyard.weights(a).assign(merged.copy())
+    torch.testing.assert_close(a[0].weight.detach(), expected)
+    with pytest.raises(ShapeError, match="has changed"):
+        merged["0.weight"].numpy()
+
+
+def test_models_of_several_formats_are_merged(tmp_path):
+    expected = steelyard.merge(net(0), net(1), net(2))
+    paths = [tmp_path / name for name in ("a.pt", "b.npz", "c.h5")]
+    for seed, path in enumerate(paths):
+        steelyard.save(net(seed), path)
+    merged = steelyard.merge(*paths)
+    np.testing.assert_array_equal(only(merged), only(expected))
+    for suffix in ("safetensors", "pt", "npz", "h5", "gguf"):
+        steelyard.save(merged, tmp_path / f"out.{suffix}")
+        np.testing.assert_array_equal(only(steelyard.weights(tmp_path / f"out.{suffix}")), only(expected))
 
 
 def test_a_method_of_changes_needs_a_base():

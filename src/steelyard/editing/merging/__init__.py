@@ -25,6 +25,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from steelyard.errors import ShapeError
 from steelyard.io import weights as weights_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def merge(  # noqa: PLR0913 - each is an option, by name
 
     if not models and is_recipe(base):
         return read_recipe(base).merged()
+    if not models and isinstance(base, (list, tuple)):
+        raise ShapeError("merge takes each model as an argument of its own: merge(*models)")
     given = {"weights": weights, "density": density, "t": t, "rescale": rescale, "majority": majority, "divide": divide}
     given |= {"scope": scope, "scale": scale, "gamma": gamma, "along": along, "seed": seed, "masks": masks}
     sources = [base, *models] if base is not None else [*models]

@@ -29,11 +29,20 @@ def like_first(first: Weights, model: Weights, nth: int, missing: Missing, rows:
     found = {name: _partner(weight, model) for name, weight in first.items()}
     absent = [name for name, weight in found.items() if weight is None]
     if missing == "error":
-        added = [name for name, weight in model.items() if name not in first and (weight.tied or "") not in first]
-        _refuse_names(first, absent, added, nth)
+        _refuse_names(first, absent, _added(first, model), nth)
     made = [first[name] if weight is None else _with_rows(first[name], weight, nth, rows) for name, weight in found.items()]
     used = model.live or (bool(absent) and first.live)
     return model.with_weights(made, live=used), frozenset(absent if missing == "skip" else ())
+
+
+def left_out(first: Weights, model: Weights, nth: int) -> list[str]:
+    """Return a sentence about the names that a model has and the first does not, which a merge leaves out."""
+    added = _added(first, model)
+    return [f"model {nth} {_named('has', added)}, which the first lacks and the merge leaves out"] if added else []
+
+
+def _added(first: Weights, model: Weights) -> list[str]:
+    return [name for name, weight in model.items() if name not in first and (weight.tied or "") not in first]
 
 
 def _partner(weight: Weight, model: Weights) -> Weight | None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.arithmetic import edited
 from steelyard.core.computed import promoted, working
-from steelyard.dtypes import FLOATS, is_floating
+from steelyard.dtypes import FLOATS, is_floating, is_inexact
 from steelyard.editing.merging.inputs import Inputs, computed
-from steelyard.editing.merging.pairing import like_first
+from steelyard.editing.merging.pairing import left_out, like_first
 from steelyard.editing.merging.request import Request, check_choice, request
 from steelyard.editing.merging.settings import depths
 from steelyard.editing.merging.writing import recipe_of
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 class Plan:
     """A merge that is ready: the `models`, like the first in names and shapes, what was asked for, and the recipe."""
 
-    __slots__ = ("_absent", "_depths", "dtype", "exact", "models", "recipe", "request")
+    __slots__ = ("_absent", "_depths", "_left_out", "dtype", "exact", "models", "recipe", "request")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Plan:
         absent: Sequence[frozenset[str]],
         asked: Request,
         recipe: Mapping[str, Any],
+        notes: Sequence[str],
         *,
         dtype: str | None,
         exact: bool,
@@ -59,6 +60,7 @@ class Plan:
         self.dtype = dtype
         self.exact = exact
         self._absent = absent
+        self._left_out = notes
         self._depths = depths(models[0])
 
     def merged(self) -> Weights:
@@ -86,6 +88,8 @@ class Plan:
         """Return the type of a merged weight; None for integers, which are not merged."""
         dtype = promoted(weight.dtype for weight in found)
         if not is_floating(dtype):
+            if is_inexact(dtype):
+                raise ShapeError(f"{printable(found[0].name)} has complex numbers, which merge does not take; combine does")
             return None
         return dtype if self.dtype is None else self.dtype
 
@@ -118,8 +122,8 @@ class Plan:
         asked = self.request
         totals = {sum(asked.options(name, depth).weights) for name, depth in self._depths.items()}
         if asked.name == "linear" and asked.value("divide") == "weights" and 0.0 in totals:
-            return ["weights of the models add up to 0, so merged numbers are infinite"]
-        return []
+            return [*self._left_out, "weights of the models add up to 0, so merged numbers are infinite"]
+        return [*self._left_out]
 
 
 def plan(  # noqa: PLR0913 - each is an option, by name
@@ -143,7 +147,8 @@ def plan(  # noqa: PLR0913 - each is an option, by name
         raise ShapeError(f"dtype is {printable(dtype)!r}; it must be one of {', '.join(FLOATS)}")
     if asked.value("scope") == "model" and missing == "skip":
         raise ShapeError('scope="model" needs all models whole, which missing="skip" does not; missing="base" does')
+    notes = [note for nth, model in enumerate(models[1:], 2) for note in left_out(models[0], model, nth)]
     alike = [like_first(models[0], model, nth, missing, rows) for nth, model in enumerate(models[1:], 2)]
-    recipe = recipe_of(asked, labels, per=per, missing=missing, rows=rows, dtype=dtype)
+    recipe = recipe_of(asked, labels, missing=missing, rows=rows, dtype=dtype)
     absent = [frozenset[str](), *(names for _, names in alike)]
-    return Plan([models[0], *(model for model, _ in alike)], absent, asked, recipe, dtype=dtype, exact=exact)
+    return Plan([models[0], *(model for model, _ in alike)], absent, asked, recipe, notes, dtype=dtype, exact=exact)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.editing.merging.inputs import Options
@@ -83,8 +84,7 @@ def request(method: str, count: int, *, has_first: bool, given: Mapping[str, Any
         raise ShapeError(f"{method} needs t, the place between the first model, 0, and the second, 1")
     weights = of_models(named.get("weights", 1.0), models, "weights")
     density = of_models(named.get("density", 1.0), models, "density")
-    _check_numbers(named, models)
-    return Request(name, found, has_base, models, named, weights, density, pers)
+    return Request(name, found, has_base, models, named | _numbers(named, models), weights, density, pers)
 
 
 def check_choice(key: str, value: object) -> None:
@@ -95,16 +95,17 @@ def check_choice(key: str, value: object) -> None:
         raise ShapeError(f"{key} is {printable(value)!r}; it must be one of {words}")
 
 
-def _check_numbers(named: Mapping[str, Any], models: int) -> None:
+def _numbers(named: Mapping[str, Any], models: int) -> dict[str, Any]:
+    """Return the parameters that are numbers, checked, as plain Python, so that a recipe can have them."""
+    made: dict[str, Any] = {key: checked(named[key], key) for key in ("scale", "gamma", "t") if key in named}
     for key in ("scale", "gamma"):
-        if key in named and not isinstance(checked(named[key], key), float):
+        if not isinstance(made.get(key, 1.0), float):
             raise ShapeError(f"{key} is {printable(named[key])!r}; it must be a number")
-    if "t" in named:
-        checked(named["t"], "t")
-    if not isinstance(named.get("seed", 0), int):
+    if not isinstance(named.get("seed", 0), Integral):
         raise ShapeError(f"seed is {printable(named['seed'])!r}; it must be a whole number")
     if len(named.get("masks", ())) not in (0, models):
         raise ShapeError(f"masks has {len(named['masks'])} entries for {models} models; there must be one for each")
+    return made | ({"seed": int(named["seed"])} if "seed" in named else {})
 
 
 def _per(per: object, method: Method) -> list[tuple[str, Mapping[str, Any]]]:
@@ -116,11 +117,15 @@ def _per(per: object, method: Method) -> list[tuple[str, Mapping[str, Any]]]:
     main = "t" if "t" in method.takes else "weights"
     made: list[tuple[str, Mapping[str, Any]]] = []
     for pattern, value in per.items():
-        own = dict(value) if isinstance(value, Mapping) else {main: value}
-        for key, each in own.items():
+        given = value if isinstance(value, Mapping) else {main: value}
+        for key in given:
             if key not in PER or key not in method.takes:
                 raise ShapeError(f"per has {printable(key)!r} for {printable(pattern)!r}, which this method does not take")
-            for entry in each if isinstance(each, (list, tuple)) else [each]:
-                checked(entry, f"per of {printable(pattern)}")
+        what = f"per of {printable(pattern)}"
+        own = {key: [checked(e, what) for e in each] if _is_list(each) else checked(each, what) for key, each in given.items()}
         made.append((str(pattern), own))
     return made
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, (str, Mapping))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import isfinite
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from steelyard.errors import ShapeError, printable
@@ -63,13 +64,13 @@ def number_at(setting: Setting, name: str, depth: float, default: float) -> floa
 
 def checked(setting: object, what: str) -> Setting:
     """Return a setting; raises `ShapeError` for anything else."""
-    if isinstance(setting, (int, float)) and not isinstance(setting, bool) and isfinite(setting):
+    if isinstance(setting, Real) and type(setting) is not bool and isfinite(setting):
         return float(setting)
     if isinstance(setting, Mapping) and setting:
         values = {str(pattern): checked(value, what) for pattern, value in setting.items()}
         if not any(isinstance(value, Mapping) for value in values.values()):
             return values  # type: ignore[return-value]
-    elif isinstance(setting, Sequence) and not isinstance(setting, str) and len(setting):
+    elif isinstance(setting, Iterable) and not isinstance(setting, str) and (setting := list(setting)):
         numbers = [checked(value, what) for value in setting]
         if all(isinstance(value, float) for value in numbers):
             return numbers  # type: ignore[return-value]
@@ -78,7 +79,7 @@ def checked(setting: object, what: str) -> Setting:
 
 def of_models(given: object, count: int, what: str) -> list[Setting]:
     """Return the setting of each model: one for all, or a list of as many as there are models."""
-    if isinstance(given, (int, float, Mapping)):
+    if isinstance(given, (Real, Mapping)):
         return [checked(given, what)] * count
     if not isinstance(given, Iterable) or isinstance(given, str):
         raise ShapeError(f"{what} is {printable(given)!r}; it must be a number for all models, or a list of one for each")

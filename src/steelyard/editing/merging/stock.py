@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard.editing.merging.inputs import once
-from steelyard.editing.merging.spherical import mixed, owners
+from steelyard.editing.merging.spherical import dot, mixed, owners
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -53,7 +53,7 @@ def _shares(inputs: Inputs, along: str) -> tuple[Callable[[int, int], Array], Ar
         deltas = [delta.astype(np.float64) for delta in found]
         at = owner(start, start + len(deltas[0]))
         for nth, (i, j) in enumerate(pairs):
-            sums[nth] += deltas[i] @ deltas[j] if vectors == 1 else np.bincount(at, deltas[i] * deltas[j], vectors)
+            sums[nth] += dot(deltas[i], deltas[j]) if vectors == 1 else np.bincount(at, deltas[i] * deltas[j], vectors)
     lengths = np.sqrt(sums[: len(models)])
     cosines = [
         np.clip(row / np.maximum(lengths[i] * lengths[j], _LEAST), -1, 1)

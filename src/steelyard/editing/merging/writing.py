@@ -12,9 +12,7 @@ _NAMES = {"task": "task_arithmetic", "dare": "dare_linear"}
 _OWN_WAYS = ("weights", "density", "masks", "scale")
 
 
-def recipe_of(
-    asked: Request, labels: Sequence[str], *, per: object, missing: str, rows: str, dtype: str | None
-) -> dict[str, Any]:
+def recipe_of(asked: Request, labels: Sequence[str], *, missing: str, rows: str, dtype: str | None) -> dict[str, Any]:
     """Return the recipe of a merge that can be written as JSON; masks are left out."""
     method = _NAMES.get(asked.name, asked.name)
     given = {key: value for key, value in asked.given.items() if key not in _OWN_WAYS}
@@ -32,7 +30,7 @@ def recipe_of(
     recipe: dict[str, Any] = {"merge_method": method, **({"base_model": labels[0]} if is_first_base else {}), "models": listed}
     if "divide" in shared and shared["divide"] != "count":
         shared["normalize"] = shared.pop("divide") == "weights"
-    extras = {"parameters": shared, "per": per, "dtype": dtype}
+    extras = {"parameters": shared, "per": dict(asked.per), "dtype": dtype}
     recipe |= {key: value for key, value in extras.items() if value}
     return recipe | {key: value for key, value in (("missing", missing), ("rows", rows)) if value != "error"}
 
