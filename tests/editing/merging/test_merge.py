@@ -32,7 +32,7 @@ def top(delta, count):
     return np.where(kept.reshape(delta.shape), delta, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(nets)
 def test_with_weight_1_and_density_1_methods_of_changes_are_task_arithmetic(values):
     base, *models = ({"w": value} for value in values)
@@ -44,14 +44,14 @@ def test_with_weight_1_and_density_1_methods_of_changes_are_task_arithmetic(valu
         np.testing.assert_array_equal(only(steelyard.merge(base, models[0], method=method)), one)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(floats)
 def test_the_mean_of_one_model_is_that_model_whatever_its_weight(value):
     np.testing.assert_array_equal(only(steelyard.merge({"w": value}, weights=0.3)), value)
     np.testing.assert_array_equal(only(steelyard.merge({"w": value}, {"w": value}, weights=[0.3, 0.7], exact=True)), value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(nets, st.floats(0.05, 1))
 def test_an_exact_merge_does_not_depend_on_the_order_of_models(values, density):
     base, *models = ({"w": value} for value in values)
@@ -162,20 +162,16 @@ def test_types_are_promoted_computed_in_float32_and_rounded_once():
 
 
 def test_tied_weights_are_merged_once_and_written_once(tmp_path):
-    import torch
-
     def tied(seed):
-        torch.manual_seed(seed)
-        model = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.Linear(3, 5, bias=False))
-        model[1].weight = model[0].weight
-        return model
+        shared = np.random.default_rng(seed).standard_normal((5, 3)).astype("float32")
+        return {"0.weight": shared, "1.weight": shared}
 
     merged = steelyard.merge(tied(0), tied(1))
     assert merged["1.weight"].tied == "0.weight"
     steelyard.save(merged, tmp_path / "net.safetensors")
     assert (tmp_path / "net.safetensors").stat().st_size < 2 * 15 * 4 + 2000
     np.testing.assert_array_equal(steelyard.weights(tmp_path / "net.safetensors")["1.weight"].numpy(), merged["0.weight"].numpy())
-    once = steelyard.weights(tied(1)).select("0.*")  # as a file that stores tied weights once
+    once = {"0.weight": tied(1)["0.weight"]}  # as a file that stores tied weights once
     np.testing.assert_array_equal(steelyard.merge(tied(0), once)["1.weight"].numpy(), merged["0.weight"].numpy())
 
 

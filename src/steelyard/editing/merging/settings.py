@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from math import isfinite
 from numbers import Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from steelyard.errors import ShapeError, printable
 
@@ -64,7 +64,7 @@ def number_at(setting: Setting, name: str, depth: float, default: float) -> floa
 
 def checked(setting: object, what: str) -> Setting:
     """Return a setting; raises `ShapeError` for anything else."""
-    if isinstance(setting, Real) and type(setting) is not bool and isfinite(setting):
+    if _is_number(setting):
         return float(setting)
     if isinstance(setting, Mapping) and setting:
         values = {str(pattern): checked(value, what) for pattern, value in setting.items()}
@@ -75,6 +75,10 @@ def checked(setting: object, what: str) -> Setting:
         if all(isinstance(value, float) for value in numbers):
             return numbers  # type: ignore[return-value]
     raise ShapeError(f"{what} is {printable(setting)!r}; it must be a number, a list of numbers, or such by patterns of names")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def of_models(given: object, count: int, what: str) -> list[Setting]:
