@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from steelyard.editing.merging import merge
     from steelyard.editing.merging.aligning import align
     from steelyard.editing.merging.extracting import extract_adapter
+    from steelyard.editing.pruning import masks, prune
     from steelyard.editing.quantizing.quantize import dequantize, quantize
     from steelyard.editing.quantizing.what_if import what_if
+    from steelyard.editing.units import prune_units
     from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
@@ -58,11 +60,14 @@ __all__ = [
     "greedy_soup",
     "limits",
     "lineage",
+    "masks",
     "median",
     "merge",
     "merge_adapter",
     "plan_transfer",
     "plot",
+    "prune",
+    "prune_units",
     "quantize",
     "report",
     "results",
@@ -102,9 +107,12 @@ _LATER = {
     "export": "device.export",
     "stats": "measures.stats",
     "lineage": "measures.lineage",
+    "masks": "editing.pruning",
     "merge": "editing.merging",
     "merge_adapter": "effective_weights",
     "plan_transfer": "transfers.transfer",
+    "prune": "editing.pruning",
+    "prune_units": "editing.units",
     "report": "inspector.report",
     "save_patch": "measures.patch",
     "serve": "inspector.server",

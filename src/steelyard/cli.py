@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 COMMANDS = (
     *("ls", "show", "vector", "convert", "export", "transfer", "check", "digest"),
     *("stats", "diff", "save-patch", "apply-patch", "spectra", "lineage"),
-    *("average", "merge", "quantize", "factorize"),
+    *("average", "merge", "prune", "quantize", "factorize"),
     *("plot", "report", "serve"),
 )
 

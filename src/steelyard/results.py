@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer, Run
     from steelyard.device.exported import Export
     from steelyard.editing.quantizing.what_if import WhatIf
+    from steelyard.editing.units.plan import UnitPlan
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Diff, Difference
@@ -57,6 +58,7 @@ __all__ = [
     "Stats",
     "Transfer",
     "TransferPlan",
+    "UnitPlan",
     "WeightStats",
     "WhatIf",
 ]
@@ -85,6 +87,7 @@ _MODULES = {
     "Stats": "measures.stats",
     "Transfer": "transfers.transfer",
     "TransferPlan": "transfers.plan",
+    "UnitPlan": "editing.units.plan",
     "WeightStats": "numerics.weight_stats",
     "WhatIf": "editing.quantizing.what_if",
 }

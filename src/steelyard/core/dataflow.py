@@ -128,6 +128,13 @@ class CallGraph:
                 )
 
 
+def output_names(ends: Iterable[Sources], layers: Mapping[Hashable, Layer]) -> tuple[str, ...] | None:
+    """Return the names of the layers that give the outputs of a net, by their keys; None if one of them is not known."""
+    sources = [each for each in dict.fromkeys(merged(ends)) if not isinstance(each, NetInput)]
+    known = [layers[each[0]].name for each in sources if isinstance(each, tuple) and each[0] in layers]
+    return tuple(dict.fromkeys(known)) if len(known) == len(sources) else None
+
+
 def flow_of_chain(links: Iterable[Hashable]) -> CallGraph:
     """Return the calls of layers that run one after another; a layer may be among them several times."""
     calls, (sources,) = CallGraph(), inputs_of_net(1)

@@ -95,11 +95,12 @@ class Graph:
     first. `channels` is "first" or "last", the position of the channels of images and sequences, blank if it does not
     matter. `input_names` are the names of the net's inputs in order, as `Layer.inputs` refers to them, empty if they are not
     known: those of its framework or its file, with a number (`x#2`) where a layer has that name. `input_shapes` are the shapes
-    of the net's inputs if they are known. `is_sequential` is true if the net is proven to consist of its layers only: each runs
+    of the net's inputs if they are known. `output_names` are the layers whose outputs are the net's, None if they are not known.
+    `is_sequential` is true if the net is proven to consist of its layers only: each runs
     once, and its only input is the previous layer.
     """
 
-    __slots__ = ("channels", "input_names", "input_shapes", "is_execution_order", "is_sequential", "layers")
+    __slots__ = ("channels", "input_names", "input_shapes", "is_execution_order", "is_sequential", "layers", "output_names")
 
     def __init__(
         self,
@@ -109,6 +110,7 @@ class Graph:
         channels: str = "",
         input_names: Iterable[str] = (),
         input_shapes: tuple[Shape, ...] | None = None,
+        output_names: Iterable[str] | None = None,
         is_sequential: bool = False,
     ) -> None:
         self.layers = list(layers)
@@ -116,6 +118,7 @@ class Graph:
         self.channels = channels
         self.input_names = tuple(input_names)
         self.input_shapes = input_shapes
+        self.output_names = None if output_names is None else tuple(output_names)
         self.is_sequential = is_sequential
 
     def feeding(self, layer: Layer) -> tuple[str, ...] | None:

@@ -109,6 +109,7 @@ def _graph(graph: Graph, layers: Mapping[str, str], names: Names) -> Graph:
         channels=graph.channels,
         input_names=kept_inputs.values(),
         input_shapes=graph.input_shapes if whole else None,
+        output_names=_inputs(graph.output_names, {**new, **kept_inputs}),
         is_sequential=graph.is_sequential and whole,
     )
 

@@ -30,16 +30,32 @@ def inputs_of(probe: object, source: Net, target: Net) -> tuple[list[Array], lis
     import numpy as np
 
     if isinstance(probe, Mapping):
-        return _listed(probe["source"]), _listed(probe["into"])
+        return listed_inputs(probe["source"]), listed_inputs(probe["into"])
     if isinstance(probe, str):
         if probe != "random":
             raise ShapeError(f'probe is {probe!r}; pass inputs, "random" or None')
         return _random(source, target)
-    given = _listed(probe)
+    given = listed_inputs(probe)
     return given, [np.ascontiguousarray(_in_layout_of(each, source, target, nth)) for nth, each in enumerate(given)]
 
 
-def _listed(inputs: object) -> list[Array]:
+def inputs_of_net(probe: object, net: Net) -> list[Array]:
+    """Return the inputs of one net: `probe`, or for None random ones of the shape that it is known to take.
+
+    Raises `ShapeError` if that is not known.
+    """
+    if probe is not None:
+        return listed_inputs(probe)
+    shapes = (net.graph.input_shapes if net.graph else None) or _guessed(net)
+    if shapes is None:
+        raise ShapeError(
+            f"it is not known which inputs the net takes{': ' if net.why_no_graph else ''}{net.why_no_graph}; pass some as probe="
+        )
+    return [_array(net, shape, nth) for nth, shape in enumerate(shapes)]
+
+
+def listed_inputs(inputs: object) -> list[Array]:
+    """Return the inputs of a net, an array or a list of arrays, as a list."""
     import numpy as np
 
     from steelyard.core.assign import plain

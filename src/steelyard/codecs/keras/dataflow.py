@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.keras.config import MODELS, Functional, Ref, entries_of, functional_of, is_sequential, refs_in
-from steelyard.core.dataflow import UNKNOWN, CallGraph, inputs_of_net, merged
+from steelyard.core.dataflow import UNKNOWN, CallGraph, inputs_of_net, merged, output_names
 from steelyard.errors import FormatError
 from steelyard.layers.keras.kinds import class_and_config
 from steelyard.storage.source import from_bytes
@@ -41,16 +41,21 @@ class ConfigTracer:
         self._budget = Budget(source)
         self._whole = source.whole
 
-    def set_inputs(self, config: object, listed: Iterable[Layer], weightless: Iterable[int], input_names: Sequence[str]) -> None:
+    def set_inputs(
+        self, config: object, listed: Iterable[Layer], weightless: Iterable[int], input_names: Sequence[str]
+    ) -> tuple[str, ...] | None:
         """Set the inputs of the layers, unless following them takes more than the file may.
 
-        The layers in `weightless`, by identity, have no weights.
+        The layers in `weightless`, by identity, have no weights. Returns the names of those that give the outputs of the model,
+        None if they are not known.
         """
-        before = self._whole.spent
+        before, ends = self._whole.spent, [_UNKNOWN]
+        layers: dict[Hashable, Layer] = {id(layer): layer for layer in listed}
         with suppress(FormatError):
-            self._through(config, inputs_of_net(len(input_names)), 0)
-            self._calls.set_inputs({id(layer): layer for layer in listed}, weightless, input_names)
+            ends = self._through(config, inputs_of_net(len(input_names)), 0)
+            self._calls.set_inputs(layers, weightless, input_names)
         self._whole.spent = before  # of memory that is free again
+        return output_names(ends, layers)
 
     def _through(self, entry: object, given: Sequence[Sources], depth: int) -> list[Sources]:
         """Return the sources of each output of an entry; of a layer, one set for all outputs."""

@@ -65,7 +65,7 @@ def graph_of(config: object, layers: Iterable[str], source: Source | None = None
         taken[layer.name] += 1
         layer.name = f"{layer.name}#{taken[layer.name]}" if taken[layer.name] > 1 else layer.name
     input_names = names_of_inputs(_input_names(config), [layer.name for layer in listed])
-    ConfigTracer(reader.rows, source).set_inputs(config, listed, reader.weightless, input_names)
+    outputs = ConfigTracer(reader.rows, source).set_inputs(config, listed, reader.weightless, input_names)
     chain = reader.is_certain and is_chain(config)
     return Graph(
         listed,
@@ -73,6 +73,7 @@ def graph_of(config: object, layers: Iterable[str], source: Source | None = None
         channels=reader.channels,
         input_names=input_names,
         input_shapes=_inputs(config),
+        output_names=outputs,
         is_sequential=chain,
     )
 

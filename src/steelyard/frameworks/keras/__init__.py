@@ -7,6 +7,7 @@ layer that is not built is refused.
 from steelyard.frameworks.keras.build import build
 from steelyard.frameworks.keras.graph import graph, run
 from steelyard.frameworks.keras.norms import update_norms
+from steelyard.frameworks.keras.smaller import smaller
 from steelyard.frameworks.keras.weights import assign, derive, meta, own_name, parameters, weights
 
-__all__ = ["assign", "build", "derive", "graph", "meta", "own_name", "parameters", "run", "update_norms", "weights"]
+__all__ = ["assign", "build", "derive", "graph", "meta", "own_name", "parameters", "run", "smaller", "update_norms", "weights"]

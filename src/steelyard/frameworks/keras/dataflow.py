@@ -38,10 +38,10 @@ class ModelTracer:
         self._net_of = net_of
         self._is_certain = is_certain
 
-    def whole(self, model: keras.Layer) -> None:
-        """Walk through a model, whose inputs are the net's."""
+    def whole(self, model: keras.Layer) -> list[Sources]:
+        """Walk through a model, whose inputs are the net's, and return the sources of its outputs."""
         net = self._net_of(model)
-        self.through(model, inputs_of_net(len(net.inputs) if net is not None else 1))
+        return self.through(model, inputs_of_net(len(net.inputs) if net is not None else 1))
 
     def through(self, layer: keras.Operation, given: Sequence[Sources]) -> list[Sources]:
         """Return the sources of each output of a model, or a single set for all outputs of any other layer."""

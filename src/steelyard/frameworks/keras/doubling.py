@@ -23,14 +23,17 @@ def can_double() -> bool:
 
 def doubled(model: keras.Model) -> keras.Model:
     """Build a copy in float64 from the model's config, with the model's own classes and numbers."""
-    # a user's classes that are not registered would be unknown to `from_config`
-    own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
-    own |= {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
-    twin = type(model).from_config(in_float64(model.get_config()), custom_objects=own)
+    twin = type(model).from_config(in_float64(model.get_config()), custom_objects=classes_of(model))
     for ours, theirs in zip(twin.variables, model.variables, strict=True):
         value = keras.ops.convert_to_numpy(theirs.value)
         ours.assign(widened(value) if str(ours.dtype) == "float64" else value)
     return twin
+
+
+def classes_of(model: keras.Model) -> dict[str, type]:
+    """Return the classes of the layers of a model: a user's that are not registered would be unknown to `from_config`."""
+    own = {type(layer).__name__: type(layer) for layer in model._flatten_layers()}
+    return own | {type(layer).__name__: type(layer) for layer in getattr(model, "operations", ())}
 
 
 def widened(array: Array) -> Array:
@@ -44,15 +47,25 @@ def widened(array: Array) -> Array:
 @contextmanager
 def naming_restored() -> Iterator[None]:
     """Work in float64, and restore the counters of names and the source of seeds on exit."""
+    before = keras.config.floatx()
+    with names_restored():
+        try:
+            keras.config.set_floatx("float64")
+            yield
+        finally:
+            keras.config.set_floatx(before)
+
+
+@contextmanager
+def names_restored() -> Iterator[None]:
+    """Restore the counters of names and the source of seeds on exit."""
     import random
 
     # building layers counts names up, and draws seeds from Python's generator, which users seed for reproducible runs
-    counts, drawn, before = dict(_name_counts()), random.getstate(), keras.config.floatx()
+    counts, drawn = dict(_name_counts()), random.getstate()
     try:
-        keras.config.set_floatx("float64")
         yield
     finally:
-        keras.config.set_floatx(before)
         random.setstate(drawn)
         _name_counts().clear()
         _name_counts().update(counts)

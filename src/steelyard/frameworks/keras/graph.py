@@ -9,7 +9,7 @@ Keras itself runs them by depth, which interleaves the branches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ import keras
 from keras.src.models.functional import Functional
 
 from steelyard.codecs.keras.chains import is_chain_model
-from steelyard.core.dataflow import FirstCall, topological_order
+from steelyard.core.dataflow import FirstCall, output_names, topological_order
 from steelyard.core.graph import Graph, Layer, Run, Shape, names_of_inputs
 from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
@@ -62,7 +62,7 @@ def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
         shapes = tuple(tuple(array.shape[1:]) for array in inputs)
     layers = [place.layer for place in places]
     input_names = names_of_inputs(_input_names(model), [layer.name for layer in layers])
-    _set_inputs(model, places, input_names)
+    outputs = _set_inputs(model, places, input_names)
     channels = next((place.channels for place in places if place.channels), "")
     executed = certain or inputs is not None
     chain = certain and is_chain_model(model)
@@ -72,6 +72,7 @@ def graph(model: keras.Layer, inputs: Sequence[Array] | None) -> Graph:
         channels=channels,
         input_names=input_names,
         input_shapes=shapes,
+        output_names=outputs,
         is_sequential=chain,
     )
 
@@ -101,17 +102,15 @@ def _input_names(model: keras.Layer) -> list[str]:
     return ["input"] if net is None else [tensor._keras_history[0].name for tensor in net.inputs]
 
 
-def _set_inputs(model: keras.Layer, places: list[_ListedLayer], input_names: Sequence[str]) -> None:
+def _set_inputs(model: keras.Layer, places: list[_ListedLayer], input_names: Sequence[str]) -> tuple[str, ...] | None:
+    """Set the inputs of the layers, and return the names of those that give the outputs of the model."""
     listed: dict[int, list[int]] = {}
     for key, place in enumerate(places):
         listed.setdefault(id(place.holder), []).append(key)
     tracer = ModelTracer(listed, _net_of, _is_certain)
-    tracer.whole(model)
-    tracer.calls.set_inputs(
-        dict(enumerate(place.layer for place in places)),
-        [k for k, place in enumerate(places) if not place.weighs],
-        input_names,
-    )
+    ends, layers = tracer.whole(model), dict[Hashable, Layer](enumerate(place.layer for place in places))
+    tracer.calls.set_inputs(layers, [k for k, place in enumerate(places) if not place.weighs], input_names)
+    return output_names(ends, layers)
 
 
 def _checked(model: object) -> keras.Layer:

@@ -7,6 +7,7 @@ with a `predict` of their own.
 
 from steelyard.frameworks.sklearn.build import build
 from steelyard.frameworks.sklearn.graph import graph, run
+from steelyard.frameworks.sklearn.smaller import smaller
 from steelyard.frameworks.sklearn.weights import assign, meta, weights
 
-__all__ = ["assign", "build", "graph", "meta", "run", "weights"]
+__all__ = ["assign", "build", "graph", "meta", "run", "smaller", "weights"]

@@ -11,7 +11,23 @@ from steelyard.frameworks.torch.folding import folds
 from steelyard.frameworks.torch.graph import graph, run
 from steelyard.frameworks.torch.loading import loading
 from steelyard.frameworks.torch.norms import update_norms
+from steelyard.frameworks.torch.smaller import smaller
 from steelyard.frameworks.torch.tensors import tensor_of
+from steelyard.frameworks.torch.units import units
 from steelyard.frameworks.torch.weights import assign, orders, weights
 
-__all__ = ["assign", "build", "derive", "folds", "graph", "loading", "orders", "run", "tensor_of", "update_norms", "weights"]
+__all__ = [
+    "assign",
+    "build",
+    "derive",
+    "folds",
+    "graph",
+    "loading",
+    "orders",
+    "run",
+    "smaller",
+    "tensor_of",
+    "units",
+    "update_norms",
+    "weights",
+]

@@ -239,3 +239,11 @@ def _parametrized(key: str, held: nn.Module, known: ParameterRoles) -> Iterator[
         else:
             meaning = (role, axes_or_blank(axes, tensor.ndim)) if name.startswith("original") else (Role.OTHER, "")
         yield f"parametrizations.{key}.{name}", meaning
+
+
+def named_tensors(module: nn.Module) -> dict[torch.Tensor, str]:
+    """Return the tensors that a module holds, each once, with the first of their names among its weights."""
+    named: dict[torch.Tensor, str] = {}
+    for name, tensor in _held_and_copied(module)[0].items():
+        named.setdefault(tensor, name)
+    return named
