@@ -31,7 +31,7 @@ MERGE_ROW = 1 << 20  # a row longer than this is changed in tiles of its columns
 # editing
 EDIT_BLOCK = 1 << 17  # computed of several weights at a time: their blocks stay in the cache together
 CUT_SAMPLE = 1 << 18  # magnitudes that bracket a cut; a weight up to this size is its own sample
-CUT_HELD = 1 << 20  # magnitudes near a cut that are held with their positions, 12 bytes each
+CUT_HELD = 1 << 21  # magnitudes near all cuts of a weight that are held with their positions, 12 bytes each
 
 # summaries
 SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block

@@ -63,6 +63,28 @@ def test_shards_in_and_shards_out_have_the_numbers_and_the_recipe(files, capsys)
     assert json.loads(out.meta["merge"])["parameters"] == {"seed": 7}
 
 
+def test_a_model_of_shards_may_be_replaced_by_the_merge_but_none_of_its_shards(files, tmp_path, capsys):
+    steelyard.save("a.safetensors", "sharded.safetensors", shard_size=500)
+    sources, index = ["base.safetensors", "sharded.safetensors.index.json"], "sharded.safetensors.index.json"
+    expected = {name: weight.numpy().copy() for name, weight in steelyard.merge(*files[:2], method="task", scale=0.5).items()}
+    shard = min(path.name for path in tmp_path.glob("sharded-*"))
+    assert main(["merge", *sources, "-o", shard]) == 2
+    assert "is one of the files that are read" in capsys.readouterr().err
+    assert main(["merge", *sources, "--method", "task", "--scale", "0.5", "-o", index, "--shard-size", "1KB"]) == 0
+    assert equal(steelyard.weights(index), steelyard.weights(expected))
+    assert shard not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_packed_models_are_dequantised_if_that_is_said(files, capsys):
+    packed = {"fc.weight": np.full((2, 3), 127, "int8"), "fc.SCB": np.ones(2, "float32")}
+    steelyard.save(packed, "packed.safetensors")
+    sources = ["merge", "packed.safetensors", "packed.safetensors", "-o", "out.safetensors"]
+    assert main(sources) == 2
+    assert "dequantise it first" in capsys.readouterr().err
+    assert main([*sources, "--effective"]) == 0
+    assert steelyard.weights("out.safetensors")["fc.weight"].numpy().tolist() == [[1, 1, 1]] * 2
+
+
 def test_a_model_may_be_replaced_by_the_merge(files, capsys):
     expected = steelyard.merge(*files, method="ties", density=0.3)
     expected = {name: weight.numpy().copy() for name, weight in expected.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import code_in, print_json, warn_of_code
+from steelyard.commands import add_effective, code_in, print_json, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         weights, files = opened(path)
         read.append(path)
         used.append(files)
-        return weights
+        return weights.effective() if args.effective else weights
 
     plan = _plan(args, opened)
     if args.dry_run:
@@ -75,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--rows", choices=CHOICES["rows"], help="what rows of an embedding are that a model lacks (default: error)"
     )
     parser.add_argument("--dtype", metavar="DTYPE", help="the type of the result (default: the promoted one of all models)")
+    add_effective(parser)
     parser.add_argument("--exact", action="store_true", help="compute in float64")
     parser.add_argument("--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB")
 

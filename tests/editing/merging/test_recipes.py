@@ -118,6 +118,13 @@ def test_a_file_that_is_not_a_recipe_is_refused(tmp_path):
             steelyard.merge(tmp_path / "recipe.yaml")
 
 
+def test_references_that_stand_for_more_and_more_values_are_refused(tmp_path):
+    levels = [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 9)]
+    (tmp_path / "recipe.yml").write_text("\n".join(["merge_method: linear", "a0: &a0 [x]", *levels]))
+    with pytest.raises(ShapeError, match="more than 16 references"):
+        steelyard.merge(tmp_path / "recipe.yml")
+
+
 def test_yaml_without_its_library_names_the_extra(tmp_path, monkeypatch):
     (tmp_path / "recipe.yml").write_text(TIES)
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)

@@ -102,9 +102,9 @@ def _blocks_of_all(merged: Sequence[Inputs]) -> Iterator[tuple[int, list[Array]]
 class _Bracket:
     """The magnitudes from `low` to `high`, with their positions, and the number of those above."""
 
-    __slots__ = ("above", "bits", "count", "held", "high", "low", "places")
+    __slots__ = ("above", "bits", "count", "held", "high", "limit", "low", "places")
 
-    def __init__(self, sample: Array, size: int, count: int) -> None:
+    def __init__(self, sample: Array, size: int, count: int, limit: int) -> None:
         ordered = np.sort(sample)[::-1]
         share = count / size
         middle, width = share * len(sample), _DEVIATIONS * (1 + sqrt(len(sample) * share * (1 - share)))
@@ -113,13 +113,14 @@ class _Bracket:
         self.high = _MOST if first < 0 or whole else int(ordered[first])
         self.low = 0 if last >= len(sample) or whole else int(ordered[last])
         self.count = count
+        self.limit = limit
         self.above = self.held = 0
         self.bits: list[Array] = []
         self.places: list[Array] = []
 
     def add(self, start: int, found: Array) -> None:
         """Collect the magnitudes of a block within the bracket, unless there are too many."""
-        if self.held > sizes.CUT_HELD:
+        if self.held > self.limit:
             return
         self.above += int(np.count_nonzero(found > self.high))
         places = np.flatnonzero((found >= self.low) & (found <= self.high))
@@ -130,7 +131,7 @@ class _Bracket:
     def cut(self) -> Cut | None:
         """Return the cut; None if it is outside the bracket, or there are too many magnitudes within."""
         left = self.count - self.above
-        if self.held > sizes.CUT_HELD or not 0 < left <= self.held:
+        if self.held > self.limit or not 0 < left <= self.held:
             return None
         bits = np.concatenate(self.bits)
         last = int(np.partition(bits, len(bits) - left)[len(bits) - left])
@@ -142,8 +143,9 @@ def _bracketed(inputs: Inputs, wanted: Sequence[Wanted]) -> list[Cut | None]:
     """Return the cuts that brackets find in one pass."""
     if not wanted:
         return []
+    limit = sizes.CUT_HELD // len(wanted)
     sample = [np.concatenate(runs) for runs in zip(*_sample(inputs), strict=True)]
-    brackets = [_Bracket(sample[each.place], inputs.size, each.number) for each in wanted]
+    brackets = [_Bracket(sample[each.place], inputs.size, each.number, limit) for each in wanted]
     for start, found in _blocks(inputs):
         for each, bracket in zip(wanted, brackets, strict=True):
             bracket.add(start, found[each.place])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.editing.merging.plan import Plan
 
 SUFFIXES = (".yml", ".yaml", ".json")
+_ALIASES = 16
 _TOP = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "per", "missing", "rows")
 _IGNORED = ("tokenizer_source", "tokenizer", "chat_template", "name")
 """What mergekit does to other files than those of weights."""
@@ -82,24 +83,34 @@ def planned(source: Any, read: Callable[[str], Weights]) -> Plan:
 
 
 def _loaded(path: str) -> Mapping[str, Any]:
-    from steelyard.codecs import limits
     from steelyard.transfers.rules import read_json
 
-    if path.lower().endswith(".json"):
-        found: Any = read_json(path, "the recipe")
-    else:
-        try:
-            import yaml
-        except ImportError:
-            raise MissingExtraError("a recipe in YAML (one in JSON does not)", "recipes") from None
-        try:
-            with open(path, encoding="utf-8") as file:
-                found = yaml.safe_load(file.read(limits.JSON))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            raise ShapeError(f"the recipe cannot be read from {printable(path)}: {printable(error, 300)}") from None
+    found: Any = read_json(path, "the recipe") if path.lower().endswith(".json") else _loaded_yaml(path)
     if not isinstance(found, Mapping) or not isinstance(found.get("merge_method"), str):
         raise ShapeError(f"{printable(path)} is not a recipe: it has no merge_method")
     return found
+
+
+def _loaded_yaml(path: str) -> Any:
+    """Return what a file of YAML holds: plain values only, and few references, which may stand for any number of values."""
+    from steelyard.codecs import limits
+
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtraError("a recipe in YAML (one in JSON does not)", "recipes") from None
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(limits.HUB_CONFIG + 1)
+        if len(text) > limits.HUB_CONFIG:
+            raise ShapeError(f"{printable(path)} is not a recipe: it has more than {limits.HUB_CONFIG:,} characters")
+        if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > _ALIASES:
+            raise ShapeError(f"{printable(path)} is not a recipe: it has more than {_ALIASES} references (*name)")
+        return yaml.safe_load(text)
+    except ShapeError:
+        raise
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ShapeError(f"the recipe cannot be read from {printable(path)}: {printable(error, 300)}") from None
 
 
 def _check_words(found: object, known: Sequence[str], what: str) -> None:
