@@ -47,6 +47,7 @@ def command_lines(file, net, out):
         "show": [["show", file, "fc1.weight"], ["show", "--json", file, "fc1.bias"]],
         "vector": [["vector", file, "-o", f"{out}/v.npy"]],
         "convert": [["convert", file, f"{out}/o.npz"], ["convert", "--json", file, f"{out}/o.npz"], ["convert", net, "--like", file, f"{out}/o.npz"]],
+        "export": [["export", file, "-o", f"{out}/o.h"], ["export", "--json", file, "-o", f"{out}/o.bin"], ["export", file, "-o", f"{out}/o.rs", "--dry-run"]],
         "transfer": [["transfer", file, "--into", net, "-o", f"{out}/o.npz"], ["transfer", net, "--into", file, "--plan"],
                      ["transfer", net, "--into", net, "--plan", "--rules", file], ["transfer", net, "--into", net, "--plan", "--pairs", file]],
         "check": [["check", "--health", file], ["check", "--json", file]],

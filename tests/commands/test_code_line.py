@@ -40,6 +40,7 @@ COMMANDS = {
     "digest": "digest {file}",
     "diff": "diff {file} {good}",
     "convert": "convert {file} {out}/out.npz",
+    "export": "export {file} -o {out}/net.h",
     "vector": "vector {file} -o {out}/v.npy",
     "report": "report {file} -o {out}/page.html --spectra none",
     "average": "average {file} {good} -o {out}/out.npz",

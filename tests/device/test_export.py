@@ -10,9 +10,11 @@ import torch
 
 import steelyard
 from steelyard.cli import main
+from steelyard.core.readers import from_array
 from steelyard.core.weight import Refused, Weight
 from steelyard.device import export as exporting
 from steelyard.device.symbols import Symbols
+from steelyard.dtypes import numpy_dtype
 from steelyard.errors import (
     FormatError,
     LeftOutWarning,
@@ -265,3 +267,40 @@ def test_names_are_short_and_unique_for_linkers_and_macros():
     assert made[:5] == ["net_names_2", "net_Names_3", "net_a_size", "net_a_2", "net_A_3"]
     assert made[7] == "net_0_self_attn_q_proj_weight"
     assert made[7 + 299] == "net_299_self_attn_q_proj_weight"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "written", "bits"),
+    [
+        *(("float8_e4m3fn", "float32", "uint8"), ("float8_e5m2", "float32", "uint8"), ("float4_e2m1fn", "float32", "uint8")),
+        *(
+            ("int4", "int8", "int8"),
+            ("uint2", "uint8", "uint8"),
+            ("complex128", "float64", "float64"),
+            ("bool", "uint8", "uint8"),
+        ),
+    ],
+)
+def test_types_that_no_language_has_are_written_as_equal_numbers_of_another(dtype, written, bits, tmp_path):
+    values = np.array([0, 1, 1, 0, 1]).astype(numpy_dtype(dtype))
+    weight = from_array("w", values)
+    tables = [steelyard.export(steelyard.Weights([weight]), tmp_path / name).tables[0] for name in ("net.h", "net.bin")]
+    assert [table.plain.dtype for table in tables] == [written, bits]
+    parts = [0, 0, 1, 0, 1, 0, 0, 0, 1, 0] if dtype == "complex128" else [0, 1, 1, 0, 1]
+    assert tables[0].plain.numpy().reshape(-1).tolist() == parts
+    assert tables[0].plain.read(1, 4).tolist() == parts[1:4]
+    assert (tmp_path / "net.bin").read_bytes() == values.tobytes()
+
+
+def test_a_type_of_one_machine_is_refused_unless_it_is_cast(tmp_path):
+    wide = {"w": np.ones(2, np.longdouble)}
+    with pytest.raises(ShapeError, match="w is float128, which other machines do not have"):
+        steelyard.export(wide, tmp_path / "net.h")
+    assert steelyard.export(wide, tmp_path / "net.h", dtype="float64").tables[0].plain.dtype == "float64"
+
+
+def test_thousands_of_equal_names_get_symbols_of_their_own(tmp_path):
+    one = np.ones(1, "f4")
+    listed = steelyard.Weights(from_array("x" * 40 + "/" * nth, one.copy()) for nth in range(3000))
+    made = steelyard.export(listed, tmp_path / "net.c", text="bin")
+    assert [made.tables[-1].symbol, len({table.symbol for table in made.tables})] == ["net_xxxxxxxxxxxxxxxxxxxxxx_3000", 3000]

@@ -51,7 +51,8 @@ def tabled(
             continue
         whole = wholes[weight.tied or weight.name] = _table(symbol, weight, options, bits=bits)
         tables += _parts(whole, symbols, derived) if options.progmem and whole.nbytes > AVR_ARRAY else [whole]
-    if split := [names[symbol] for symbol, owner in ties.items() if owner not in tables]:
+    kept = {table.symbol for table in tables}
+    if split := [names[symbol] for symbol, owner in ties.items() if owner.symbol not in kept]:
         raise ShapeError(f"{printable(split[0])} is tied to a weight that must be split for AVR; leave one of them out by select")
     return Export(source, digest, options, tables, ties, names, [*_notes(weights, wholes.values())])
 

@@ -31,7 +31,7 @@ _TYPES = {"float32": "float", "float64": "double"}
 _ENDINGS = {"float32": "f", "uint32": "u", "uint64": "ULL", "int64": "LL"}
 _LEAST = {"int32": "(-2147483647 - 1)", "int64": "(-9223372036854775807LL - 1)"}
 """The least integers, which have no literal: the sign is an operator, and the number without it does not fit."""
-_USE = "C99 or later, C++11 or later: cc -std=c99 -Wall -Wextra -pedantic"
+_USE = "C99 or later, C++{} or later: cc -std=c99 -Wall -Wextra -pedantic"
 _BIN = """\
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the numbers are little-endian"
@@ -80,9 +80,9 @@ def _alone(export: Export, stem: str, *, constant: str) -> Iterator[str]:
     """Yield a header with the tables themselves, of which each file that includes it has its own."""
     yield from _opening(export)
     yield _start_of_bin(export, stem)
-    for table in export.tables:
+    for table, offset in _placed(export):
         yield from _facts(export, table)
-        yield from _definition(export, table, f"static {constant}")
+        yield from _definition(export, table, f"static {constant}", offset)
     yield from _ending(export)
 
 
@@ -104,14 +104,15 @@ def _source(export: Export, stem: str) -> Iterator[str]:
     yield _comment(export)
     yield f'#include "{stem}.h"\n'
     yield _start_of_bin(export, stem)
-    for table in export.tables:
-        yield from _definition(export, table, "const")
+    for table, offset in _placed(export):
+        yield from _definition(export, table, "const", offset)
     if export.options.names:
         yield from _names(export, "const char *const")
 
 
 def _comment(export: Export) -> str:
-    lines = (f" * {in_comment(line)}".rstrip() for line in head(export, _USE))
+    use = _USE.format(17 if export.options.text == "hex" else 11)  # before, C++ has no floats in hexadecimal
+    lines = (f" * {in_comment(line)}".rstrip() for line in head(export, use))
     return "/*\n" + "\n".join(lines) + "\n */\n"
 
 
@@ -180,13 +181,18 @@ def _declared(export: Export, table: Table) -> str:
     return f"{_type(table)} {table.symbol}[{table.size}]"
 
 
-def _definition(export: Export, table: Table, kind: str) -> Iterator[str]:
+def _placed(export: Export) -> Iterator[tuple[Table, int]]:
+    """Yield each table with its offset in a file of all numbers."""
+    return zip(export.tables, packed.offsets(export.tables, export.options.align), strict=True)
+
+
+def _definition(export: Export, table: Table, kind: str, offset: int) -> Iterator[str]:
     """Yield the definition of a table, unless it has no numbers."""
     if not table.size:
         return
     if export.options.text == "bin":
         yield f"extern const {_declared(export, table)};\n" if kind.startswith("static") else ""
-        yield _included(export, table, hidden=kind.startswith("static"))
+        yield _included(export, table, offset, hidden=kind.startswith("static"))
         return
     union = _is_union(export, table)
     words = [f" {_place(export)}" if export.options.section or export.options.align else ""]
@@ -216,7 +222,7 @@ def _integers(run: Array, dtype: str, ending: str) -> list[str]:
     return words
 
 
-def _included(export: Export, table: Table, *, hidden: bool) -> str:
+def _included(export: Export, table: Table, offset: int, *, hidden: bool) -> str:
     """Return the assembler that puts the numbers of a table into the object file; a hidden symbol is of this file only."""
     return _INCBIN.format(
         section=export.options.section or ".rodata",
@@ -224,7 +230,7 @@ def _included(export: Export, table: Table, *, hidden: bool) -> str:
         public="" if hidden else f".global {table.symbol}\\n",
         symbol=table.symbol,
         macro=_bin(export),
-        offset=packed.offsets(export.tables, export.options.align)[export.tables.index(table)],
+        offset=offset,
         size=table.nbytes,
     )
 
