@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.readers import by_rows
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     Scales = tuple[Array, Array | None]
     """The scales of cells, and their zero points in affine codes."""
+
+_MOST_KEPT = 1 << 20
+"""cells of a weight whose calibrated scales are kept"""
 
 
 class Coding(NamedTuple):
@@ -118,21 +122,22 @@ def _squared_error(
 class Cells:
     """The scales, zero points and codes of a weight; rows of cells are those along its first axis."""
 
-    __slots__ = ("_coding", "_how", "_whole", "grid", "weight")
+    __slots__ = ("_coding", "_how", "_is_one_row", "_whole", "grid", "weight")
 
     def __init__(self, weight: Weight, grid: Grid, coding: Coding, how: str) -> None:
         self.weight = weight
         self.grid = grid
         self._coding = coding
         self._how = how
-        self._whole: Callable[[], Array] | None = None
-        if grid.cells[0] == 1 and grid.shape[0] > 1:  # every row needs the same scales, which are computed once
-            self._whole = kept(self._both)
+        self._is_one_row = grid.cells[0] == 1 and grid.shape[0] > 1
+        # every row needs the same scales, or to find them takes long: they are computed once
+        is_kept = self._is_one_row or (how != "max" and prod(grid.cells) <= _MOST_KEPT)
+        self._whole = kept(self._both) if is_kept else None
 
     def _both(self) -> Array:
         import numpy as np
 
-        scale, zero = self._measured(0, 1)
+        scale, zero = self._measured(0, self.grid.cells[0])
         return np.stack([scale, scale if zero is None else zero])
 
     def _measured(self, first: int, last: int) -> Scales:
@@ -149,7 +154,7 @@ class Cells:
             return empty, empty
         if self._whole is None:
             return self._measured(first, last)
-        scale, zero = self._whole()
+        scale, zero = self._whole()[:, first:last]
         return scale, zero if self._has_zeros() else None
 
     def _has_zeros(self) -> bool:
@@ -163,7 +168,7 @@ class Cells:
         if last <= first:
             return self._coded(grids.floats(self.weight, 0, 0), *self.scales(0, 0))
         scale, zero = self.scales(begin, end)
-        if self._whole is not None:  # a part of the only row of cells
+        if self._is_one_row:
             return self._coded(grids.floats(self.weight, first, last), scale, zero)
         values = grids.floats(self.weight, begin * side, end * side)
         return self._coded(values, scale, zero)[first - begin * side : last - begin * side]

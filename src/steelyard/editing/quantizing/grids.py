@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 PERCENTILE = 99.9
 """Percent of the magnitudes of a cell that its range covers where it is calibrated by a percentile."""
-_SHRINKS = [1 - step / 50 for step in range(41)]
+_SHRINKS = [0.95**step for step in range(28)]
 """The parts of the whole range among which the one with the least squared error is chosen."""
+_CALIBRATED = 1 << 16
+"""numbers that are calibrated at a time, so that they stay in the cache"""
 _BAND = 1 << 20
 """numbers that are read at a time where a cell is longer than that"""
 
@@ -137,9 +139,18 @@ def ends(weight: Weight, grid: Grid, how: str, error: Errors, first: int, last: 
     """
     import numpy as np
 
-    low, high = extremes(weight, grid, first, last)
     if how == "max":
-        return low, high
+        return extremes(weight, grid, first, last)
+    step = max(_CALIBRATED // max(prod(grid.shape[1:]), 1) // grid.sides[0], 1) * grid.sides[0]
+    bands = [(start, min(start + step, last)) for start in range(first, last, step)]
+    pairs = [_calibrated(weight, grid, how, error, *band) for band in bands]
+    return np.concatenate([low for low, _ in pairs]), np.concatenate([high for _, high in pairs])
+
+
+def _calibrated(weight: Weight, grid: Grid, how: str, error: Errors, first: int, last: int) -> tuple[Array, Array]:
+    import numpy as np
+
+    low, high = extremes(weight, grid, first, last)
     numbers = grid.by_cell(floats(weight, first, last))
     if how == "percentile":
         made = np.percentile(numbers, [100 - PERCENTILE, PERCENTILE], axis=1).astype(np.float32)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from steelyard.core.weight import Array
 
-_E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-"""The values of 4-bit floats (e2m1), doubled."""
+_MIDDLES = (0.5, 1.5, 2.5, 3.5, 5, 7, 10)
+"""Between the values of 4-bit floats (e2m1), doubled: 0, 1, 2, 3, 4, 6, 8, 12."""
 _LARGEST_HALF = 65504.0
 _POWERS = (81, 27, 9, 3, 1)
 
@@ -154,13 +154,12 @@ def _mxfp4(blocks: Array) -> Array:
     exponent = np.where(largest > 0, np.floor(np.log2(largest)) - 2 + 127, 0).astype(np.uint8)
     wide = exponent.astype(np.uint32)
     scale = np.where(wide < 2, np.uint32(1 << 21) << wide, (wide - 1) << np.uint32(23)).astype(np.uint32).view(np.float32)
-    best = np.zeros(blocks.shape, np.uint8)
-    least = np.full(blocks.shape, np.inf, np.float32)
-    for code, value in enumerate(_E2M1):  # the first of equally near ones
-        error = np.abs(scale * np.float32(value) - blocks)
-        nearer = error < least
-        best[nearer], least[nearer] = code, error[nearer]
-    return _joined(exponent, _nibbles(best))
+    size = np.abs(blocks) / scale
+    codes = np.zeros(blocks.shape, np.uint8)
+    for middle in _MIDDLES:  # of two equally near numbers the smaller one
+        codes += size > np.float32(middle)
+    codes |= ((blocks < 0) & (codes > 0)).astype(np.uint8) << 3
+    return _joined(exponent, _nibbles(codes))
 
 
 ENCODERS: dict[str, Callable[[Array], Array]] = {
