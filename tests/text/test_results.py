@@ -53,6 +53,7 @@ RESULTS = {
     "good check": lambda: steelyard.check(A),
     "digest": lambda: steelyard.digest(A, "sha256"),
     "lineage": lambda: steelyard.lineage({"a": A, "b": A, "c": B}),
+    "what if": lambda: steelyard.what_if({"fc.weight": np.ones((2, 8), "f4")}, ["int8", "q4_0"]),
     "plan": lambda: steelyard.plan_transfer(net(), into=net()),
     "transfer": transferred,
     "refuted": lambda: Proof(max_abs=0.5, max_rel=0.25, layers=[LayerError("a", "b", 0.25)], tolerance=1e-5),

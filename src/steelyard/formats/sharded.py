@@ -35,8 +35,10 @@ SHARD_SIZE = 5_000_000_000
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 _SINGLE = re.compile(r".*\.safetensors|((diffusion_)?pytorch|adapter)_model.*\.bin")
 _INDEXES = (".safetensors.index.json", ".bin.index.json")
-_KEPT = ("merge",)
-"""What an index keeps of the metadata: the recipe of a merge."""
+_KEPT = ("merge", "quantized", "quantization_config")
+"""What an index keeps of the metadata: the recipe of a merge, and what was asked of a quantiser."""
+_NAMES = "tensor_names"
+"""The key of the metadata with the names of those that have facts of their own there, as torchao's shards have them."""
 _KERAS, _GGUF = ".weights.json", ".gguf"
 
 
@@ -206,16 +208,31 @@ def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
 
     def fill(folder: Path, names: Sequence[str]) -> None:
         for name, part in zip(names, parts, strict=True):
-            writer.write(Weights(part, meta={"format": "pt"}), folder / name)
+            writer.write(Weights(part, meta=_of_shards(weights)), folder / name)
             index.update({weight.name: name for weight in part})
 
     def finish() -> None:
-        kept = {key: text for key in _KEPT if isinstance(text := weights.meta.get(key), str)}
+        kept = {key: _text(weights.meta[key]) for key in _KEPT if key in weights.meta}
         metadata = {"total_size": weights.nbytes, **kept, "steelyard": dump_facts(weights)}
         with replacing(path) as file:
             file.write(json.dumps({"metadata": metadata, "weight_map": index}, indent=2).encode())
 
     replace_set(path, plan, fill, finish, lambda: _named(path.parent))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _of_shards(weights: Weights) -> dict[str, object]:
+    """Return the metadata of every shard: what each tensor is, where the library that loads them needs that."""
+    names = weights.meta.get(_NAMES)
+    try:
+        listed = json.loads(names) if isinstance(names, str) else []
+    except (ValueError, RecursionError):
+        listed = []
+    said = {name: weights.meta[name] for name in listed if isinstance(name, str) and name in weights.meta}
+    return {"format": "pt", **({**said, _NAMES: names} if said else {})}
 
 
 def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SHOWN = 10
 """Weights of a table with the greatest errors."""
 _HEAD = ("", "bytes", "of now", "rms error", "SQNR dB", "")
-_WEIGHTS = ("weight", "max error", "rms", "95 %", "SQNR dB", "")
+WEIGHTS = ("weight", "max error", "rms", "95 %", "SQNR dB", "")
 _RANKS = ("weight", "matrix", "rank", "numbers", "then", "of now", "squares kept")
 _PER_BAR = 3.0
 """decibels of a character of a bar: half a bit"""
@@ -29,13 +29,22 @@ _LONGEST = 24
 
 def what_if_lines(found: WhatIf, shown: int | None = SHOWN) -> Iterator[str]:
     """Yield the table of ways, then for each the weights with the greatest errors; `shown` None has all of them."""
+    rows = ways(found)
+    yield from columns(rows, right=range(1, len(rows[0]) - 1))
+    for choice in found.choices:
+        yield ""
+        yield title(choice, shown)
+        if not choice.why:
+            yield from columns([WEIGHTS, *worst(choice, shown)], right=range(1, 5))
+        yield from remarks(choice)
+
+
+def ways(found: WhatIf) -> list[list[str]]:
+    """Return the rows of the table of ways, after its head and the weights as they are."""
     has_probe = any(choice.change is not None for choice in found.choices)
     head = [*_HEAD[:5], *(["outputs"] if has_probe else []), ""]
     now = ["as it is", in_units(found.nbytes), "100 %", *[""] * (len(head) - 3)]
-    rows = [_row(choice, found.nbytes, has_probe=has_probe) for choice in found.choices if not choice.why]
-    yield from columns([head, now, *rows], right=range(1, len(head) - 1))
-    for choice in found.choices:
-        yield from _details(choice, shown)
+    return [head, now, *(_row(choice, found.nbytes, has_probe=has_probe) for choice in found.choices if not choice.why)]
 
 
 def _row(choice: Choice, now: int, *, has_probe: bool) -> list[str]:
@@ -58,16 +67,22 @@ def bar(decibels: float) -> str:
     return "#" * (_LONGEST if decibels == inf else max(min(round(decibels / _PER_BAR), _LONGEST), 0))
 
 
-def _details(choice: Choice, shown: int | None) -> Iterator[str]:
-    yield ""
+def title(choice: Choice, shown: int | None = SHOWN) -> str:
+    """Return what is above the table of a way, or why it is not possible."""
     if choice.why:
-        yield f"{choice.kind}: {choice.why}"
-        return
-    worst = sorted(choice.errors, key=lambda each: each.sqnr)
-    listed = worst if shown is None else worst[:shown]
-    more = f", the {len(listed)} with the lowest SQNR" if len(listed) < len(worst) else ""
-    yield f"{choice.kind}: {len(worst):,} weight{'s' * (len(worst) != 1)}{more}"
-    yield from columns([_WEIGHTS, *map(_cells, listed)], right=range(1, 5))
+        return f"{choice.kind}: {choice.why}"
+    count = len(choice.errors)
+    more = f", the {shown} with the lowest SQNR" if shown is not None and shown < count else ""
+    return f"{choice.kind}: {count:,} weight{'s' * (count != 1)}{more}"
+
+
+def worst(choice: Choice, shown: int | None = SHOWN) -> list[Sequence[str]]:
+    """Return the rows of the weights with the greatest errors."""
+    return [_cells(each) for each in sorted(choice.errors, key=lambda each: each.sqnr)[:shown]]
+
+
+def remarks(choice: Choice) -> Iterator[str]:
+    """Yield the weights that are left, and what a user must know."""
     yield from left_lines(choice.left)
     yield from (f"note: {hint}" for hint in choice.hints)
 

@@ -24,6 +24,7 @@ from steelyard.text.markup import block, counted, foldable, lines, more, page, r
 from steelyard.text.measured import check_lines, digest_lines
 from steelyard.text.plan import HEAD as PLAN_HEAD
 from steelyard.text.plan import plan_cells, plan_remarks
+from steelyard.text.quantized import WEIGHTS, remarks, title, ways, worst
 from steelyard.text.statistics import grouped as grouped_figures
 from steelyard.text.statistics import left_out, nonfinite, stats_columns
 from steelyard.text.table import columns_from, name_text
@@ -31,6 +32,7 @@ from steelyard.text.terminal import Screen
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
+    from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.measures.check import Check
     from steelyard.measures.diff import Diff
     from steelyard.measures.digest import Digest
@@ -74,6 +76,16 @@ def spectra_html(spectra: Spectra) -> str:
         return page([lines(spectra_remarks(spectra))])
     rows = [spectrum_cells(row) for row in spectra.rows]
     return _cells_html(SPECTRUM, rows, range(1, 9), "spectra", lines(spectra_remarks(spectra)))
+
+
+def what_if_html(found: WhatIf) -> str:
+    """Return the table of ways to quantise, and for each that of the weights with the greatest errors."""
+    head, *rows = ways(found)
+    parts = [rows_html(columns_from(head, rows, range(1, len(head) - 1)), "ways to quantise")]
+    for choice in found.choices:
+        table = "" if choice.why else rows_html(columns_from(WEIGHTS, worst(choice), range(1, 5)), title(choice))
+        parts.append((table or lines([title(choice)])) + lines(remarks(choice)))
+    return page(parts)
 
 
 def lineage_html(lineage: Lineage) -> str:

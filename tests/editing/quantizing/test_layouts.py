@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from safetensors import safe_open
 from torch import nn
 
 import steelyard
@@ -205,3 +206,15 @@ def test_a_part_whose_name_another_weight_has_is_refused():
     plain = {"fc.weight": np.ones((2, 2), "float32"), "fc.SCB": np.ones(2, "float32"), "fc.bias": np.ones(2, "float32")}
     with pytest.raises(ShapeError, match=r"would be called fc.SCB, as another weight is"):
         steelyard.quantize(plain, "int8", like="bitsandbytes")
+
+
+def test_shards_keep_the_record_and_what_each_tensor_is(tmp_path):
+    for like in ("compressed-tensors", "torchao"):
+        made = steelyard.quantize(net(), "int8", like=like)
+        steelyard.save(made, f"{tmp_path}/{like}/", shard_size=2000)
+        again = steelyard.weights(tmp_path / like)
+        assert len(again.meta["shards"]) > 1
+        assert steelyard.quantize(again, "int8", like=like) is again
+        assert np.array_equal(again.effective()["fc.weight"].numpy(), made.effective()["fc.weight"].numpy())
+    with safe_open(min((tmp_path / "torchao").glob("*.safetensors")), "np") as shard:
+        assert json.loads(shard.metadata()["fc.weight"])["_type"] == "Int8Tensor"

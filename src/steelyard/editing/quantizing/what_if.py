@@ -92,6 +92,11 @@ class WhatIf:
 
         return "\n".join(what_if_lines(self))
 
+    def _repr_html_(self) -> str:
+        from steelyard.text.results import what_if_html
+
+        return what_if_html(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         return {"nbytes": self.nbytes, "choices": [choice.to_dict() for choice in self.choices]}
