@@ -73,6 +73,18 @@ def test_an_average_is_given_as_facts_and_numbers_or_written(net, tmp_path):
         rbridge.average([net, other], [1.0, 2.0], [0.5], "")
 
 
+def test_a_pruned_net_is_given_as_facts_and_numbers_or_written(net, tmp_path):
+    found = rbridge.prune(net, 0.5, "layer", "", [], "")
+    assert plain(found)
+    wanted = steelyard.prune(net, 0.5, by="layer")
+    assert found["name"] == list(wanted)
+    assert floats(found["numbers"][0]) == wanted["0.weight"].numpy().ravel(order="F").tolist()
+    assert found["notes"] == wanted.meta["notes"]
+    written = rbridge.prune(net, 0.0, "global", "2:4", ["0.weight"], str(tmp_path / "p.safetensors"))
+    assert (written["name"], written["numbers"]) == ([], [])
+    assert (steelyard.weights(tmp_path / "p.safetensors")["0.weight"].numpy() == 0).sum() == 6
+
+
 def test_the_facts_are_lists_of_one_value_a_weight(net):
     facts = rbridge.listing(net)
     assert facts["name"] == list(net.state_dict())
@@ -320,6 +332,8 @@ def returned(net, search, fits):
     yield "predict", rbridge.predict(net, *as_raw(x))
     yield "predict", rbridge.predict(model, *as_raw(x))
     yield "labels", rbridge.labels(model, *as_raw(x))
+    yield "average", rbridge.average([net, net], [], [], "")
+    yield "prune", rbridge.prune(net, 0.5, "global", "", [], "")
 
 
 def test_nothing_that_the_bridge_returns_is_an_array(net, search, fits):

@@ -172,6 +172,30 @@ def average(sources: list[Any], shares: list[float], decay: list[float], out: st
     }
 
 
+def prune(source: Any, share: float, by: str, pattern: str, select: list[str], out: str) -> dict[str, Any]:
+    """Prune a model or a file by `steelyard.prune`, and return facts, numbers and notes as `average` does.
+
+    `pattern` is blank for none; `select` has the patterns of the names that are pruned, none for all kernels.
+    """
+    from steelyard.core.net_facts import noted
+    from steelyard.editing.pruning import KERNELS
+    from steelyard.editing.pruning import prune as pruned
+    from steelyard.io import save
+
+    weights = _weights(source)
+    amount = None if pattern else share
+    made = pruned(weights, amount, by=by, pattern=pattern or None, select=select or KERNELS)  # type: ignore[arg-type]
+    if out:
+        save(made, out)
+    parts = [] if out else _parts(made, "*")
+    return {
+        "name": [part.name for part in parts],
+        "shape": [[float(length) for length in part.shape] for part in parts],
+        "numbers": [_raw(part.name, part.numpy()) for part in parts],
+        "notes": [note for note in noted(made.meta) if note not in noted(weights.meta)],
+    }
+
+
 def labels(model: Any, values: bytearray, shape: list[float]) -> list[str]:
     """Return the class that a classifier of scikit-learn's kind predicts for each row, as text; empty for other models."""
     if not hasattr(model, "classes_"):

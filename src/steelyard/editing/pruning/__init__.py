@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from steelyard import sizes
+from steelyard.core.stacked import is_stacked, split
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_inexact, itemsize
@@ -51,7 +52,8 @@ def prune(
     those with the smallest norms, which `score` names ("l1", "l2", "linf"). `pattern` "2:4" or "4:8" instead leaves only the two
     largest of every four (four of eight) along the input axis, for sparse tensor cores. `score` is "magnitude", or an array of a
     weight's shape, a mapping of names to such arrays, or a function of a `Weight` that returns one; absolute values count. NaN
-    stays. `select` names the pruned weights, by default all kernels: patterns, or the arguments of `Weights.select`.
+    stays. `select` names the pruned weights, by default all kernels: patterns, or the arguments of `Weights.select`. A layer of
+    R's nnet, which is one matrix, becomes its kernel and bias.
 
     Numbers are read twice to find the threshold (four times in float64), in blocks of bounded memory, and again when the result
     is. `w.meta["pruning"]` has the facts, and printing shows the sizes: the file stays as large. `masks` has the kept elements.
@@ -65,7 +67,7 @@ def prune(
         >>> w["fc.weight"].numpy().tolist()
         [[3.0, 0.0], [0.0, 2.0]]
     """
-    listed = readable_weights(source)
+    listed = _separate(readable_weights(source))
     chosen = _chosen(listed, select)
     scored = _scored(chosen, score, by)
     rules = _rules(chosen, scored, amount, by, pattern, score)
@@ -97,6 +99,13 @@ def masks(source: Any) -> Weights:
     names = facts.get("weights") if isinstance(facts, Mapping) else None
     chosen = {name: listed[name] for name in names if name in listed} if isinstance(names, list) else _chosen(listed, KERNELS)
     return Weights(weight.replace(dtype="bool", encoding="", read=_is_kept(weight)) for weight in chosen.values())
+
+
+def _separate(listed: Weights) -> Weights:
+    """Return weights in which a layer that is one matrix of biases and kernels, as in R's nnet, is its parts."""
+    if not any(map(is_stacked, listed.values())):
+        return listed
+    return listed.with_weights([part for weight in listed.values() for part in split(weight)], detached=True)
 
 
 def _is_kept(weight: Weight) -> Callable[[int, int], Array]:
