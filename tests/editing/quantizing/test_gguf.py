@@ -41,7 +41,9 @@ def test_the_file_is_read_by_the_gguf_package_and_has_the_same_numbers(word, tmp
     plain["token_embd.weight"] = rows()[:, :256]
     made = steelyard.quantize(plain, word.lower(), like="gguf")
     steelyard.save(made, tmp_path / "net.gguf")
-    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "net.gguf").tensors}
+    reader = gguf.GGUFReader(tmp_path / "net.gguf")
+    assert reader.fields["general.quantization_version"].contents() == gguf.GGML_QUANT_VERSION
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
     assert [tensor.tensor_type.name for tensor in tensors.values()] == [word, "F32", word]
     again = steelyard.weights(tmp_path / "net.gguf")
     for name in ("blk.0.ffn_up.weight", "token_embd.weight"):

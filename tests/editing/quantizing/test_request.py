@@ -51,6 +51,14 @@ def test_axes_that_no_name_shows_are_asked_for():
     assert steelyard.quantize({"w": np.ones((2, 3))}, "int8", axis=0)["w.scale"].shape == (2, 1)
 
 
+def test_words_that_only_one_framework_has_for_kernels_show_its_order_of_axes():
+    names = {"conv.weight": (4, 1, 1, 1), "lstm.weight_hh_l0_reverse": (4, 1), "a.in_proj_weight": (4, 1), "a.kernel": (1, 5)}
+    for name, scales in names.items():
+        plain = steelyard.weights({name: np.ones([length + 2 * (length == 1) for length in scales], "float32")})
+        bare = plain.with_weights(weight.replace(axes="") for weight in plain.values())
+        assert steelyard.quantize(bare, "int8")[f"{name}.scale"].shape == scales
+
+
 def test_the_record_has_what_was_asked_for_and_why_kernels_stay():
     plain = {**PLAIN, "odd.weight": np.ones((4, 5), "float32"), "odd.bias": np.zeros(4, "float32")}
     made = steelyard.quantize(plain, "int4", group=32, like="compressed-tensors", calibrate="percentile")

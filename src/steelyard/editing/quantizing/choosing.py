@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from steelyard.core.axes import label_of, parsed
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 _KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
 _SPATIAL = ("kd", "kh", "kw", "k")
-_CONVENTIONS = {"weight": 0, "kernel": -1}
-"""The axis of outputs in the order of PyTorch and in that of Keras and JAX, by the word that each has for kernels."""
+_CONVENTIONS = (
+    (re.compile(r"weight|weight_(ih|hh)(_l\d+)?(_reverse)?|in_proj_weight"), 0),
+    (re.compile("(recurrent_)?kernel"), -1),
+)
+"""The axis of outputs in the order of PyTorch and in that of Keras and JAX, by the words that each has for kernels."""
 
 
 def unsuitable(weights: Weights, request: Request) -> dict[str, str]:
@@ -85,8 +89,9 @@ def _outs(weight: Weight, axis: str | int, labels: list[str]) -> Mapping[int, st
         return {axis % len(weight.shape): ""}
     found = {place: label for place, label in enumerate(labels) if label == axis or (axis == "out" and label == "vocab")}
     if not found:
-        if axis == "out" and not any(labels) and leaf_of(weight.name) in _CONVENTIONS:
-            return {_CONVENTIONS[leaf_of(weight.name)] % len(weight.shape): "out"}
+        usual = next((place for words, place in _CONVENTIONS if words.fullmatch(leaf_of(weight.name))), None)
+        if axis == "out" and not any(labels) and usual is not None:
+            return {usual % len(weight.shape): "out"}
         if not any(labels):
             what = f"the axes of {printable(weight.name)} {list(weight.shape)} are not known"
             raise ShapeError(f"{what}; pass axis=0 for PyTorch's order, axis=-1 for that of Keras and JAX, or skip it")

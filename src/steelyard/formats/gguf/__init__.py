@@ -57,6 +57,8 @@ MAGIC = b"GGUF"
 FACTS = "steelyard.facts"
 """The metadata key for the roles, axes and layers of the weights."""
 
+_VERSION = "general.quantization_version"
+"""The metadata key for the version of the blocks of quantisations, which is 2 since 2023."""
 _BLOCK = re.compile(r"(?:(?:enc|dec|v|a)\.)?blk\.\d+\..*|output(_norm)?\..*|(?:enc|dec)\.output_norm\..*")
 _EMBEDDING = re.compile(r"(token_embd|position_embd|token_types|per_layer_token_embd)\.weight")
 
@@ -177,7 +179,8 @@ def write(weights: Weights, path: Path) -> None:
                 f"{printable(weight.name)} is {weight.dtype} with {len(weight.shape)} axes; GGUF holds up to four axes of "
                 f"{', '.join(PLAIN.values())}; convert it first",
             )
-    head = _head(owned, {**_kept(weights.meta.get("metadata")), FACTS: dump_facts(weights)})
+    version = {_VERSION: 2} if any(map(_is_quantised, owned)) else {}
+    head = _head(owned, {**_kept(weights.meta.get("metadata")), **version, FACTS: dump_facts(weights)})
     with replacing(path) as file:
         file.write(head + bytes(-len(head) % ALIGNMENT))
         for weight in owned:
