@@ -60,6 +60,7 @@ def command_lines(file, net, out):
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
         "average": [["average", net, file, "-o", f"{out}/o.npz"], ["average", "--json", file, net, "--dry-run"]],
         "merge": [["merge", net, file, "-o", f"{out}/o.npz"], ["merge", "--json", file, net, "--dry-run"]],
+        "prune": [["prune", file, "--amount", "0.5", "-o", f"{out}/o.npz"], ["prune", "--json", file, "--amount", "0.5", "--dry-run"]],
         "quantize": [["quantize", file, "--to", "int8", "-o", f"{out}/o.npz"], ["quantize", "--json", file, "--to", "nf4", "--dry-run"]],
         "factorize": [["factorize", file, "--rank", "1", "-o", f"{out}/o.npz"], ["factorize", file, "--rank", "1", "--dry-run"]],
         "plot": [["plot", file, "-o", f"{out}/p.png"]],

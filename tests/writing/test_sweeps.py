@@ -29,6 +29,7 @@ NOT_INTO_A_PATH = {
     ("formats/numpy.py", "open"): "a member of that archive",
     ("formats/torch/writing.py", "ZipFile"): "into the open file of `replacing`",
     ("formats/torch/writing.py", "open"): "a member of that archive",
+    ("io.py", "makedirs"): "the folder of a model",
     ("inspector/server.py", "TemporaryDirectory"): "the page that hides the token from the list of processes",
     ("inspector/server.py", "touch"): "the page that hides the token from the list of processes",
     ("inspector/server.py", "write_text"): "the page that hides the token from the list of processes",

@@ -78,6 +78,11 @@ WRITERS = [
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),
+    Writer("average", ["average", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
+    Writer("prune", ["prune", "{made}/{n}.npz", "--amount", "0.5", "-o", "{out}/net.npz"]),
+    Writer("factorize", ["factorize", "{made}/{n}.npz", "--rank", "8", "-o", "{out}/net.npz"]),
+    Writer("quantize", ["quantize", "{made}/{n}.npz", "--to", "int8", "-o", "{out}/net.npz"]),
+    Writer("quantize folder", ["quantize", "{made}/{n}.npz", "--to", "int8", "--like", "compressed-tensors", "-o", "{out}"]),
     Writer("apply-patch", ["apply-patch", "{made}/base.npz", "{made}/{n}.patch", "-o", "{out}/net.npz"]),
     *(
         Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])
