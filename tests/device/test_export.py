@@ -198,6 +198,16 @@ def test_csv_and_json_read_back_to_the_same_bits(tmp_path):
         assert weight["shape"] == list(value.shape)
 
 
+def test_arrays_have_the_section_and_the_alignment_that_are_asked_for(tmp_path):
+    for name in ("net.h", "net.rs"):
+        steelyard.export(NET, tmp_path / name, section=".flash", align=16)
+    assert '#define NET_PLACE __attribute__((section(".flash"), aligned(16)))' in (tmp_path / "net.h").read_text()
+    assert (tmp_path / "net.h").read_text().count("] NET_PLACE = {") == 2
+    # in this form since Rust 1.82, as the edition of 2024 wants it
+    assert (tmp_path / "net.rs").read_text().count('#[unsafe(link_section = ".flash")]') == 2
+    assert "#[repr(C, align(16))]" in (tmp_path / "net.rs").read_text()
+
+
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [

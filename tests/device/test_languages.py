@@ -151,7 +151,7 @@ fn main() {{
 def test_rust_has_the_weights_own_bytes(traps, tmp_path):
     modules, expected = exported(traps, tmp_path, "rust", ".rs")
     with pytest.warns(steelyard.errors.NonFiniteWarning):
-        placed = steelyard.export(traps, tmp_path / "placed.rs", name="placed", section=".flash", align=32)
+        placed = steelyard.export(traps, tmp_path / "placed.rs", name="placed", align=32)
     puts = [f"    put(&{made.options.name}::{t.symbol.upper()}[..]);" for made in modules for t in made.tables]
     puts += [f"    put(&placed::{t.symbol.upper()}.0[..]);" for t in placed.tables]
     puts += [f"    assert!({made.options.name}::{made.options.name.upper()}_NAMES.len() == {len(traps)});" for made in modules]

@@ -25,7 +25,7 @@ LIMIT = None
 RESERVED = ("names", "bytes", "weights", "aligned")
 
 _LINTS = "#[allow(dead_code, clippy::all)]"
-_USE = "Rust 1.63 or later, also without std: mod net;"
+_USE = "Rust 1.63 or later, 1.82 with a section; any edition, also without std: mod net;"
 
 
 def derived(axes: int) -> list[str]:
@@ -77,7 +77,7 @@ def _array(table: Table) -> str:
 def _static(export: Export, table: Table) -> Iterator[str]:
     options = export.options
     if options.section:
-        yield f'#[link_section = "{options.section}"]\n'
+        yield f'#[unsafe(link_section = "{options.section}")]\n'
     wrapper = _wrapper(export) if options.align else ""
     kind = f"{wrapper}<{_array(table)}>" if wrapper else _array(table)
     yield f"{_LINTS}\npub static {table.symbol.upper()}: {kind} = {wrapper}{'(' * bool(wrapper)}"
@@ -102,7 +102,7 @@ def _bytes(export: Export, numbers: str) -> Iterator[str]:
     name, size = _wrapper(export), packed.size(export.tables, export.options.align)
     yield f'\n#[cfg(target_endian = "big")]\ncompile_error!({_string(f"{numbers} is little-endian")});\n'
     yield f"{_LINTS}\n#[repr(C, align({align}))]\npub struct {name}<T>(pub T);\n"
-    yield f'#[link_section = "{export.options.section}"]\n' if export.options.section else ""
+    yield f'#[unsafe(link_section = "{export.options.section}")]\n' if export.options.section else ""
     yield f"{_LINTS}\npub static {_bytes_name(export)}: {name}<[u8; {size}]> = {name}(*include_bytes!({_string(numbers)}));\n"
 
 
