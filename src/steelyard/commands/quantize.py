@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the file, the kinds of numbers, the layout and the cells."""
     add_file(parser)
-    kinds = "int8, int4, float8_e4m3fn, nf4, mxfp4, or a type of GGUF such as q8_0 or q4_0; may be repeated with --dry-run"
+    kinds = "int8, int4, float8_e4m3fn, nf4, fp4, mxfp4, or a type of GGUF such as q8_0 or q4_0; may be repeated with --dry-run"
     parser.add_argument("--to", metavar="KIND", action="append", required=True, help=kinds)
     parser.add_argument("-o", "--out", metavar="OUT", help="the file or folder to write")
     parser.add_argument("--dry-run", action="store_true", help="write nothing, and print bytes and errors")
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     ways = ("max", "mse", "percentile")
     parser.add_argument("--calibrate", choices=ways, default="max", help="how the range of a scale is found (default: max)")
     parser.add_argument("--skip", metavar="PATTERN", action="append", default=[], help="names that stay, such as '*lm_head*'")
-    parser.add_argument("--double-quant", action="store_true", help="quantise the scales of nf4 too")
+    parser.add_argument("--double-quant", action="store_true", help="quantise the scales of nf4 or fp4 too")
     add_scope(parser)
     add_skip(parser)
     add_effective(parser)

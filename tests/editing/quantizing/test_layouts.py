@@ -24,6 +24,7 @@ WAYS = {
     "float8": ("float8_e4m3fn", {}),
     "mxfp4": ("mxfp4", {}),
     "nf4": ("nf4", {}),
+    "fp4": ("fp4", {}),
     "nf4 double": ("nf4", {"double_quant": True}),
     "ct int8": ("int8", {"like": "compressed-tensors"}),
     "ct int4": ("int4", {"like": "compressed-tensors", "group": 32}),
@@ -48,7 +49,7 @@ def net(dtype="float32"):
 
 def step(kernel, kind, group=64):
     """Return an upper bound of the error of each number: half a step of its group, and what rounding adds."""
-    width = {"int8": 127, "int4": 7, "float8_e4m3fn": 28, "mxfp4": 3, "nf4": 6.5}[kind]
+    width = {"int8": 127, "int4": 7, "float8_e4m3fn": 28, "mxfp4": 3, "nf4": 6.5, "fp4": 5.9}[kind]
     largest = np.abs(kernel.reshape(-1, group)).max(axis=1)
     return np.repeat(largest / width, group).reshape(kernel.shape)
 
@@ -73,7 +74,7 @@ def test_numbers_come_back_within_a_step_and_are_the_same_from_a_folder(way, tmp
     for name, weight in again.effective().items():
         assert np.array_equal(weight.numpy(), numbers[name].numpy()), name
     assert steelyard.quantize(again, kind, **given) is again
-    assert (tmp_path / "made" / "config.json").exists() == bool(given.get("like") or kind == "nf4")
+    assert (tmp_path / "made" / "config.json").exists() == bool(given.get("like") or kind in ("nf4", "fp4"))
 
 
 @pytest.mark.parametrize("way", ["int8", "int4 groups", "ct int4", "nf4", "torchao int8"])
@@ -218,3 +219,12 @@ def test_shards_keep_the_record_and_what_each_tensor_is(tmp_path):
         assert np.array_equal(again.effective()["fc.weight"].numpy(), made.effective()["fc.weight"].numpy())
     with safe_open(min((tmp_path / "torchao").glob("*.safetensors")), "np") as shard:
         assert json.loads(shard.metadata()["fc.weight"])["_type"] == "Int8Tensor"
+
+
+def test_codes_of_fp4_are_those_of_the_decisions_in_bitsandbytes():
+    ends = (0.00260417, 0.0859375, 0.20833333, 0.29166667, 0.4166667, 0.583333, 0.8333333)
+    order = (0b000, 0b001, 0b110, 0b111, 0b100, 0b101, 0b010, 0b011)
+    row = np.concatenate([[1.0], np.random.default_rng(0).uniform(-1, 1, 63)]).astype("float32")
+    packed = steelyard.quantize({"fc.weight": row[None]}, "fp4")["fc.weight"].numpy().reshape(-1)
+    codes = np.stack([packed >> 4, packed & 15], axis=1).reshape(-1)
+    assert codes.tolist() == [order[np.searchsorted(ends, abs(number))] + 8 * (number < 0) for number in row]

@@ -25,7 +25,7 @@ BAD = {
     "group of nf4": (("nf4",), {"group": 48}, "bitsandbytes has blocks of 64, 128"),
     "group of gguf": (("q4_0",), {"group": 64}, "q4_0 has blocks of 32 numbers; leave group out"),
     "group of rows": (("int8",), {"like": "bitsandbytes", "group": 32}, "one scale an output"),
-    "double": (("int8",), {"double_quant": True}, "double_quant quantises the scales of nf4"),
+    "double": (("int8",), {"double_quant": True}, "double_quant quantises the scales of nf4 and fp4"),
     "axis": (("int8",), {"axis": 1.5}, "axis is '1.5'"),
     "missing axis": (("int8",), {"axis": 7}, "fc.weight has 2 axes, so axis 7 does not exist"),
     "word": (("int8",), {"axis": "kh"}, "has the axes 'out in', and none is 'kh'"),

@@ -1,8 +1,9 @@
-"""The layout of bitsandbytes, NF4 and int8, which transformers loads; `schemes.bitsandbytes` reads it.
+"""The layout of bitsandbytes, NF4, FP4 and int8, which transformers loads; `schemes.bitsandbytes` reads it.
 
-nf4    X uint8 (numbers / 2, 1), the high bits first; X.absmax float32 (blocks), X.quant_map float32 (16), and JSON in
-       X.quant_state.bitsandbytes__nf4; with double quantisation X.absmax uint8 (blocks), X.nested_absmax, X.nested_quant_map
-int8   L.weight int8 (out, in), L.SCB float32 (out), the greatest magnitude of each row, L.weight_format uint8, 0
+nf4, fp4   X uint8 (numbers / 2, 1), the high bits first; X.absmax float32 (blocks), X.quant_map float32 (16), and JSON in
+           X.quant_state.bitsandbytes__nf4 or __fp4; with double quantisation X.absmax uint8 (blocks), X.nested_absmax and
+           X.nested_quant_map
+int8       L.weight int8 (out, in), L.SCB float32 (out), the greatest magnitude of each row, L.weight_format uint8, 0
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def left(weight: Weight, request: Request) -> str | None:
 
 def pieces(weight: Weight, request: Request) -> list[Weight]:
     """Return the stored weights of a quantised one."""
-    return _of_int8(weight) if request.kind == "int8" else _of_nf4(weight, request)
+    return _of_int8(weight) if request.kind == "int8" else _of_table(weight, request)
 
 
 class _Blocks(NamedTuple):
@@ -49,6 +50,7 @@ class _Blocks(NamedTuple):
 
     weight: Weight
     size: int
+    kind: str
 
     @property
     def total(self) -> int:
@@ -76,18 +78,18 @@ class _Blocks(NamedTuple):
         """Return the bytes [first, last) of the codes."""
         begin, end = first * 2 // self.size, -(-last * 2 // self.size)
         values = self.numbers(begin, max(end, begin))
-        codes = tables.nf4_codes(values, abs(values).max(axis=1, initial=0)).reshape(-1)
+        codes = tables.codes(self.kind, values, abs(values).max(axis=1, initial=0)).reshape(-1)
         return packed_pairs(codes, high_first=True)[first - begin * self.size // 2 :][: max(last - first, 0)]
 
 
-def _of_nf4(weight: Weight, request: Request) -> list[Weight]:
-    blocks = _Blocks(weight, request.group or 64)
+def _of_table(weight: Weight, request: Request) -> list[Weight]:
+    blocks = _Blocks(weight, request.group or 64, request.kind)
     count, size = -(-weight.size // 2), blocks.total
     codes = weight.replace(shape=(count, 1), dtype="uint8", read=by_rows((count,), blocks.codes), axes="", **_PLAIN)
     made = [codes, *(_scales(weight, blocks) if not request.double else _nested_scales(weight, blocks))]
     dtype = weight.dtype if weight.dtype in _DTYPES else "float32"
-    state: dict[str, object] = {"quant_type": "nf4", "blocksize": blocks.size, "dtype": dtype, "shape": [*weight.shape]}
-    made.append(_named(weight, "quant_map", (16,), "float32", _constant(tables.NF4)))
+    state: dict[str, object] = {"quant_type": request.kind, "blocksize": blocks.size, "dtype": dtype, "shape": [*weight.shape]}
+    made.append(_named(weight, "quant_map", (16,), "float32", _constant(tables.NUMBERS[request.kind])))
     if not request.double:
         return [*made, _state(weight, state)]
     made.append(_named(weight, "nested_quant_map", (256,), "float32", lambda a, b: tables.dynamic_table()[a:b]))
@@ -100,7 +102,7 @@ def _state(weight: Weight, state: dict[str, object]) -> Weight:
     import numpy as np
 
     text = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    return from_array(f"{weight.name}.quant_state.bitsandbytes__nf4", text, layer=weight.layer)
+    return from_array(f"{weight.name}.quant_state.bitsandbytes__{state['quant_type']}", text, layer=weight.layer)
 
 
 def _scales(weight: Weight, blocks: _Blocks) -> list[Weight]:
@@ -156,11 +158,11 @@ def _of_int8(weight: Weight) -> list[Weight]:
 
 def config(request: Request, quantised: Sequence[Weight], kept: Sequence[Weight]) -> dict[str, object]:
     """Return the `quantization_config` with which transformers loads the weights; `kept` are the kernels that stay."""
-    four = request.kind == "nf4"
+    four = request.kind != "int8"
     made: dict[str, object] = {"quant_method": "bitsandbytes", "load_in_4bit": four, "load_in_8bit": not four}
     made["llm_int8_skip_modules"] = sorted(weight.layer for weight in kept if len(weight.shape) == 2 and weight.layer)
     if not four:
         return made | {"llm_int8_threshold": 6.0}
     dtype = quantised[0].dtype if quantised and quantised[0].dtype in _DTYPES else "float32"
-    made |= {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": request.double}
+    made |= {"bnb_4bit_quant_type": request.kind, "bnb_4bit_use_double_quant": request.double}
     return made | {"bnb_4bit_compute_dtype": dtype, "bnb_4bit_quant_storage": "uint8"}

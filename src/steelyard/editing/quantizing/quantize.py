@@ -45,12 +45,13 @@ def quantize(  # noqa: PLR0913 - each is an option, by name
 ) -> Weights:
     """Return weights with their kernels quantised, block by block when they are read; `effective` gives the numbers back.
 
-    `kind` is "int8", "int4", "float8_e4m3fn", "nf4", "mxfp4", or a type of GGUF: "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "tq1_0",
-    "tq2_0" (there with embeddings). `axis` has a scale for each of its places: "out", a number, or None for one scale a weight;
-    with `group` each so many inputs share one. `scheme` "affine" has zero points. `like` names the library whose names, packing
-    and range of codes the result has, so that it loads it; GGUF's types and nf4 have but one, other kinds get Steelyard's own,
-    which fits weights of any framework. Ranges reach the largest magnitude of each cell; with `calibrate` "mse" they are those
-    of least squared error, with "percentile" the largest 0.1 % are cut off. Names that match `skip` stay as they are.
+    `kind` is "int8", "int4", "float8_e4m3fn", "nf4", "fp4", "mxfp4", or a type of GGUF: "q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+    "tq1_0", "tq2_0" (there with embeddings). `axis` has a scale for each of its places: "out", a number, or None for one scale a
+    weight; with `group` each so many inputs share one. `scheme` "affine" has zero points. `like` names the library whose names,
+    packing and range of codes the result has, so that it loads it; GGUF's types, nf4 and fp4 have but one, other kinds get
+    Steelyard's own, which fits weights of any framework. Ranges reach the largest magnitude of each cell; with `calibrate` "mse"
+    they are those of least squared error, with "percentile" the largest 0.1 % are cut off. Names that match `skip` stay as they
+    are.
 
     `meta["quantized"]` records all of this with the range, and under "left" why each other kernel stays as it is. A library
     that loads a folder needs `meta["quantization_config"]` in its config.json: `save` writes it where its path is a folder. Types

@@ -18,13 +18,14 @@ _LAYOUTS: dict[str, tuple[str, ...]] = {
     "int4": ("", "compressed-tensors", "torchao", "onnx"),
     "float8_e4m3fn": ("", "compressed-tensors", "torchao"),
     "nf4": ("bitsandbytes",),
+    "fp4": ("bitsandbytes",),
     "mxfp4": ("", "compressed-tensors", "gguf"),
     **{kind: ("gguf",) for kind in GGUF if kind != "mxfp4"},
 }
 """The kinds of numbers, and the libraries whose layout each can have; blank for Steelyard's own. The first is the default."""
 _FULL = ("compressed-tensors", "torchao")
 """Libraries whose symmetric codes use the lowest code, -128 or -8, too."""
-_FIXED = {"nf4": 64, "mxfp4": 32}
+_FIXED = {"nf4": 64, "fp4": 64, "mxfp4": 32}
 _CALIBRATIONS = ("max", "mse", "percentile")
 _SEARCHED = re.compile(r"(q[2-8]_k(_[a-z]+)?|i?q\d_\w+|nvfp4|q8_1|q1_0)")
 
@@ -72,7 +73,7 @@ class Request(NamedTuple):
     def _range_text(self) -> str:
         if self.like == "gguf":
             return f"that of GGML's {self.kind.upper()}"
-        known = {"float8_e4m3fn": "scale absmax / 448", "nf4": "scale absmax, 16 codes"}
+        known = {"float8_e4m3fn": "scale absmax / 448", "nf4": "scale absmax, 16 codes", "fp4": "scale absmax, 16 codes"}
         known["mxfp4"] = "scale 2^(floor(log2(absmax)) - 2)"
         return known.get(self.kind) or self.range.text
 
@@ -104,8 +105,8 @@ def parsed(
         raise ShapeError(f"calibrate is {printable(calibrate)!r}; it must be one of {', '.join(_CALIBRATIONS)}")
     if calibrate != "max" and word not in ("int8", "int4", "float8_e4m3fn"):
         raise ShapeError(f"the scales of {word} follow from its format; calibrate must be 'max'")
-    if double_quant and word != "nf4":
-        raise ShapeError(f"double_quant quantises the scales of nf4, not those of {word}")
+    if double_quant and word not in ("nf4", "fp4"):
+        raise ShapeError(f"double_quant quantises the scales of nf4 and fp4, not those of {word}")
     patterns = (skip,) if isinstance(skip, str) else tuple(skip) if isinstance(skip, Iterable) else (skip,)
     if not all(isinstance(each, str) for each in patterns):
         raise ShapeError("skip must be names or patterns such as '*lm_head*'")
@@ -154,7 +155,7 @@ def _group(kind: str, library: str, group: object) -> int | None:
         raise ShapeError(
             f"group is {printable(group)!r}; it must be a number of inputs such as 32 or 128, or None for one scale an output"
         )
-    if kind == "nf4":
+    if kind in ("nf4", "fp4"):
         if group & (group - 1) or not 64 <= group <= 4096:
             raise ShapeError(f"bitsandbytes has blocks of 64, 128, 256, 512, 1024, 2048 or 4096 numbers, not {group}")
         return group

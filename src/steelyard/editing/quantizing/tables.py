@@ -1,4 +1,4 @@
-"""NF4 of bitsandbytes: 16 numbers, and a scale for each block of the flat weight; the scales may have codes of their own.
+"""NF4 and FP4 of bitsandbytes: 16 numbers, and a scale for each block of the flat weight, which may be a code itself.
 
 absmax[b] = the largest magnitude of block b; code = the nearest of the 16 numbers to number / absmax.
 With double quantisation: offset = mean of absmax; the codes of absmax - offset are those of the nearest of 256 numbers, times
@@ -21,6 +21,9 @@ NF4 = (
     *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
 )
 """The numbers of NF4 by their codes, in rising order."""
+_FP4 = (0.0, 0.0625 / 12, 8 / 12, 1.0, 4 / 12, 6 / 12, 2 / 12, 3 / 12)
+"""The magnitudes of FP4 by the lower three bits of their codes; the highest bit is the sign."""
+NUMBERS = {"nf4": NF4, "fp4": (*_FP4, *(-number for number in _FP4))}
 NESTED = 256
 """Scales that share a scale, with double quantisation."""
 _DECADES = 7
@@ -39,12 +42,17 @@ def nearest(values: Array, table: Array) -> Array:
     return np.searchsorted(middles.astype(np.float32), values, side="left").astype(np.uint8)
 
 
-def nf4_codes(blocks: Array, absmax: Array) -> Array:
+def codes(kind: str, blocks: Array, absmax: Array) -> Array:
     """Return the codes of blocks, one a row, by their scales; blocks of zeros have the code of 0."""
     import numpy as np
 
     inverse = np.where(absmax > 0, np.float32(1) / np.where(absmax > 0, absmax, 1), 0).astype(np.float32)
-    return nearest(blocks * inverse[:, None], np.array(NF4, np.float32))
+    scaled = blocks * inverse[:, None]
+    if kind == "nf4":
+        return nearest(scaled, np.array(NF4, np.float32))
+    order = np.argsort(_FP4).astype(np.uint8)
+    sign = (scaled < 0).astype(np.uint8) << 3
+    return order[nearest(np.abs(scaled), np.array(_FP4, np.float32)[order])] | sign
 
 
 def dynamic_table() -> Array:
