@@ -36,11 +36,11 @@ def prune_units(
     where units cannot go, such as those of the net's inputs or under a layer norm, and where the data flow is not known.
 
     Examples:
-        >>> import numpy as np, steelyard
-        >>> from sklearn.neural_network import MLPRegressor
-        >>> net = MLPRegressor((4,), max_iter=1).fit(np.eye(3), [0.0, 1.0, 2.0])  # doctest: +SKIP
-        >>> steelyard.prune_units(net, 0.5).model.coefs_[0].shape  # doctest: +SKIP
-        (3, 2)
+        >>> import steelyard
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> steelyard.prune_units(net, 0.5).model[2]
+        Linear(in_features=4, out_features=3, bias=True)
     """
     from steelyard.editing.units.choosing import chosen
     from steelyard.editing.units.plan import UnitPlan
