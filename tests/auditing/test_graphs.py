@@ -192,3 +192,19 @@ def test_a_damaged_saved_model_is_damaged_and_another_pb_file_is_not_judged():
 def test_operators_that_tensorflow_lite_does_not_have_are_named(op, expected):
     assert found(flat_file({4: 3, 6: [{6: op}, {}], 8: []}, b"TFL3"), "a.tflite") == [expected]
     assert not found(flat_file({4: 3, 6: [{}], 8: []}, b"TFL3"), "a.tflite")
+
+
+def test_a_model_of_many_tensors_is_read_about_once():
+    data = onnx(*(tensor(5, "", f"layers.{nth}.w") for nth in range(4000)))
+    source = from_bytes(data, "many.onnx")
+    fill, lengths = source.fill, []
+    source.fill = lambda offset, buffer: lengths.append(len(buffer)) or fill(offset, buffer)
+    assert not audit(source).findings
+    assert sum(lengths) < 10 * len(data)  # a page for each tensor would be a thousand times
+
+
+def test_external_data_of_one_tensor_among_others_is_found():
+    content = onnx(tensor(5, "", "a"), tensor(5, "../secret", "b"), tensor(5, "", "c"))
+    (finding,) = audit(from_bytes(content, "m.onnx")).findings
+    assert finding.rule == "onnx-outside"
+    assert "the numbers of b" in finding.what

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import steelyard
+from steelyard.codecs.pickle.npy import header
 from steelyard.errors import FormatError
+from steelyard.storage.source import from_bytes
 
 
 def facts(weights):
@@ -128,3 +130,14 @@ def test_a_long_double_which_could_not_be_read_back_is_refused(tmp_path, name):
     with pytest.raises(FormatError, match="long double"):
         steelyard.save({"w": np.ones(3, np.longdouble)}, tmp_path / name)
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("array", [np.ones((2, 3), "f4"), np.ones(()), np.ones((0, 5), ">i2"), np.ones((3, 2), order="F")])
+def test_the_header_as_numpy_writes_it_gives_what_any_other_spelling_gives(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    data = file.getvalue()
+    other = data.replace(b"{'descr'", b"{ 'descr'").replace(b"} ", b"}", 1)
+    assert other != data
+    expected = 128, array.dtype.str, array.flags.fnc, array.shape
+    assert header(from_bytes(data)) == header(from_bytes(other)) == expected

@@ -71,9 +71,14 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
         kind, field = pending.pop()
         if kind == "node":
             yield from _of_node(field, local)
-        elif kind == "tensor":
-            yield from _of_tensor(field, source)
-        pending += [(_INSIDE[kind][inner.number], inner) for inner in field.message() if inner.number in _INSIDE[kind]]
+        inside = []
+        for inner in field.message():
+            word = _INSIDE[kind].get(inner.number)
+            if word == "tensor":  # at once: a graph may have many, which the last page that was read holds
+                yield from _of_tensor(inner, source)
+            elif word:
+                inside.append((word, inner))
+        pending += reversed(inside)
 
 
 # GraphProto: 1 node, 5 initializer, 15 sparse_initializer     NodeProto: 5 attribute
@@ -85,7 +90,6 @@ _INSIDE: dict[str, dict[int, str]] = {
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
 }
 
 
@@ -124,6 +128,8 @@ def _judged(op: str, domain: str, settings: list[tuple[str, str]], local: set[st
 # TensorProto: 8 name, 13 external_data, repeated: 1 key, 2 value
 def _of_tensor(field: Field, source: Source) -> Iterator[tuple[str, str]]:
     name = location = ""
+    if not field.mentions(b"location"):
+        return
     for inner in field.message():
         if inner.number == 8:
             name = inner.text()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _SUFFIXES = (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pdopt", ".dill", ".p", ".model")
 _PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
+_TAKING = frozenset(b".012QRabdeghijlostu\x81\x85\x86\x87\x90\x91\x92\x93\x94\x98")
+"""The opcodes that take an object from the stack or the memo, so that no pickle begins with them."""
 _TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
@@ -82,6 +84,8 @@ def begins_as_another(source: Source) -> bool:
 
 def _may_be(source: Source) -> bool:
     """Run the first opcodes: whether they run to the end of the trial, or name something."""
+    if source.head(1)[0] in _TAKING:
+        return False
     for length in _TRIED:
         head = from_bytes(source.head(length), source.name)  # with a budget of its own, since its memory is free again
         Budget(source).spend(head.size)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
+from steelyard.codecs.pickle.arrays import type_code
+from steelyard.codecs.pickle.npy import header
 from steelyard.codecs.zip import directory, is_zip, member_source
+from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
 from steelyard.formats import holds_numbers_only
 from steelyard.storage.opening import open_source
@@ -70,12 +74,24 @@ def _of_any(source: Source) -> list[AuditFinding]:
 
     known = Auditors()
     inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
-    return [finding for part in inside for finding in Walk(known, _is_storage).through(part).findings]
+    return [finding for part in inside for finding in Walk(known, _is_numbers).through(part).findings]
 
 
-def _is_storage(inside: Inside) -> bool:
-    """Whether a part is the storage of a tensor, by whatever reader of its archive."""
-    return inside.is_member and _STORAGE.search(inside.place.name) is not None
+def _is_numbers(inside: Inside) -> bool:
+    """Whether a part is the storage of a tensor, by whatever reader of its archive, or an array of NumPy without objects."""
+    if not inside.is_member:
+        return False
+    name = inside.place.name
+    return _STORAGE.search(name) is not None or (name.endswith(".npy") and _is_array_of_numbers(inside.source))
+
+
+def _is_array_of_numbers(source: Source) -> bool:
+    try:
+        offset, descr, _, shape = header(source)
+    except FormatError:
+        return False
+    code = type_code(descr)
+    return code is not None and offset + prod(shape) * itemsize(code[1]) == source.size
 
 
 def _is_without_code(source: Source) -> bool:

@@ -54,7 +54,8 @@ def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
     """Return the weights of a file in the order and with the facts of `text`.
 
     Without facts of a weight, its role is inferred from its name. Facts that do not fit the weights are ignored: another
-    tool may have changed the file.
+    tool may have changed the file. `stored` are weights that were just made for this, since a copy of each would take as long as
+    listing it.
     """
     named = {weight.name: weight for weight in stored}
     facts = parsed(text) if text else {}
@@ -79,19 +80,18 @@ def parsed(text: str) -> dict[str, dict[str, Any]]:
 
 
 def _explained(name: str, fact: Mapping[str, Any], named: Mapping[str, Weight]) -> Weight | None:
-    """Return the weight of this name with its facts; a tied weight reads the numbers of its owner."""
+    """Return the weight of this name with its facts, set in place; a tied weight reads the numbers of its owner."""
     owner = fact.get("tied")
-    weight = named.get(name) or (named.get(owner) if isinstance(owner, str) else None)
-    if weight is None:
-        return None
+    weight = named.get(name)
+    if weight is None or owner is not None or weight.tied is not None:
+        weight = weight or (named.get(owner) if isinstance(owner, str) else None)
+        if weight is None:
+            return None
+        weight = weight.replace(name=name, tied=owner if isinstance(owner, str) and owner in named and owner != name else None)
     role, trainable = fact.get("role"), fact.get("trainable")
     layer, axes = fact.get("layer"), fact.get("axes")
-    made = weight.replace(
-        role=_ROLES.get(role, Role.OTHER) if isinstance(role, str) else Role.OTHER,
-        trainable=trainable if isinstance(trainable, bool) else None,
-        layer=layer if isinstance(layer, str) else "",
-        axes=axes if isinstance(axes, str) else "",
-    )
-    if owner is None and weight.tied is None:
-        return made  # as most weights
-    return made.replace(name=name, tied=owner if isinstance(owner, str) and owner in named and owner != name else None)
+    weight.role = _ROLES.get(role, Role.OTHER) if isinstance(role, str) else Role.OTHER
+    weight.trainable = trainable if isinstance(trainable, bool) else None
+    weight.layer = layer if isinstance(layer, str) else ""
+    weight.axes = axes if isinstance(axes, str) else ""
+    return weight

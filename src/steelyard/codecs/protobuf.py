@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 
 _PAGE = 1 << 14
+_LONGEST = 20  # bytes of the longest tag and length
 _FIXED = {FIXED32: 4, FIXED64: 8}
 
 
@@ -49,7 +50,8 @@ class Field:
         self._pages = pages
         self.depth = depth
         self.begin = begin
-        self.number, self.wire = tag >> 3, tag & 7
+        self.number = tag >> 3
+        self.wire = tag & 7
         self.value = value
         self.offset = offset
         self.length = length
@@ -66,6 +68,10 @@ class Field:
         if self.length > limit:
             raise self.error(f"holds {self.length:,} bytes where at most {limit:,} are expected")
         return self._pages.read(self.offset, self.length)
+
+    def mentions(self, word: bytes) -> bool:
+        """Whether the content has these bytes; true for one that is too long to look."""
+        return self.length > _PAGE or word in self._pages.read(self.offset, self.length)
 
     def text(self, limit: int | None = None) -> str:
         """Return the content as text; bytes that are not UTF-8 become escapes."""
@@ -249,7 +255,7 @@ class _Pages:
     def at(self, offset: int) -> int:
         """Load the page with the tag and the length at `offset`, at most 20 bytes, and return their place in it."""
         place = offset - self.base
-        if place < 0 or (place + 20 > len(self.page) and self.base + len(self.page) < self.source.size):
+        if place < 0 or (place + _LONGEST > len(self.page) and self.base + len(self.page) < self.source.size):
             self.base = offset
             self.page = self.source.read(offset, max(min(_PAGE, self.source.size - offset), 0))
             return 0
@@ -267,18 +273,22 @@ def _fields(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
         raise FormatError(pages.source.name, f"messages are nested more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
     while offset < end:
-        place = pages.at(offset)
-        page = pages.page
-        byte = page[place]  # nearly every tag is a single byte
+        page = pages.page  # read again for each field, since the fields inside the last one may have loaded another
+        place = offset - pages.base
+        if place < 0 or place + _LONGEST > len(page):
+            place = pages.at(offset)
+            page = pages.page
+        byte = page[place]  # nearly every tag, length and number is a single byte
         tag, after = (byte, place + 1) if byte < 0x80 else _varint(pages, page, place, pages.base)
         number, wire = tag >> 3, tag & 7
         if not 0 < number < 1 << 29 or wire > FIXED32:
             raise FormatError(pages.source.name, f"invalid field number {number:,} or wire type {wire}", offset)
         value = length = 0
-        if wire == VARINT:
-            value, after = _varint(pages, page, after, pages.base)
-        elif wire == BYTES:
-            length, after = _varint(pages, page, after, pages.base)
+        if wire in (VARINT, BYTES):
+            short = after < len(page) and page[after] < 0x80
+            value, after = (page[after], after + 1) if short else _varint(pages, page, after, pages.base)
+            if wire == BYTES:
+                value, length = 0, value
         else:
             length = _FIXED.get(wire, 0)
             groups += (wire == GROUP) - (wire == END_GROUP)

@@ -234,13 +234,16 @@ def _check_overlap(source: Source, members: dict[str, Member], end: int) -> None
 # 22  4  size                             26  2  length of the name
 # 28  2  length of the extra field
 # 30     name, extra field, data
+_LOCAL = struct.Struct("<6x2H4x3L2H")
+
+
 def _data_offset(source: Source, member: Member) -> int:
     """Return the offset of a member's data; its local header must agree with the directory."""
-    header = source.read(member.header, 30)
-    flags, method, crc, packed, size, name, extra = struct.unpack("<6x2H4x3L2H", header)
+    own = member.name.encode("utf-8", "surrogateescape")
+    header = source.read(member.header, 30 + len(own))
+    flags, method, crc, packed, size, name, extra = _LOCAL.unpack_from(header)
     offset: int = member.header + 30 + name + extra
-    own = source.read(member.header + 30, name)
-    same = own == member.name.encode("utf-8", "surrogateescape") and method == member.method and not flags & 0x2041
+    same = name == len(own) and header[30:] == own and method == member.method and not flags & 0x2041
     later = bool(flags & 8)  # then these three are 0 here, and the directory has them
     for value, expected in ((crc, member.crc), (packed, member.packed), (size, member.size)):
         same = same and (value in (expected, FULL32) or (later and value == 0))

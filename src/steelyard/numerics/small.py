@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     Ranked = tuple[int, Weight]
 
-_TOGETHER = 2048  # weights
+TOGETHER = 2048
+"""The number of small weights that are read together, at most."""
 _SPARSE = 8  # a run of the file is read at once if it is at most this many times as long as the numbers sought
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _WHOLE = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
@@ -55,18 +56,12 @@ def _is_small(weight: Weight, most: int) -> bool:
 
 def small_summaries(ranked: Sequence[Ranked], new: Callable[[], Summary]) -> Iterator[Summary]:
     """Yield the summary of each small weight, given with its rank. Errors of reading are raised when its turn comes."""
-    for start in range(0, len(ranked), _TOGETHER):
-        some = ranked[start : start + _TOGETHER]
-        alike: dict[tuple[str, int], list[int]] = {}
-        for place, (_, weight) in enumerate(some):
-            alike.setdefault((weight.dtype, weight.size), []).append(place)
+    for start in range(0, len(ranked), TOGETHER):
+        some = ranked[start : start + TOGETHER]
         done: dict[int, Summary] = {}
-        for places in alike.values():
-            rows, failed = read_rows([some[place][1] for place in places])
-            errors = {places[at] for at in failed}
+        for places, rows in _groups([weight for _, weight in some], lambda weight: (weight.dtype, weight.size)):
             for at, (place, summary) in enumerate(zip(places, _of_rows(rows, new), strict=True)):
-                if place not in errors:
-                    done[place] = summary or _alone(rows[at], some[place][0], new())
+                done[place] = summary or _alone(rows[at], some[place][0], new())
         for place, (_, weight) in enumerate(some):
             if place not in done:
                 weight.read(0, weight.size)  # raises again
@@ -83,14 +78,28 @@ def groups_of_small(weights: Sequence[Weight], like: Callable[[Weight], object])
     >>> [(len(some), rows.shape) for some, rows in groups_of_small([*many, from_array("v", np.ones(5000))], lambda _: 0)]
     [(40, (40, 3))]
     """
-    alike: dict[object, list[Weight]] = {}
-    for weight in weights:
-        if weight.dtype in _GROUPED and 0 < weight.size <= sizes.SMALL_WEIGHT and not isinstance(weight.read, Refused):
-            alike.setdefault((weight.dtype, weight.shape, like(weight)), []).append(weight)
-    for listed in alike.values():
-        for start in range(0, len(listed) if len(listed) >= sizes.SMALL_RUN else 0, _TOGETHER):
-            some = listed[start : start + _TOGETHER]
-            rows, failed = read_rows(some)
+    small = [weight for weight in weights if is_grouped(weight)]
+    for places, rows in _groups(small, lambda weight: (weight.dtype, weight.shape, like(weight)), sizes.SMALL_RUN):
+        yield [small[place] for place in places], rows
+
+
+def is_grouped(weight: Weight) -> bool:
+    """Whether a weight is small, and of a dtype whose numbers can be the rows of a matrix."""
+    return weight.dtype in _GROUPED and 0 < weight.size <= sizes.SMALL_WEIGHT and not isinstance(weight.read, Refused)
+
+
+def _groups(weights: Sequence[Weight], like: Callable[[Weight], object], fewest: int = 1) -> Iterator[tuple[list[int], Array]]:
+    """Yield the places of those weights that are alike and can be read, at most `TOGETHER` at a time, and their numbers as rows.
+
+    Groups of fewer than `fewest` weights are left out.
+    """
+    alike: dict[object, list[int]] = {}
+    for place, weight in enumerate(weights):
+        alike.setdefault(like(weight), []).append(place)
+    for places in alike.values():
+        for start in range(0, len(places) if len(places) >= fewest else 0, TOGETHER):
+            some = places[start : start + TOGETHER]
+            rows, failed = read_rows([weights[place] for place in some])
             kept = [at for at in range(len(some)) if at not in failed]
             yield [some[at] for at in kept], rows[kept] if failed else rows
 

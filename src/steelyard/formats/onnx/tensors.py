@@ -98,9 +98,21 @@ def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
             raise FormatError(name, f"{shown} is of the type {_word(tensor.kind)}, which is not a supported type of numbers")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]
+        if dtype not in BITS and (place := _in_place(tensor, dtype)) is not None:
+            return files.source.numbers(place, dtype)
         return decoded(_raw(tensor, dtype, files), dtype)
     except SteelyardError as error:
         return Refused(error)
+
+
+def _in_place(tensor: TensorProto, dtype: str) -> int | None:
+    """Return the offset of elements that the file has as raw data of the right length; None for all others."""
+    if tensor.external is not None or len(tensor.elements) != 1:
+        return None
+    (run,) = tensor.elements
+    own = KINDS[tensor.kind][2]
+    is_raw = run.packed and (run.field == RAW or (run.field == own and own in (FLOATS, DOUBLES)))
+    return run.offset if is_raw and run.end - run.offset == stored_bytes(tensor, dtype) else None
 
 
 def check_dims(tensor: TensorProto, name: str) -> None:

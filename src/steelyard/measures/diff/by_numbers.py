@@ -15,7 +15,7 @@ If several weights have the same numbers, it is not known which is which: they s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard import sizes
@@ -120,15 +120,29 @@ def _keys(mine: list[Weight], theirs: list[Weight]) -> dict[int, tuple[int, bool
 def equal_ones(group: tuple[list[Weight], list[Weight]]) -> Iterable[list[Weight]]:
     """Return the weights of one dtype and shape in lists of those with equal numbers."""
     heads: dict[int, list[list[Weight]]] = {}
-    for weight in (*group[0], *group[1]):
+    for weight, head in _heads([*group[0], *group[1]]):
         # the first numbers nearly always differ, so few pairs are read as a whole
-        known = heads.setdefault(hash(weight.read(0, min(weight.size, sizes.PAIR_HEAD)).tobytes()), [])
+        known = heads.setdefault(hash(head), [])
         equal = next((each for each in known if _are_equal(each[0], weight)), None)
         if equal is None:
             known.append([weight])
         else:
             equal.append(weight)
     return (each for known in heads.values() for each in known)
+
+
+def _heads(weights: Sequence[Weight]) -> Iterator[tuple[Weight, bytes]]:
+    """Yield weights of one dtype and shape, each with the bytes of its first numbers; many small ones are read together."""
+    from steelyard.numerics.small import TOGETHER, is_grouped, read_rows
+
+    if len(weights) < sizes.SMALL_RUN or not is_grouped(weights[0]) or weights[0].size > sizes.PAIR_HEAD:
+        yield from ((weight, weight.read(0, min(weight.size, sizes.PAIR_HEAD)).tobytes()) for weight in weights)
+        return
+    for start in range(0, len(weights), TOGETHER):
+        some = weights[start : start + TOGETHER]
+        rows, failed = read_rows(some)
+        for at, weight in enumerate(some):
+            yield weight, (weight.read(0, weight.size) if at in failed else rows[at]).tobytes()
 
 
 def _are_equal(one: Weight, other: Weight) -> bool:

@@ -21,6 +21,7 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
+from steelyard.numerics.small import TOGETHER, is_grouped, read_rows
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -120,10 +121,37 @@ class Sums:
 
 def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> Iterator[Sums]:
     """Yield the sums of each couple of weights of equal shape; two threads read large ones from files or memory."""
-    jobs = ((*couple, start, stop, tolerance) for couple in couples for start, stop in _runs(couple[0]))
-    parts = in_turn(jobs, compare, _is_shared)
-    for couple in couples:
-        yield _settled(*couple, list(islice(parts, len(_runs(couple[0])))))
+    for first in range(0, len(couples), TOGETHER):
+        some = couples[first : first + TOGETHER]
+        small = _of_small(some, tolerance)
+        others = (couple for place, couple in enumerate(some) if place not in small)
+        jobs = ((*couple, start, stop, tolerance) for couple in others for start, stop in _runs(couple[0]))
+        parts = in_turn(jobs, compare, _is_shared)
+        for place, couple in enumerate(some):
+            yield _settled(*couple, [small[place]] if place in small else list(islice(parts, len(_runs(couple[0])))))
+
+
+def _of_small(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> dict[int, Sums]:
+    """Return the sums of the small couples of one dtype by their places, if there are many; those not readable are left out."""
+    alike: dict[object, list[int]] = {}
+    for place, (one, other) in enumerate(couples):
+        if one.dtype == other.dtype and one.size <= sizes.DIFF_BLOCK and is_grouped(one) and is_grouped(other):
+            alike.setdefault((one.dtype, one.size), []).append(place)
+    found: dict[int, Sums] = {}
+    desk = _desk(sizes.DIFF_BLOCK)
+    for places in alike.values():
+        if len(places) < sizes.SMALL_RUN:
+            continue
+        (before, failed), (after, wrong) = (read_rows([couples[place][side] for place in places]) for side in (0, 1))
+        same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1).tolist()
+        with np.errstate(all="ignore"):
+            for at, place in enumerate(places):
+                if at in failed or at in wrong:
+                    continue
+                sums = found[place] = Sums()
+                if not same[at]:
+                    sums.add(before[at], after[at], 0, tolerance, desk)
+    return found
 
 
 def _is_shared(one: Weight, other: Weight, *_: object) -> bool:
@@ -138,6 +166,8 @@ def _runs(weight: Weight) -> list[tuple[int, int]]:
 
 def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
     """Merge the sums of all parts; unless all entries are equal, add the norms of the equal runs."""
+    if len(parts) == 1 and not parts[0].changed:
+        return parts[0]  # as most weights
     whole = Sums()
     for part in parts:
         whole.merge(part)

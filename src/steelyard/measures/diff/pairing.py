@@ -148,6 +148,8 @@ def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs:
 
 def _turned_round(one: Weight, other: Weight) -> bool:
     """Whether two weights of one name have their axes in different orders."""
+    if one.axes == other.axes:
+        return False
     mine, theirs = one.axes.split(), other.axes.split()
     return mine != theirs and sorted(mine) == sorted(theirs)
 
