@@ -13,6 +13,7 @@ WINDOW = 6  # jobs that run or wait for their turn; their results are held in me
 # reading and writing
 READ_BLOCK = 1 << 20  # block of `Weight.blocks`: large enough to hide the cost of a call, small enough to bound memory
 READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
+READ_GAP_BYTES = 1 << 13  # the same in a local file, where a call takes as long as reading some 10 KiB that are in memory
 WRITE_CHUNK_BYTES = 1 << 20  # written at a time
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
 OPEN_FILES = 100  # held open at a time: a system allows a process 256 or more, and opening one again takes some 10 us

@@ -58,6 +58,19 @@ def test_only_the_runs_of_the_part_are_read(monkeypatch):
     assert runs == [(0, 10)], "a gap of two numbers is read over"
 
 
+def test_a_few_columns_of_a_file_are_read_without_the_rest_of_their_rows(tmp_path):
+    numbers = np.arange(50 * 4000, dtype="f4").reshape(50, 4000)
+    steelyard.save({"w": numbers}, tmp_path / "wide.safetensors")
+    weight = steelyard.weights(tmp_path / "wide.safetensors")["w"]
+    source, read = weight.read.source, []
+    fill, source.fill = source.fill, lambda offset, buffer: read.append(len(buffer)) or fill(offset, buffer)
+    assert np.array_equal(weight[:, 5:15], numbers[:, 5:15])
+    assert read == [40] * 50  # bytes
+    read.clear()
+    assert np.array_equal(weight[:, ::2], numbers[:, ::2])
+    assert len(read) == 1, "short gaps are read over"
+
+
 def test_a_column_major_matrix_gives_its_parts():
     array = np.arange(12).reshape(3, 4)
     flat = array.ravel(order="F")

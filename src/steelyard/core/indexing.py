@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from steelyard import sizes
-from steelyard.dtypes import numpy_dtype
+from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import OutsideError, ShapeError, printable
+from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
@@ -77,13 +78,20 @@ def _runs(weight: Weight, starts: Array, run: int) -> Array:
     """Read runs of equal length from ascending starts; adjacent ones are read at once."""
     if len(starts) == 1:
         return weight.read(int(starts[0]), int(starts[0]) + run)
-    cuts = np.flatnonzero((np.diff(starts // sizes.READ_BLOCK) > 0) | (np.diff(starts) - run > sizes.READ_GAP)) + 1
-    made, done, within = np.empty((len(starts), run), numpy_dtype(weight.dtype)), 0, np.arange(run)
-    for group in np.split(starts, cuts):
-        block = weight.read(int(group[0]), int(group[-1]) + run)
-        made[done : done + len(group)] = block[(group - group[0])[:, None] + within]
-        done += len(group)
+    cuts = np.flatnonzero((np.diff(starts // sizes.READ_BLOCK) > 0) | (np.diff(starts) - run > _gap(weight))) + 1
+    made, within = np.empty((len(starts), run), numpy_dtype(weight.dtype)), np.arange(run)
+    firsts, ends = starts.tolist(), [*cuts.tolist(), len(starts)]
+    for at, end in zip([0, *ends], ends, strict=False):
+        block = weight.read(firsts[at], firsts[end - 1] + run)
+        made[at:end] = block if end == at + 1 else block[(starts[at:end] - firsts[at])[:, None] + within]
     return made
+
+
+def _gap(weight: Weight) -> int:
+    """Return the number of elements between two runs up to which both are read at once."""
+    read = weight.read
+    is_local = isinstance(read, Stored) and read.source.whole.path is not None
+    return sizes.READ_GAP_BYTES // itemsize(weight.dtype) if is_local else sizes.READ_GAP
 
 
 def elements(weight: Weight, wanted: Array) -> Array:
