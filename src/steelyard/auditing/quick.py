@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
-from steelyard.codecs.pickle.arrays import type_code
-from steelyard.codecs.pickle.npy import header
 from steelyard.codecs.zip import directory, is_zip, member_source
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
@@ -86,6 +84,9 @@ def _is_numbers(inside: Inside) -> bool:
 
 
 def _is_array_of_numbers(source: Source) -> bool:
+    from steelyard.codecs.pickle.arrays import type_code
+    from steelyard.codecs.pickle.npy import header
+
     try:
         offset, descr, _, shape = header(source)
     except FormatError:
