@@ -30,6 +30,8 @@ SAVED = 3
 """Mutants of each kind of fault that are saved."""
 KEPT = 500
 """Mutants that become seeds."""
+INTERVAL = 60
+"""Seconds between two lines on how far a target is."""
 
 
 def mutants(name, seed, keep=()):
@@ -64,7 +66,7 @@ def fuzz(name, *, count=None, seconds=None, seed=0):
 
     At first some sound models show what the commands import.
     """
-    begun, keep, known, done = _used(), [], set(), 0
+    begun, keep, known, done, shown = _used(), [], set(), 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         other = sample(name, Path(folder))
         for turn in range(2 if count else len(trial.WRITTEN)):
@@ -73,6 +75,9 @@ def fuzz(name, *, count=None, seconds=None, seed=0):
         for mutant, chance in mutants(name, seed, keep):
             if done == count or (seconds and _used() - begun > seconds):
                 return done
+            if time.monotonic() - shown > INTERVAL:
+                shown = time.monotonic()
+                print(f"{name}: {done:,} mutants in {(_used() - begun) / 60:.1f} CPU minutes so far", flush=True)
             done += 1
             ended = trial.attempt(mutant.files, mutant.opened, other, chance.randrange(1000))
             if ended.signature not in known and len(keep) < KEPT:
