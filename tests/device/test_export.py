@@ -7,9 +7,12 @@ import re
 import numpy as np
 import pytest
 import torch
+from carried import SHARED
 
 import steelyard
 from steelyard.cli import main
+from steelyard.core.effective import Derivation, derived
+from steelyard.core.net_facts import with_derive
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Refused, Weight
 from steelyard.device import export as exporting
@@ -151,6 +154,25 @@ def test_packed_weights_are_their_codes_and_scales_and_the_header_says_so(tmp_pa
     assert made.notes[0].startswith("1 weight is packed by bitsandbytes int8")
     assert numbers((tmp_path / "net.h").read_text(), "net_fc_weight") == ["1", "-2", "3"]
     assert steelyard.export(steelyard.effective(int8), tmp_path / "net.h").tables[0].plain.dtype == "float32"
+
+
+def test_codes_whose_scales_are_not_weights_are_refused_and_their_numbers_are_exported(tmp_path):
+    codes = steelyard.weights({"w": np.array([1, -2], "int8")})
+    numbers_of = derived(
+        "w", (2,), lambda start, stop: codes["w"].read(start, stop) * np.float32(0.5), Derivation("int8", ("w",))
+    )
+    with_scales = with_derive(codes, lambda pieces: iter([numbers_of] if "w" in list(pieces) else []))
+    with pytest.raises(ShapeError, match="w: codes whose scales are not weights of the file"):
+        steelyard.export(with_scales, tmp_path / "net.h")
+    assert steelyard.export(steelyard.effective(with_scales), tmp_path / "net.h").tables[0].plain.numpy().tolist() == [0.5, -1]
+
+
+@pytest.mark.shared
+def test_the_int8_net_of_tensorflow_lite_keeps_its_scales_in_the_file(tmp_path, capsys):
+    path = str(SHARED / "embedded" / "golden" / "q01_int8.tflite")
+    assert main(["export", path, "-o", str(tmp_path / "net.h")]) == 2
+    assert "--effective" in capsys.readouterr().err
+    assert main(["export", path, "-o", str(tmp_path / "net.h"), "--effective"]) == 0
 
 
 def test_many_numbers_have_a_file_of_their_own_unless_a_form_is_asked_for(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.core.casting import cast, converted
-from steelyard.core.packing import packed_notes
+from steelyard.core.packing import packed, packed_notes
 from steelyard.device.elements import laid_out, plain
 from steelyard.device.exported import Export, Loss, Options, Table
 from steelyard.device.symbols import Symbols
@@ -38,6 +38,7 @@ def tabled(
     With `bits` short floats keep their bits. `derived` has the endings of the other names that a writer makes of a symbol of
     an array with this number of axes.
     """
+    _refuse_bare_codes(weights)
     tables: list[Table] = []
     wholes: dict[str, Table] = {}
     ties: dict[str, Table] = {}
@@ -55,6 +56,17 @@ def tabled(
     if split := [names[symbol] for symbol, owner in ties.items() if owner.symbol not in kept]:
         raise ShapeError(f"{printable(split[0])} is tied to a weight that must be split for AVR; leave one of them out by select")
     return Export(source, digest, options, tables, ties, names, [*_notes(weights, wholes.values())])
+
+
+def _refuse_bare_codes(weights: Weights) -> None:
+    """Raise `ShapeError` for packed weights whose scales are facts of the file, and no weights: codes alone say nothing."""
+    bare = [weight for weight in packed(weights) if weight.derivation and len(weight.derivation.parts) == 1]
+    if bare:
+        more = f" and {len(bare) - 1:,} more" if len(bare) > 1 else ""
+        raise ShapeError(
+            f"{printable(bare[0].name)}{more}: codes whose scales are not weights of the file; steelyard.effective(source), "
+            "or --effective, has the numbers of the net; nothing was written"
+        )
 
 
 def _table(symbol: str, weight: Weight, options: Options, *, bits: bool) -> Table:
