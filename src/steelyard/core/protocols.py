@@ -56,6 +56,10 @@ class Framework(Protocol):
     pieces; it does not change the model, and runs no more of it than a forward pass would.
     `folds(model)` returns the names of each layer that a batch norm follows immediately, and of the norm.
     `update_norms(model, data)` computes the running statistics of norms anew, from runs on batches of data.
+    `smaller(model, shapes, counts)` yields copies of a model in which the named weights have other shapes and arbitrary numbers,
+    the likeliest first; `shapes` may name layers that give a shape, `counts` has pairs of old and new numbers of units.
+    `units(model, inputs)` returns the units that must go together, as `core.coupling.Couplings`; by default they are found in the
+    graph.
     `loading(model, checkpoint, versions)` returns what the framework's own way to load weights finds in a checkpoint, as
     `core.loading.Names`, or None where it has none; `versions` are those of the modules in a state dict. By default the names
     and shapes that `assign` needs are compared.

@@ -63,6 +63,6 @@ def mark_read(tracer: UnitTracer, labels: torch.Tensor, numbers: torch.Tensor, *
         if own[0] <= ids[0] <= own[-1]:
             tracer.couplings.reads.add(axis)
             if numbers.shape[1] == len(ids):
-                tracer.couplings.observe(axis, ids, numbers.double().numpy())
+                tracer.couplings.observe(axis, ids, numbers.double().cpu().numpy())
             if padded:
                 tracer.couplings.padded.add(axis)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from steelyard.core.coupling import NEUTRAL
 from steelyard.frameworks.torch.unit_labels import MEANS, Parts, common, first_of, join, listed, varying
@@ -47,6 +48,7 @@ def _again(word: str, labels: Any, more: Any, kwargs: Any) -> Any:
         return labels.reshape(tuple(more[0]))
     if word == "constant_pad_nd":
         return torch.ops.aten.constant_pad_nd(labels, more[0], NEUTRAL)
+    more = [tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, torch.Tensor) else leaf, each) for each in more]
     name = {"unsafe_split": "split", "unsafe_chunk": "chunk", "copy": "clone"}.get(word, word)
     return getattr(torch.ops.aten, name)(labels, *more, **kwargs)
 
