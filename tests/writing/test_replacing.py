@@ -115,7 +115,7 @@ def test_a_file_is_closed_as_soon_as_nothing_can_read_from_it(tmp_path, suffix):
         lazy = steelyard.weights(path)
         assert lazy.to_vector().size == 71
         assert lazy.audit is not None
-        assert len(source._HELD) == len(held) + 1
+        assert len(source._HELD) > len(held)  # of a set, the index and the shards
         del lazy
         assert set(source._HELD) == held
     finally:
