@@ -12,11 +12,13 @@ from steelyard.codecs.keras import layout as keras_layout
 from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.keras.writing import LAYOUT
 from steelyard.codecs.shard_index import shard_index
+from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Hdf5File
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
@@ -76,7 +78,13 @@ def read(source: Source, scope: Scope) -> Weights:
         layers = {path: path.rpartition("/")[0] for path in files.tensors}
         return Weights((w.replace(name=path, layer=layers[path]) for path, w in files.tensors.items()), meta=meta)
     weights, layout = keras_layout.model_weights(files)
-    return Weights(weights, meta={**meta, LAYOUT: layout})
+    return with_derive(Weights(weights, meta={**meta, LAYOUT: layout}), _derive)
+
+
+def _derive(pieces: Pieces) -> Iterable[Weight]:
+    from steelyard.codecs.keras.effective import derive
+
+    return derive(pieces, None)
 
 
 def _shard(source: Source, name: str) -> Hdf5File:

@@ -14,6 +14,7 @@ from steelyard.codecs.pickle.arrays import PickledTensor, objects_of, plain_numb
 from steelyard.codecs.pickle.model_weights import holding, model_tensors
 from steelyard.codecs.pickle.values import Record, class_of, is_args
 from steelyard.codecs.pickle.walk import TensorWalk, is_module
+from steelyard.codecs.sklearn.machines import coefficients, is_linear_machine
 from steelyard.codecs.torch.sparse import densified
 from steelyard.errors import FormatError, printable
 from steelyard.layers.sklearn.roles import role_and_axes
@@ -172,6 +173,8 @@ def _names(model: Record) -> list[str]:
         return [f"{attribute}.{layer}" for layer in range(len(coefs)) for attribute in ("coefs_", "intercepts_")]
     if "intercept_hidden_" in held:
         return ["components_", "intercept_hidden_", "intercept_visible_"]
+    if is_linear_machine(model):
+        return ["coef_", "intercept_"]
     if held.get("coef_") is None:
         return []
     return [name for name in ("coef_", "intercept_", "offset_") if held.get(name) is not None]
@@ -194,9 +197,11 @@ def _tensors(path: Path, part: Pickled, decode: Decode, source: Source) -> Itera
     for name in _names(part):
         attribute, _, place = name.partition(".")
         value = part.attributes.get(attribute)
-        tensor = _numbers(
-            value[int(place)] if place and isinstance(value, list) and int(place) < len(value) else value, decode, source
-        )
+        value = value[int(place)] if place and isinstance(value, list) and int(place) < len(value) else value
+        if attribute == "coef_" and is_linear_machine(part):
+            tensor = coefficients(part, lambda held: _numbers(held, decode, source), source)
+        else:
+            tensor = _numbers(value, decode, source)
         if tensor is None:
             raise FormatError(source.name, f"{printable('.'.join((*path, name)))} is not an array of numbers")
         tensor.path = (*path, name)
