@@ -211,6 +211,17 @@ def pipelines():
     yield Seed({**files, "2_Dense/config.json": b"{}", "modules.json": json.dumps(modules).encode()}, "")
 
 
+def offloaded():
+    """Yield folders to which Accelerate offloaded a model."""
+    index = {"fc.weight": {"dtype": "float32", "shape": [2, 3]}, "fc.bias": {"dtype": "bfloat16", "shape": []}}
+    index |= {"head.weight": {"safetensors_file": "/tmp/model.safetensors", "weight_name": "w"}}
+    files = {"fc.weight.dat": np.arange(6, dtype="<f4").tobytes(), "fc.bias.dat": b"\x80\x3f"}
+    files |= {"model.safetensors": _tensors(w=np.ones((2, 3), "f4")), "index.json": json.dumps(index).encode()}
+    yield Seed(files, "index.json")
+    del files["model.safetensors"]
+    yield Seed(files, "")
+
+
 def raw_pairs():
     """Yield raw numbers with their manifest."""
     numbers = np.arange(9, dtype="<f4").tobytes() + np.ones(4, "<f2").tobytes()
@@ -275,6 +286,7 @@ TARGETS = {
     "keras": lambda: [*golden("keras.keras"), *hostile("keras")],
     "keras_shards": lambda: [*keras_shards()],
     "numpy": lambda: [*arrays(), *golden("canonical.npz"), *hostile("npy", "npz")],
+    "offloaded": lambda: [*offloaded()],
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
     "packs": lambda: [*packs()],
     "pipeline": lambda: [*pipelines()],

@@ -31,6 +31,7 @@ SUFFIXES = {
     "keras": (".keras",),
     "keras_shards": (".weights.json",),
     "numpy": (".npz", ".npy"),
+    "offloaded": ("index.json",),
     "onnx": (".onnx",),
     "packs": (".task",),
     "pipeline": ("model_index.json", "modules.json"),
