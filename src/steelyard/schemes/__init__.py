@@ -18,6 +18,7 @@ LEAVES = {
     "modelopt": ("weight_scale_2",),
     "mxfp4": ("*_blocks",),
     "steelyard": ("codes",),
+    "fake_quantised": ("fake_quant_enabled",),
     "torch_quantised": ("zero_point", "zero_points", "0", "1", "_packed_weight"),
     "torchao": ("qdata", "*_qdata", "*:qdata", "int_data", "float8_data", "packed_weight", "*_shard", "quantized_data"),
     "bitsandbytes": ("bitsandbytes__nf4", "bitsandbytes__fp4", "absmax", "SCB"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.ao import quantization
+from torch.ao.nn.intrinsic import qat as intrinsic
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 import steelyard
@@ -203,3 +204,41 @@ def test_effective_weights_are_parameters_in_the_order_of_the_module():
     assert sorted(found.in_order("parameters")) == sorted(found)
     packed = steelyard.effective(quantization.quantize_dynamic(nn.Sequential(nn.Linear(3, 2)), {nn.Linear}))
     assert (packed.counts.parameters, packed.counts.buffers, packed.counts.unknown) == (8, 0, 0)
+
+
+QAT = quantization.get_default_qat_qconfig("x86")
+
+
+@pytest.mark.parametrize("switch", [1, 0])
+@pytest.mark.parametrize("kind", ["Linear", "LinearBn1d"])
+def test_a_layer_in_training_for_quantisation_multiplies_with_the_rounded_weight(kind, switch):
+    layer = torch.ao.nn.qat.Linear(6, 5, qconfig=QAT) if kind == "Linear" else intrinsic.LinearBn1d(6, 5, qconfig=QAT)
+    layer.train()(torch.randn(9, 6))
+    layer.weight_fake_quant.fake_quant_enabled[0] = switch
+    with torch.no_grad():
+        layer.weight[0] *= 3  # the observer sees the new numbers in the next call
+    net, before = nn.Sequential(layer).eval(), copy.deepcopy(layer.state_dict())
+    found = steelyard.effective(net)
+    weight = found["0.weight"].numpy()
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    assert [*found][:2] == ["0.weight", "0.bias"] or kind != "Linear"
+    assert not any("fake_quant" in name for name in found)
+    with torch.no_grad():
+        outputs = layer(torch.eye(6))  # one call, since each moves the scale
+        plain = torch.eye(6) @ torch.from_numpy(weight).T + layer.bias
+        known = plain if kind == "Linear" else layer.bn(plain)
+    np.testing.assert_allclose(outputs.numpy(), known.numpy(), rtol=1e-4, atol=1e-6)
+    assert (np.abs(weight - layer.weight.detach().numpy()).max() > 1e-4) == bool(switch)
+
+
+def test_the_state_of_training_for_quantisation_lacks_the_range_of_the_codes():
+    layer = torch.ao.nn.qat.Conv2d(3, 4, 3, qconfig=QAT)
+    state = {f"conv.{name}": value for name, value in layer.state_dict().items()}
+    state["quant.activation_post_process.scale"] = torch.ones(1)
+    refused = steelyard.effective(state)
+    assert [*refused] == ["conv.weight", "conv.bias"]
+    assert "the range of its codes is in the module alone" in refused["conv.weight"].unreadable
+    state["conv.weight_fake_quant.fake_quant_enabled"] = torch.zeros(1, dtype=torch.uint8)
+    plain = steelyard.effective(state)["conv.weight"]
+    assert np.array_equal(plain.numpy(), layer.weight.detach().numpy())
+    assert plain.derivation.scheme.endswith("switched off")

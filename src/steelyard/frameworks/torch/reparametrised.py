@@ -19,8 +19,10 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from steelyard.core.effective import Derivation, Pieces, derived, joined, refused
+from steelyard.core.plugins import load
 from steelyard.errors import UnreadableError, printable
 from steelyard.frameworks.torch.computed import Computed, computed, in_evaluation
+from steelyard.frameworks.torch.fake_quantised import parts_of_rounded, rounded
 from steelyard.frameworks.torch.state import held_slots, parts_of
 from steelyard.layers.torch.roles import role_and_axes, roles_of_class
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _FUNCTIONS = {_WeightNorm: "weight norm", _SpectralNorm: "spectral norm", _Orthogonal: "orthogonal parametrization"}
 _HOOKS = {WeightNorm: "weight norm", SpectralNorm: "spectral norm", prune.BasePruningMethod: "pruning"}
+_ROUNDED = "fake quantisation of PyTorch"
 _RECURRENT = "torch.ao.nn.quantized.dynamic"
 
 
@@ -66,6 +69,9 @@ def _of_module(model: nn.Module) -> Iterator[_Found]:
         yield from _parametrized(prefix, part)
         yield from _hooked(prefix, part)
         yield from _recurrent(prefix, part)
+        if own := parts_of_rounded(part):
+            parts_in = tuple(joined(prefix, name) for name in own)
+            yield _Found(parts_in[0], _ROUNDED, parts_in, partial(rounded, part), part._parameters["weight"], part)
     for name, (slots, key, _) in held_slots(parts).items():
         yield from _subclass(name, slots[key])
 
@@ -73,6 +79,8 @@ def _of_module(model: nn.Module) -> Iterator[_Found]:
 def _effective(pieces: Pieces, found: _Found) -> Weight:
     others = (each for each in (*found.copies, found.name) if each not in found.parts and pieces.get(each) is not None)
     facts = Derivation(found.scheme, (*found.parts, *others))
+    if found.scheme == _ROUNDED:
+        facts = facts._replace(activations=load("schemes", "fake_quantised").observers(pieces))
     try:
         like = computed(found.name, found.make) if found.like is None else found.like
     except UnreadableError as error:
