@@ -13,6 +13,7 @@ from steelyard.errors import ReadOnlyError, printable
 from steelyard.io import readable_weights, weights
 from steelyard.transfers.orders import learned, notes_of_list
 from steelyard.transfers.pairing.net import Net
+from steelyard.transfers.unstacked import unstacked
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Run
@@ -27,7 +28,7 @@ class Endpoint:
     weights are those that it computes with.
     """
 
-    __slots__ = ("_effective", "_runner", "_skips", "_source", "model", "net", "notes", "weights")
+    __slots__ = ("_effective", "_is_split", "_net", "_runner", "_skips", "_source", "model", "notes", "weights")
 
     def __init__(self, source: object, *, skip_unreadable: bool = False, effective: bool = False) -> None:
         self._source = source
@@ -35,9 +36,17 @@ class Endpoint:
         self._effective = effective
         self.notes: list[str] = []
         self.weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
-        self.net = Net(self.weights, self.weights.graph)
+        self._net: Net | None = None
+        self._is_split = False
         self.model = _model_of(source)
         self._runner = _runner(self.model)
+
+    @property
+    def net(self) -> Net:
+        """The layers of the weights."""
+        if self._net is None:
+            self._net = Net(self.weights, self.weights.graph)
+        return self._net
 
     def with_model(self, model: object) -> Endpoint:
         """Return the same end with another model."""
@@ -54,13 +63,20 @@ class Endpoint:
             found = (named.replace(read=weight.read, dtype=weight.dtype, encoding=weight.encoding) for weight, named in pairs)
             self.weights = self.weights.with_weights(found, detached=True)
             self.notes += notes_of_list(self.weights)
-            self.net = Net(self.weights, None)
+            self._net = Net(self.weights, None)
 
     def learn_orders(self, other: Endpoint) -> None:
         """Take over the order of the axes of kernels that this end does not show, from the other's weights of their names."""
         found = learned(self.weights, other.weights)
         if found is not self.weights:
-            self.weights, self.net = found, Net(found, found.graph)
+            self.weights, self._net = found, Net(found, self.net.graph, self.net.stored)
+
+    def split_stacks(self, other: Endpoint) -> None:
+        """Split layers that are stored as one into those of a list, with the names of the other's layers where these fit."""
+        found = None if self._is_split else unstacked(self.weights, other.weights)
+        if found is not None:
+            self._is_split = True
+            self.weights, self._net = found.weights, Net(found.weights, found.graph, found.restacked)
 
     @property
     def runs(self) -> bool:
@@ -76,8 +92,8 @@ class Endpoint:
 
     def observe(self, inputs: Sequence[Array]) -> None:
         """Run the model, if there is one, so that the net has its layers in the order of execution."""
-        if self._runner is not None and self._has_names_of_model():
-            self.net = Net(self.weights, self._runner.graph(self.model, inputs))
+        if self._runner is not None and self._has_names_of_model() and not self._is_split:
+            self._net = Net(self.weights, self._runner.graph(self.model, inputs))
 
     def _has_names_of_model(self) -> bool:
         """Whether the weights have the names that the graph of the model has: `Weights` may have been renamed."""

@@ -168,7 +168,7 @@ class TransferPlan:
             target = self.target.weights[name]
             read = AssembledReader(target, made, sources)
             laid_out.append(target.replace(dtype=read.dtype, read=read, tied=None))
-        return self.target.weights.with_weights(laid_out, detached=True, live=False)
+        return self.target.stored(self.target.weights.with_weights(laid_out, detached=True, live=False))
 
     def arrays(self) -> dict[str, Array]:
         """Return the numbers of each weight that the plan fills, in the target's shape and dtype.
@@ -204,7 +204,7 @@ class TransferPlan:
         arrays = self.arrays()
         if weights.has_model:
             return weights.assign(arrays)
-        return replaced(weights, arrays)
+        return self.target.stored(replaced(weights, arrays))
 
     def _in_memory(self) -> bool:
         """Whether numbers can be copied directly into the target: then no copy can fail after another was made."""

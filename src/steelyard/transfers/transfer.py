@@ -133,6 +133,9 @@ def _ends(source: object, into: object, *, skip_unreadable: bool, effective: boo
     one = Endpoint(source, skip_unreadable=skip_unreadable, effective=effective)
     other = Endpoint(into, skip_unreadable=skip_unreadable)
     one.learn_names(other)
+    one.split_stacks(other)
+    other.split_stacks(one)
+    one.split_stacks(other)  # whose layers may have become a list only now
     one.learn_orders(other)
     other.learn_orders(one)
     return one, other

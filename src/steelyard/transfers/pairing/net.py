@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.core.gc_pause import uncollected
@@ -24,12 +24,16 @@ class Net:
     """A net as its `layers` in order, and the `unassigned` weights, which belong to no known layer.
 
     `is_execution_order` and `channels` are as in `Graph`. `listed` has all weights, with stacked layers split.
+    `stored` returns weights by these names as the net stores them.
     """
 
-    __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "unassigned", "weights")
+    __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "stored", "unassigned", "weights")
 
-    def __init__(self, weights: Weights, graph: Graph | None) -> None:
+    def __init__(
+        self, weights: Weights, graph: Graph | None, stored: Callable[[Weights], Weights] = lambda weights: weights
+    ) -> None:
         self.weights = weights
+        self.stored = stored
         self.graph = graph
         self.is_execution_order = bool(graph and graph.is_execution_order)
         self.channels = graph.channels if graph else ""
