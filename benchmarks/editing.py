@@ -28,6 +28,31 @@ MERGES = {
     "slerp": ({"t": 0.3}, 6),
 }
 """The parameters of each merge, and the seconds that it may take."""
+READ = """
+buffer = memoryview(bytearray(1 << 20))
+def work():
+    for path in sys.argv[1:]:
+        with open(path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+"""
+AVERAGE = """
+import steelyard
+def work():
+    for _ in steelyard.average(sys.argv[1:]).blocks():
+        pass
+"""
+TIMED = """
+def spent():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+least = float("inf")
+for _ in range(3):
+    before = spent()
+    work()
+    least = min(least, spent() - before)
+print(least)
+"""
 MERGEKIT = """
 merge_method: ties
 base_model: {base}
@@ -63,6 +88,22 @@ def measured(command):
     return map(float, run.stdout.split())
 
 
+def averages(folder, size, dtype):
+    """Compare the processor time of averages with that of reading the files once, from the page cache, without the start."""
+    paths = [str(folder / f"{file}.safetensors") for file in FILES]
+    exact = AVERAGE.replace("[1:]", "[1:], exact=True")
+    codes = [f"import resource, sys\n{code}{TIMED}" for code in (READ, AVERAGE, exact)]
+    runs = [subprocess.run([sys.executable, "-c", code, *paths], check=True, capture_output=True, text=True) for code in codes]
+    read, mean, exact = (float(run.stdout) for run in runs)
+    if dtype == np.float32:
+        report("average, of the processor time of reading once", mean / read, 1.7, "x", least=False)
+    else:
+        report("average", size / mean / 1e9, 2, "GB/s")
+    print(f"      reading {size / read / 1e9:.1f} GB/s, average {size / mean / 1e9:.1f}, exact {size / exact / 1e9:.1f}")
+    command = [sys.executable, "-m", "steelyard", "average", *paths, "-o", str(folder / "out.safetensors")]
+    report("average, peak memory", [*measured(command)][1], MEMORY, "MiB", least=False)
+
+
 def merged(folder, method, options):
     """The command of a merge."""
     files = [str(folder / f"{file}.safetensors") for file in (FILES[:2] if method == "slerp" else FILES)]
@@ -77,6 +118,7 @@ def main():
         make(folder, dtype)
         size = sum(os.path.getsize(folder / f"{file}.safetensors") for file in FILES)
         print(f"four files, {size / 1e9:.2f} GB of {np.dtype(dtype).name}")
+        averages(folder, size, dtype)
         for what, (options, seconds) in MERGES.items():
             spent, peak = measured(merged(folder, what.partition(",")[0], options))
             report(f"{what}, processor time", spent, seconds, "s", least=False)

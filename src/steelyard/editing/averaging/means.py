@@ -119,38 +119,59 @@ def _round(bits: Array, room: Array) -> None:
     room += bits
 
 
-def exact_sum(_: int, blocks: list[Array]) -> Array:
-    """Return the sum of float64 blocks, which does not depend on their order: sorted, with the rounding errors at the end."""
-    terms = np.sort(np.stack(blocks), axis=0)
-    total = terms[0].copy()
-    lost = np.zeros_like(total)
+def exact_sum(blocks: list[Array]) -> Array:
+    """Return the sum of float64 blocks, which does not depend on their order: the terms of each element are sorted first."""
+    terms = ordered(blocks)
     for term in terms[1:]:
-        added = total + term
-        larger = np.abs(total) >= np.abs(term)
-        lost += np.where(larger, (total - added) + term, (term - added) + total)
-        total = added
-    whole = total + lost
-    return np.asarray(np.where(np.isfinite(lost), whole, total))  # Inf has no rounding error
+        terms[0] += term
+    return terms[0]
 
 
-def exact_block(factors: Sequence[float] | None, start: int, blocks: list[Array]) -> Array:
+def ordered(blocks: list[Array]) -> list[Array]:
+    """Sort the numbers of each element in place: the smallest are in the first block afterwards, and NaN is in all.
+
+    Few blocks are sorted by exchanging neighbours as wholes, which is faster than sorting the few numbers of each element.
+    """
+    if len(blocks) > _EXCHANGED:
+        return list(np.sort(np.stack(blocks), axis=0))
+    smaller = np.empty_like(blocks[0])
+    for turn in range(len(blocks)):
+        for nth in range(turn % 2, len(blocks) - 1, 2):
+            np.minimum(blocks[nth], blocks[nth + 1], out=smaller)
+            np.maximum(blocks[nth], blocks[nth + 1], out=blocks[nth + 1])
+            blocks[nth], smaller = smaller, blocks[nth]
+    return blocks
+
+
+_EXCHANGED = 16
+"""Blocks up to which exchanging neighbours is faster than sorting."""
+
+
+def exact_block(factors: Sequence[float] | None, _: int, blocks: list[Array]) -> Array:
     """Return the mean of float64 blocks as an exact sum."""
     if factors is None:
-        return exact_sum(start, blocks) / len(blocks)
-    return exact_sum(start, [block * factor for block, factor in zip(blocks, factors, strict=True)])
+        total = exact_sum(blocks)
+        total /= len(blocks)
+        return total
+    for block, factor in zip(blocks, factors, strict=True):
+        np.multiply(block, factor, out=block)
+    return exact_sum(blocks)
 
 
 def median_block(_: int, blocks: list[Array]) -> Array:
     """Return the median of blocks by element: of an even number the mean of the two in the middle, NaN where one is NaN."""
-    terms = np.sort(np.stack(blocks), axis=0)
-    half = len(blocks) // 2
-    middle = terms[half] if len(blocks) % 2 else (terms[half - 1] + terms[half]) / terms.dtype.type(2)
+    terms = ordered(blocks)
+    half = len(terms) // 2
+    middle = terms[half] if len(terms) % 2 else (terms[half - 1] + terms[half]) / terms[0].dtype.type(2)
     return np.asarray(np.where(np.isnan(terms[-1]), terms[-1], middle))  # NaN is sorted to the end
 
 
 def trimmed_block(left_out: int, _: int, blocks: list[Array]) -> Array:
     """Return the mean of blocks by element without the `left_out` smallest and largest ones."""
-    terms = np.sort(np.stack(blocks), axis=0)
-    kept = terms[left_out : len(blocks) - left_out]
-    mean = np.add.reduce(kept, axis=0) / terms.dtype.type(len(kept))
+    terms = ordered(blocks)
+    total, *others = terms[left_out : len(terms) - left_out]
+    mean = total.copy()
+    for term in others:
+        mean += term
+    mean /= mean.dtype.type(1 + len(others))
     return np.asarray(np.where(np.isnan(terms[-1]), terms[-1], mean))
