@@ -9,11 +9,13 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.budget import check_json
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
 
 _ROLES = {str(role): role for role in Role}
 
@@ -50,13 +52,15 @@ def _facts(weight: Weight, owner: str) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value not in ("", None)}
 
 
-def with_facts(stored: Iterable[Weight], text: str | None) -> list[Weight]:
+def with_facts(stored: Iterable[Weight], text: str | None, source: Source | None = None) -> list[Weight]:
     """Return the weights of a file in the order and with the facts of `text`.
 
     Without facts of a weight, its role is inferred from its name. Facts that do not fit the weights are ignored: another
     tool may have changed the file. `stored` are weights that were just made for this, since a copy of each would take as long as
-    listing it.
+    listing it. `source` is the file that pays for the text, unless it has paid already.
     """
+    if text and source is not None:
+        check_json(text, source)
     named = {weight.name: weight for weight in stored}
     facts = parsed(text) if text else {}
     ordered = [_explained(name, fact, named) for name, fact in facts.items()]

@@ -59,7 +59,7 @@ def read(source: Source, scope: Scope) -> Weights:
         weights, layout = keras_layout.model_weights(hdf5)
         return with_derive(Weights(weights, meta={**meta, keras_writing.LAYOUT: layout}), _derive)
     facts = hdf5.attribute("", FACTS)
-    return Weights(with_facts(hdf5.tensors.values(), facts if isinstance(facts, str) else None), meta=meta)
+    return Weights(with_facts(hdf5.tensors.values(), facts if isinstance(facts, str) else None, source), meta=meta)
 
 
 def _derive(pieces: Pieces) -> Iterator[Weight]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
@@ -52,6 +53,7 @@ def read(source: Source, scope: Scope) -> Weights:
     if source.head(6) == MAGIC:
         return Weights(with_facts(as_weights(array_in(source), source), None))
     members = directory(source)
+    check_json(b"".join([member.comment for member in members.values()]), source)
     facts = _kept_facts(members)
     tensors: list[PickledTensor] = []
     for name, member in members.items():

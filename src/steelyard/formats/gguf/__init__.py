@@ -90,7 +90,7 @@ def _part(source: Source, outer: Mapping[str, Value]) -> Weights:
     facts = metadata.pop(FACTS, None)
     weights = list(_weights(cursor, infos, begin, alignment, known=known))
     if isinstance(facts, str):
-        weights = with_facts(weights, facts)
+        weights = with_facts(weights, facts, source)
     return Weights(weights, meta={"version": cursor.version, "metadata": metadata})
 
 

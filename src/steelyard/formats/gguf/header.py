@@ -6,6 +6,7 @@ import struct
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pages import Pages
 from steelyard.dtypes import itemsize
@@ -91,10 +92,10 @@ class HeaderCursor:
         """Return a count, which takes four bytes in version 1."""
         return self.unsigned("I" if self.version == 1 else "Q")
 
-    def text(self) -> str:
-        """Return a string; bytes that are not UTF-8 become escapes."""
+    def text(self, limit: int = _TEXT_LIMIT) -> str:
+        """Return a string of at most `limit` bytes; bytes that are not UTF-8 become escapes."""
         length = self.length()
-        if length > min(_TEXT_LIMIT, self.source.size - self.offset):
+        if length > min(limit, self.source.size - self.offset):
             raise self.error(f"claims a text of {length:,} bytes")
         self.budget.spend(_TEXT_COST + _BYTE_COST * length, self.offset)
         return self.take(length).decode("utf-8", "backslashreplace")
@@ -129,7 +130,7 @@ def alignment_of(cursor: HeaderCursor, metadata: Mapping[str, Value]) -> int:
 
 def _value(cursor: HeaderCursor, kind: int) -> Value:
     if kind == STRING:
-        return cursor.text()
+        return cursor.text(limits.JSON)
     if kind == _ARRAY:
         return _array(cursor)
     if kind not in _SCALARS:

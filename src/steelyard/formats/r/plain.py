@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.metadata import parsed, with_facts
 from steelyard.codecs.pickle.arrays import by_columns
 from steelyard.codecs.r.layers import reader_of
@@ -69,6 +70,8 @@ def _as_integers(vector: Vector, shape: tuple[int, ...]) -> Reader:
 def plain_weights(arrays: list[tuple[Path, Vector]], source: Source) -> list[Weight]:
     """Return plain arrays as weights, with the dtypes, roles and axes from the footer of a file that Steelyard wrote."""
     text, scalars = footer_facts(source)
+    if text:
+        check_json(text, source)
     facts = parsed(text) if text else {}
     plain = [
         with_original_dtype(plain_weight(".".join(path), vector, source.name), facts, scalars)

@@ -45,7 +45,7 @@ def read(source: Source, scope: Scope) -> Weights:
         return weights
     from steelyard.codecs.metadata import with_facts
 
-    return weights.with_weights(with_facts(weights.values(), archive.metadata))
+    return weights.with_weights(with_facts(weights.values(), archive.metadata, source))
 
 
 def write(weights: Weights, path: Path) -> None:
