@@ -99,6 +99,18 @@ def test_the_shards_of_keras_are_one_model_under_its_own_names(shards):
         assert names_of(shards / "net_00001.weights.h5") == ["net/fc1/kernel"]
 
 
+def test_a_quantised_kernel_in_a_shard_has_its_effective_numbers(shards):
+    codes, scale = np.arange(-3, 3, dtype=np.int8).reshape(2, 3), np.array([1, 2, 4], "f4")
+    with h5py.File(shards / "net_00001.weights.h5", "w") as file:
+        for place, variable in enumerate((codes, np.zeros(3, "f4"), scale)):
+            file[f"layers/dense_1/vars/{place}"] = variable
+        file["layers/dense_1/vars"].attrs["name"] = "fc1"
+        file.create_group("vars").attrs["name"] = "net"
+    kernel = steelyard.effective(shards / "net.weights.json")["net/fc1/kernel"]
+    assert kernel.derivation.scheme == "int8 of Keras"
+    assert np.allclose(kernel.numpy(), codes / scale)
+
+
 @pytest.mark.parametrize("name", ["../net_00001.weights.h5", "/etc/passwd", "a\\b"])
 def test_an_index_of_keras_cannot_leave_its_folder(shards, name):
     (shards / "net.weights.json").write_text(json.dumps({"weight_map": {"/layers/dense/vars": [name]}}))
