@@ -113,8 +113,9 @@ class UnitPlan:
         return "\n".join(self._lines())
 
     def _lines(self) -> list[str]:
+        cut = {self._source[name].layer for name in self._cuts}  # an activation loses them too, but has nothing to cut
         gone = [f"{printable(layer)} loses {len(units)} of {self._couplings.layers[layer].size} units: {_listed(units)}"
-                for layer, units in self.removed.items()]  # fmt: skip
+                for layer, units in self.removed.items() if layer in cut]  # fmt: skip
         rows = [("weight", "before", "after")]
         rows += [
             (printable(name), _spelled(weight.shape), _spelled(shape_after(weight.shape, self._cuts[name])))
