@@ -81,3 +81,14 @@ def test_a_shard_of_an_input_is_not_replaced(folds, capsys):
     assert "is one of the files that are read" in capsys.readouterr().err
     assert main(["average", *files, "-o", files[2]]) == 0  # the whole set may
     assert np.array_equal(steelyard.weights(files[2])["n"].numpy(), 0)
+
+
+def test_an_exponential_average_says_where_the_order_of_the_files_is_not_that_of_their_numbers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for step in (2, 10):
+        steelyard.save({"w": np.full(2, float(step))}, f"step{step}.npz")
+    assert main(["average", "step*.npz", "--decay", "0.5", "-o", "a.npz"]) == 0
+    assert "files count in the order given, in which step10.npz comes before step2.npz" in capsys.readouterr().out
+    assert main(["average", "step2.npz", "step10.npz", "--decay", "0.5", "-o", "a.npz"]) == 0
+    assert main(["average", "step*.npz", "-o", "a.npz"]) == 0
+    assert "order given" not in capsys.readouterr().out

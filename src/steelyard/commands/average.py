@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_paths, code_in, print_json, warn_of_code
@@ -32,11 +33,11 @@ def run(args: argparse.Namespace) -> None:
     files = expanded(args.paths)
     read = [opened(file, args.scope) for file in files]
     made = _averaged(args, [model for model, _ in read])
+    notes = [*_order(args, files), *noted(made.meta)]
     if args.dry_run:
-        _show(args, files, made)
+        _show(args, files, made, notes)
         return
     code = {file: code_in(file) for file in files}  # before OUT may replace one of them
-    notes = noted(made.meta)
     # a model in one file may be replaced by the result, a file of several may not
     destination(made, args.out, {path for _, used in read if len(used) > 1 for path in used}, args.shard_size)
     with following(made, "averaging") as watched:
@@ -82,12 +83,22 @@ def _averaged(args: argparse.Namespace, models: list[Weights]) -> Weights:
     return made.astype(args.dtype) if args.dtype else made
 
 
-def _show(args: argparse.Namespace, files: list[str], made: Weights) -> None:
-    from steelyard.core.net_facts import noted
+def _order(args: argparse.Namespace, files: list[str]) -> list[str]:
+    """Return a note where an exponential average takes files in alphabetical order, and their numbers are in another."""
+    if args.decay is None:
+        return []
+    by_number = sorted(files, key=lambda file: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file)])
+    if files != sorted(files) or files == by_number:
+        return []
+    early, late = next(pair for pair in zip(files, by_number, strict=True) if pair[0] != pair[1])
+    return [f"files count in the order given, in which {printable(early)} comes before {printable(late)}"]
+
+
+def _show(args: argparse.Namespace, files: list[str], made: Weights, notes: list[str]) -> None:
     from steelyard.text.records import file_record
     from steelyard.text.table import totals
 
-    shares, notes = _shares(args, len(files)), noted(made.meta)
+    shares = _shares(args, len(files))
     if args.json:
         total = file_record(files[0], made)["total"]
         print_json({"in": files, "shares": shares, "total": total, "notes": notes})

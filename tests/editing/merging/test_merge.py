@@ -222,6 +222,8 @@ REFUSED = [
     ({"method": "slerp"}, "slerp needs t"),
     ({"method": "ties", "majority": "all"}, "majority is 'all'"),
     ({"method": "ties", "density": [0.5, 0.5]}, "density has 2 entries for 1 model;"),
+    ({"method": "ties", "density": 1.5}, "density is 1.5; it is a share, from 0 to 1"),
+    ({"method": "breadcrumbs", "gamma": -0.1}, "gamma is -0.1; it is a share"),
     ({"weights": "many"}, "weights is 'many'"),
     ({"weights": [1, None]}, "weights is 'None'"),
     ({"method": "model_stock"}, "at least 2 models beside the base, and 1 is given"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     """A number; several, from the first layer to the last, between which others are interpolated; or one of these by patterns
     of names, of which the first that matches counts."""
 
+_SHARES = ("density", "gamma")
 _NUMBERED = re.compile(r"(.*?)(?:^|(?<=[._/]))(\d+)(?=[._/]|$)")
 
 
@@ -63,8 +64,10 @@ def number_at(setting: Setting, name: str, depth: float, default: float) -> floa
 
 
 def checked(setting: object, what: str) -> Setting:
-    """Return a setting; raises `ShapeError` for anything else."""
+    """Return a setting; raises `ShapeError` for anything else, and for a share that is not from 0 to 1."""
     if _is_number(setting):
+        if what in _SHARES and not 0 <= setting <= 1:
+            raise ShapeError(f"{what} is {setting:g}; it is a share, from 0 to 1")
         return float(setting)
     if isinstance(setting, Mapping) and setting:
         values = {str(pattern): checked(value, what) for pattern, value in setting.items()}
