@@ -478,3 +478,19 @@ def test_the_slope_of_a_random_relu_is_its_mean_as_in_inference_mode():
     assert slope.settings["negative_slope"] == pytest.approx(0.2)
     x = np.array([[-1.0]])
     assert graphs.run(nn.RReLU(0.1, 0.3), [x]).outputs[0] == pytest.approx(-0.2)
+
+
+def test_the_layer_that_gives_the_only_output_is_named():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head, self.other = nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 1)
+
+        def forward(self, x, both=False):
+            h = torch.relu(self.body(x))
+            return (self.head(h), self.other(h)) if both else self.head(h)
+
+    x = np.ones((2, 3), "float32")
+    net = Net()
+    assert graphs.graph(net, [x]).output_names == ("head",)
+    assert graphs.graph(net, [x, np.ones(1, "float32")]).output_names is None

@@ -65,6 +65,7 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
         channels=channels,
         input_names=input_names,
         input_shapes=shapes,
+        output_names=(followed.gives,) if followed.gives else None,
         is_sequential=bool(chain and followed.gives == layers[-1].name),
     )
 

@@ -248,7 +248,7 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Conv#Transpose", "conv transpose", _conv(), "123"),
     **_spread("DepthwiseConv#", "conv", _conv(depthwise=True), "12"),
     **_spread("SeparableConv#", "conv", _conv(separable=True), "12"),
-    **_spread("Embedding ReversibleEmbedding", "embedding", _read()),
+    **_spread("Embedding ReversibleEmbedding", "embedding", _read(mask_zero="mask_zero")),
     **_spread("BatchNormalization SyncBatchNormalization", "batch norm", _norm),
     **_spread("LayerNormalization", "layer norm", _norm),
     **_spread("GroupNormalization", "group norm", _norm),
