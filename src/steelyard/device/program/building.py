@@ -1,0 +1,166 @@
+"""A program while it is made: its steps so far, their shapes, and what had to be assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from steelyard.device.program.activations import CURVES, Activation, known_settings
+from steelyard.device.program.arithmetic import Arithmetic
+from steelyard.device.program.norms import Softmax
+from steelyard.device.program.program import Operation, Step
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.axes import Part
+    from steelyard.core.graph import Layer, Setting
+    from steelyard.core.weight import Array
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.layers.norms import ComputedPart
+
+_WITHOUT_EFFECT = ("weights", "momentum", "depthwise", "fast_variance", "weight_norm", "spectral_norm", "rate", "wraps")
+"""Settings that change no output, or whose effect is in the arrays."""
+_NAMES = {"exp": "exponential", "swish": "silu", "identity": "linear"}
+
+
+class Building:
+    """The steps of a program so far. `assumptions` are sentences about what the graph does not show; a run must prove them."""
+
+    __slots__ = ("_arrays", "_inputs", "assumptions", "channels", "shapes", "steps")
+
+    def __init__(self, input_shapes: Sequence[tuple[int, ...]], channels: str) -> None:
+        self.shapes = list(input_shapes)
+        self.channels = channels
+        self.steps: list[Step] = []
+        self.assumptions: list[str] = []
+        self._inputs = len(input_shapes)
+        self._arrays: dict[object, Array] = {}
+
+    def add(self, layer: Layer, operation: Operation, *inputs: int) -> int:
+        """Add a step, and return the number of its output, whose shape follows from a run on no examples."""
+        import numpy as np
+
+        given = [np.zeros((0, *self.shapes[place]), "float32") for place in inputs]
+        try:
+            made = operation.run(given, Arithmetic())
+        except (ValueError, IndexError) as error:
+            shapes = ", ".join(str(self.shapes[place]) for place in inputs)
+            refuse(layer, f"does not take inputs of shape {shapes} ({error})")
+        if min(made.shape[1:], default=1) < 1:
+            refuse(layer, f"has an output of shape {made.shape[1:]}, which has no numbers")
+        self.steps.append(Step(layer.name, operation, inputs, made.shape[1:]))
+        self.shapes.append(made.shape[1:])
+        return len(self.shapes) - 1
+
+    def activate(self, layer: Layer, value: int) -> int:
+        """Add the activation that is a setting of a layer."""
+        word, settings = str(layer.settings.get("activation") or "linear"), layer.settings
+        word = _NAMES.get(word, word)
+        if word in ("softmax", "log_softmax"):
+            return self.add(layer, Softmax(word, self.axis(layer, settings.get("axis", -1), value)), value)
+        if word == "relu" and "highest" in settings:
+            word = "clipped_relu"
+        if word not in CURVES:
+            refuse(layer, f"has the activation {printable(word)!r}, which is not known")
+        known = known_settings(word, settings)
+        return value if word == "linear" else self.add(layer, Activation(word, known), value)
+
+    def axis(self, layer: Layer, given: object, value: int) -> int:
+        """Return an axis of a value, counted with the batch, which it must not be."""
+        count = len(self.shapes[value]) + 1
+        if not isinstance(given, int) or not -count <= given < count or not given % count:
+            refuse(layer, f"works along axis {printable(given)} of {count}, with the examples first")
+        return given % count
+
+    def array(self, part: Part | ComputedPart) -> Array:
+        """Return the numbers of a part in a float type of NumPy; the same array for tied weights."""
+        import numpy as np
+
+        names = tuple(weight.tied or weight.name for weight in part.weights)
+        key = (names, part.labels, part.shape, *getattr(part, "letters", ("computed",)))
+        if key not in self._arrays:
+            read = {weight.name: weight.numpy() for weight in part.weights}
+            values = part.values(read.__getitem__)
+            self._arrays[key] = np.ascontiguousarray(values.astype("float32" if values.dtype.itemsize < 4 else values.dtype))
+        return self._arrays[key]
+
+
+class Node(NamedTuple):
+    """A layer of the graph with its `weights`, the numbers of its `inputs`, and the program that is made."""
+
+    layer: Layer
+    weights: Sequence[LayerWeights]
+    inputs: tuple[int, ...]
+    building: Building
+
+    @property
+    def input(self) -> int:
+        """The number of its only input."""
+        if len(self.inputs) != 1:
+            refuse(self.layer, f"has {len(self.inputs)} inputs, where one is known")
+        return self.inputs[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of its only input."""
+        return self.building.shapes[self.input]
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes of its input."""
+        return len(self.shape) - 1
+
+    def array(self, purpose: str, gate: str = "", of: int = 0) -> Array | None:
+        """Return the numbers of a part of one of its weights, None if it has none."""
+        held = self.weights[of] if of < len(self.weights) else None
+        part = held and (held.parts.get((purpose, gate)) or held.computed.get((purpose, gate)))
+        return self.building.array(part) if part else None
+
+    def needed(self, purpose: str, gate: str = "", of: int = 0) -> Array:
+        """Return the numbers of a part that it must have."""
+        made = self.array(purpose, gate, of)
+        if made is None:
+            refuse(self.layer, f"has no {purpose}{f' {gate}' if gate else ''} that is known")
+        if made.dtype.kind != "f":
+            refuse(self.layer, f"has a {purpose} of {made.dtype}, which is quantised; this is not known yet")
+        return made
+
+    def fits(self, wanted: int, given: int, what: str) -> None:
+        """Refuse a layer whose weights are for another number of what it is given."""
+        if wanted != given:
+            refuse(self.layer, f"has weights for {wanted} {what}, and is given {given}")
+
+    def add(self, operation: Operation, *inputs: int) -> int:
+        """Add a step to the program."""
+        return self.building.add(self.layer, operation, *inputs)
+
+    def assume(self, what: str) -> None:
+        """Note what the graph does not show."""
+        self.building.assumptions.append(f"{printable(self.layer.name)!r} ({printable(self.layer.class_name)}): {what}")
+
+    def only(self, *words: str) -> None:
+        """Refuse a layer with other settings than these, since their effect is not known."""
+        foreign = [word for word in self.layer.settings if word not in (*words, *_WITHOUT_EFFECT)]
+        if foreign:
+            refuse(self.layer, f"has {foreign[0]}={printable(self.layer.settings[foreign[0]])}, which is not known")
+
+    def has(self, *purposes: str) -> None:
+        """Refuse a layer with other weights than these."""
+        foreign = [purpose for held in self.weights for purpose in held.shapes if purpose not in purposes]
+        if foreign:
+            refuse(self.layer, f"has weights of which the use is not known ({printable(foreign[0])})")
+
+
+def refuse(layer: Layer, why: str) -> NoReturn:
+    """Raise `ShapeError` for a layer, by its name."""
+    raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.class_name) or layer.kind}) {why}")
+
+
+def integers(layer: Layer, value: Setting, count: int, usual: int | None = None) -> tuple[int, ...]:
+    """Return a setting as an integer for each of some axes."""
+    if value is None and usual is not None:
+        value = usual
+    each = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
+    if len(each) != count or not all(isinstance(number, int) for number in each):
+        refuse(layer, f"has a setting {printable(value)}, where {count} integers are known")
+    return each  # type: ignore[return-value]

@@ -1,0 +1,265 @@
+"""Programs of nets whose graph is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from steelyard.core.graph import Graph, Layer
+from steelyard.device.program import sequences, weighted, weightless
+from steelyard.device.program.building import Building, Node, refuse
+from steelyard.device.program.program import Program
+from steelyard.device.program.shaping import Combine, Concatenate
+from steelyard.errors import ProofError, ShapeError, printable
+from steelyard.transfers.endpoints import Endpoint
+from steelyard.transfers.probes import inputs_of_net, listed_inputs
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+    from steelyard.core.weights import Weights
+    from steelyard.transfers.layers.layer_weights import LayerWeights
+    from steelyard.transfers.pairing.net import Net
+
+    Maker = Callable[[Node], int]
+
+TOLERANCE = 1e-6
+"""The largest difference of a program in float64 from its net, as a share of the largest output, that proves it."""
+_RECURRENT = ("rnn", "lstm", "gru")
+_WHOLE = ("PyTorch", "pickle", "skops", "R")
+"""The formats besides Keras's whose graphs have all settings of their layers."""
+
+
+def program_of(source: object, probe: object = None) -> Program:
+    """Return the program of a net: a live model, or a file or weights whose graph lists all that the net does.
+
+    `probe` is an array of examples, or a list of arrays, in the layout that the net takes; it may be left out where the shapes
+    of the inputs are known. A live model is run on it, and the program in float64 must give the same outputs; else
+    `ProofError` is raised. Raises `ShapeError` for a layer that is not known, by its name, and for a graph that is not complete.
+
+    Examples:
+        >>> import numpy as np
+        >>> from sklearn.linear_model import LinearRegression
+        >>> fitted = LinearRegression().fit([[0.0, 1.0], [1.0, 1.0], [2.0, 5.0]], [1.0, 2.0, 7.0])
+        >>> program_of(fitted).run(np.array([[1.0, 2.0]])).round(5)
+        array([[3.]], dtype=float32)
+    """
+    end = Endpoint(source)
+    inputs = _probe(end, probe)
+    if end.runs and inputs is not None:
+        end.observe(inputs)
+    answers = end.run(inputs).outputs if end.runs and inputs is not None else []
+    net = end.net
+    graph = _complete(net, end.weights)
+    shapes = [tuple(each.shape[1:]) for each in inputs] if inputs is not None else _shapes(net)
+    if len(shapes) != len(graph.input_names):
+        raise ShapeError(f"the net takes {len(graph.input_names)} inputs, not {len(shapes)}")
+    building = Building(shapes, net.channels)
+    outputs = _built(net, graph, building)
+    program = Program(graph.input_names, shapes, building.steps, outputs)
+    if end.runs and inputs is not None:
+        _prove(program, end, inputs, answers)
+    else:
+        _check_unproven(net, graph, building)
+    return program
+
+
+def _check_unproven(net: Net, graph: Graph, building: Building) -> None:
+    """Raise `ShapeError` for a net that cannot be run where its file does not show all that it does."""
+    meta = net.weights.meta
+    keras = str(meta.get("keras_version", "")).partition(".")[0]
+    if meta.get("format") not in _WHOLE and not keras:
+        raise ShapeError("the graph of this file does not have all settings of its operators; pass the live model, and probe=")
+    if keras == "1":
+        raise ShapeError("this file is of Keras 1, whose layers are not known; pass the live model")
+    for layer in graph.layers if keras == "2" else ():
+        if "hard_sigmoid" in (layer.settings.get("activation"), layer.settings.get("recurrent_activation")):
+            refuse(layer, "has a hard_sigmoid of Keras 2, whose slope is another one; pass the live model")
+    if net.unassigned:
+        raise ShapeError(f"{printable(net.unassigned[0].name)!r} does not belong to a layer that is known")
+    if building.assumptions:
+        raise ShapeError(f"{building.assumptions[0]}: this is assumed, and only a run proves it; pass the live model")
+
+
+def _probe(end: Endpoint, probe: object) -> list[Array] | None:
+    """Return the inputs on which a net is run: those given, or random ones of shapes that are known."""
+    if probe is not None:
+        return listed_inputs(probe)
+    if not end.runs:
+        return None
+    _shapes(end.net)
+    return inputs_of_net(None, end.net)
+
+
+def _shapes(net: Net) -> list[tuple[int, ...]]:
+    """Return the shapes of the inputs; raises `ShapeError` if they are not known."""
+    known = net.graph.input_shapes if net.graph else None
+    first = next(iter(net.graph.layers), None) if net.graph else None
+    if known is None and first is not None and net.layers and net.layers[0].graph_layer is first and first.kind == "dense":
+        known = ((net.layers[0].shape("kernel")[1],),)
+    if known is None or any(None in shape for shape in known):
+        why = f": {net.why_no_graph}" if net.why_no_graph else ""
+        raise ShapeError(f"the shapes of the net's inputs are not known{why}; pass an example as probe=")
+    return [tuple(length for length in shape if length is not None) for shape in known]
+
+
+def _complete(net: Net, weights: Weights) -> Graph:
+    """Return the graph of a net if it lists all that the net does, else raise `ShapeError`."""
+    graph = net.graph
+    if graph is None or not graph.is_execution_order:
+        why = net.why_no_graph or "its file does not list what the net does"
+        raise ShapeError(f"a program needs the graph of the net: {why}; pass the live model, with an example as probe=")
+    for layer in _used(graph):
+        if layer.inputs is None:
+            refuse(layer, "has inputs whose origin is not known")
+        if layer.calls > 1:
+            refuse(layer, f"runs {layer.calls} times, of which the graph lists one")
+    if not (graph.is_sequential or graph.output_names or _is_skip(graph, weights)):
+        raise ShapeError("it is not known that the graph of this net lists all that it does; pass the live model, and probe=")
+    return graph
+
+
+def _used(graph: Graph) -> list[Layer]:
+    return [layer for layer in graph.layers if not layer.settings.get("unused")]
+
+
+def _is_skip(graph: Graph, weights: Weights) -> bool:
+    """Whether the graph is that of one network of R's nnet with skip-layer connections, which scales nothing."""
+    networks: Mapping[str, Mapping[str, object]] = weights.meta.get("networks") or {}
+    facts = next(iter(networks.values()), {})
+    known = len(networks) == 1 and facts.get("package") == "nnet" and facts.get("skip") is True
+    return bool(known and not facts.get("preprocess") and not facts.get("targets") and facts.get("repetitions", 1) == 1)
+
+
+def _built(net: Net, graph: Graph, building: Building) -> list[int]:
+    """Add the steps of all layers, and return the numbers of the outputs."""
+    held: dict[str, list[LayerWeights]] = {}
+    for each in net.layers:
+        if each.graph_layer is not None:
+            held.setdefault(each.graph_layer.name, []).append(each)
+    values = {name: place for place, name in enumerate(graph.input_names)}
+    layers = {layer.name: layer for layer in _used(graph)}
+    skips = {name for name in layers if name.endswith(".skip") and name.removesuffix(".skip") in layers}
+    for name, layer in layers.items():
+        if name not in skips:
+            values[name] = _added(
+                layer, held, _values(layer.inputs or (), layers, values, layer, building), building, values, layers
+            )
+    if graph.output_names:
+        return _outputs(graph.output_names, layers, values, building)
+    return [values[[name for name in layers if name not in skips][-1]]]
+
+
+def _added(
+    layer: Layer,
+    held: Mapping[str, list[LayerWeights]],
+    inputs: tuple[int, ...],
+    building: Building,
+    values: Mapping[str, int],
+    layers: Mapping[str, Layer],
+) -> int:
+    """Add the steps of one layer, with the kernel of nnet that skips the hidden layer."""
+    maker = _MAKERS.get(layer.kind, weightless.other)
+    skip = layers.get(f"{layer.name}.skip")
+    if skip is None:
+        made = maker(Node(layer, held.get(layer.name, ()), inputs, building))
+        _check(layer, building.shapes[made])
+        return made
+    plain = Layer(layer.name, layer.kind, layer.class_name, {**layer.settings, "activation": "linear"})
+    parts = [weighted.dense(Node(plain, held.get(layer.name, ()), inputs, building))]
+    sources = tuple(values[name] for name in skip.inputs or ())
+    parts.append(weighted.dense(Node(skip, held.get(skip.name, ()), sources, building)))
+    return building.activate(layer, building.add(layer, Combine("add"), *parts))
+
+
+def _check(layer: Layer, made: tuple[int, ...]) -> None:
+    """Refuse a layer whose output has another shape than its framework says."""
+    known = layer.output_shape
+    if known is not None and (len(known) != len(made) or any(a not in (None, b) for a, b in zip(known, made, strict=True))):
+        refuse(layer, f"has an output of shape {known}, and as it is known here {made}")
+
+
+def _values(
+    names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], layer: Layer, building: Building
+) -> tuple[int, ...]:
+    """Return the numbers of a layer's inputs; both directions of a bidirectional layer are one."""
+    if (missing := next((name for name in names if name not in values), None)) is not None:
+        refuse(layer, f"takes the output of {printable(missing)!r}, which is not known before it")
+    if layer.kind != "merge" and len(names) == 2 and _are_directions(names, layers):
+        return (_joined(names, layers, values, building),)
+    return tuple(values[name] for name in names)
+
+
+def _outputs(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], building: Building) -> list[int]:
+    if len(names) == 2 and _are_directions(names, layers):
+        return [_joined(names, layers, values, building)]
+    return [values[name] for name in names]
+
+
+def _are_directions(names: Sequence[str], layers: Mapping[str, Layer]) -> bool:
+    """Whether two layers are the forward and the backward part of one of Keras."""
+    known = [layers[name] for name in names if name in layers and layers[name].kind in _RECURRENT]
+    words = [layer.settings.get("direction") for layer in known]
+    return words == ["forward", "backward"] and known[0].inputs == known[1].inputs
+
+
+def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], building: Building) -> int:
+    first = layers[names[0]]
+    building.assumptions.append(f"{printable(first.name)!r}: both directions are joined along the features")
+    return building.add(first, Concatenate(len(building.shapes[values[names[0]]])), *(values[name] for name in names))
+
+
+def _prove(program: Program, end: Endpoint, inputs: Sequence[Array], answers: Sequence[Array]) -> None:
+    """Compare the program in float64 with the net, and set the error of the program in float32."""
+    import numpy as np
+
+    wanted = [np.asarray(each, np.float64) for each in answers]
+    wide, short = (program.run(*inputs, dtype=dtype) for dtype in ("float64", "float32"))
+    apart = _apart(wide, wanted)
+    single = any(each.dtype == np.float32 for each in answers)
+    if not apart <= (10 * TOLERANCE if single else TOLERANCE):
+        raise ProofError(
+            f"the program of {end.name} gives outputs that are off by {apart:.2g} of the largest, so its graph does not list "
+            "all that it does"
+        )
+    program.error = _apart(short, wanted)
+
+
+def _apart(made: Array | list[Array], wanted: Sequence[Array]) -> float:
+    """Return the largest difference as a share of the largest output; infinite for other shapes."""
+    import numpy as np
+
+    listed = made if isinstance(made, list) else [made]
+    if len(listed) != len(wanted):
+        return float("inf")
+    worst = 0.0
+    for one, other in zip(listed, wanted, strict=True):
+        if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
+            return float("inf")
+        largest = float(np.abs(other).max(initial=0)) or 1.0
+        worst = max(worst, float(np.abs(one.astype(np.float64) - other).max(initial=0)) / largest)
+    return worst
+
+
+_MAKERS: dict[str, Maker] = {
+    "dense": weighted.dense,
+    "conv": weighted.conv,
+    "conv transpose": weighted.conv_transpose,
+    "embedding": weighted.embedding,
+    "batch norm": weighted.batch_norm,
+    "layer norm": weighted.layer_norm,
+    "rms norm": weighted.rms_norm,
+    "group norm": weighted.group_norm,
+    "instance norm": weighted.group_norm,
+    "prelu": weighted.prelu,
+    **dict.fromkeys(_RECURRENT, sequences.recurrent),
+    "activation": weightless.activation,
+    "softmax": weightless.softmax,
+    "dropout": weightless.passed,
+    "flatten": weightless.flatten,
+    "reshape": weightless.reshape,
+    "pool": weightless.pool,
+    "global pool": weightless.global_pool,
+    "pad": weightless.pad,
+    "upsample": weightless.upsample,
+    "merge": weightless.merge,
+}

@@ -1,0 +1,79 @@
+"""A program: the operations of a net in order, without its framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from steelyard.device.program.arithmetic import Arithmetic
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+
+class Operation(Protocol):
+    """What a step computes: a small class with its arrays and settings."""
+
+    def run(self, inputs: Sequence[Array], arithmetic: Arithmetic, /) -> Array:
+        """Return the output for inputs whose first axis has the examples."""
+
+
+class Step(NamedTuple):
+    """An operation, and the numbers of its `inputs` among the values: first the program's inputs, then the steps in order.
+
+    `name` is that of the layer it belongs to, which may have several steps; `shape` is that of its output for one example.
+    """
+
+    name: str
+    operation: Operation
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+class Program:
+    """The operations of a net: `steps` in order, each after those that it needs, `input_shapes` for one example.
+
+    `outputs` are the numbers of the values that the net returns. `error` is the largest difference of `run` from the
+    net's own outputs on the probe, divided by the largest of these; None if the net could not be run.
+    """
+
+    __slots__ = ("error", "input_names", "input_shapes", "outputs", "steps")
+
+    def __init__(
+        self,
+        input_names: Sequence[str],
+        input_shapes: Sequence[tuple[int, ...]],
+        steps: Sequence[Step],
+        outputs: Sequence[int],
+        error: float | None = None,
+    ) -> None:
+        self.input_names = tuple(input_names)
+        self.input_shapes = tuple(input_shapes)
+        self.steps = tuple(steps)
+        self.outputs = tuple(outputs)
+        self.error = error
+
+    def run(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None) -> Array | list[Array]:
+        """Return the outputs for arrays whose first axis has the examples: one array, or a list if the net has several outputs.
+
+        All operations are computed in `dtype` and in the order of the steps. Sums are accumulated in `accumulate`, by default
+        `dtype`, and rounded once. Raises `ShapeError` for inputs of other shapes.
+        """
+        import numpy as np
+
+        arithmetic = Arithmetic(dtype, accumulate or dtype)
+        values = [np.asarray(each) for each in inputs]
+        if [each.shape[1:] for each in values] != list(self.input_shapes):
+            given = ", ".join(str(each.shape) for each in values)
+            raise ShapeError(f"the program takes examples of shapes {list(self.input_shapes)}, not arrays of shapes {given}")
+        values = [each if each.dtype.kind in "iub" else arithmetic.cast(each) for each in values]
+        for step in self.steps:
+            values.append(step.operation.run([values[place] for place in step.inputs], arithmetic))
+        outputs = [values[place] for place in self.outputs]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def __repr__(self) -> str:
+        lines = [f"input {name} {shape}" for name, shape in zip(self.input_names, self.input_shapes, strict=True)]
+        lines += [f"{printable(each.name)}: {type(each.operation).__name__} {each.inputs} {each.shape}" for each in self.steps]
+        return "\n".join(f"{place} {line}" for place, line in enumerate(lines))

@@ -1,0 +1,233 @@
+"""The steps of layers without weights: activations, pools, merges, and changes of shape."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from steelyard.device.program.activations import CURVES, SETTINGS
+from steelyard.device.program.building import Node, integers, refuse
+from steelyard.device.program.norms import Softmax
+from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Scale, Select
+from steelyard.device.program.weighted import around, known_channels
+from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
+
+if TYPE_CHECKING:
+    from steelyard.core.graph import Setting
+
+_COMBINED = {
+    "add": "add",
+    **dict.fromkeys(("subtract", "sub"), "subtract"),
+    **dict.fromkeys(("multiply", "mul"), "multiply"),
+    **dict.fromkeys(("divide", "div"), "divide"),
+    **dict.fromkeys(("maximum", "max"), "maximum"),
+    **dict.fromkeys(("minimum", "min"), "minimum"),
+    "average": "average",
+}
+_JOINED = ("concatenate", "cat", "concat")
+
+
+def activation(node: Node) -> int:
+    """Add an activation."""
+    word = str(node.layer.settings.get("activation") or "linear")
+    known = SETTINGS.get(word, {}) if word in CURVES else {}
+    node.only("activation", *known, *(("highest",) if word == "relu" else ()))
+    return node.building.activate(node.layer, node.input)
+
+
+def softmax(node: Node) -> int:
+    """Add a softmax along an axis."""
+    node.only("activation", "axis")
+    word = str(node.layer.settings.get("activation") or "softmax")
+    if word not in ("softmax", "log_softmax") or "axis" not in node.layer.settings:
+        refuse(node.layer, "has a softmax whose axis is not known" if word != "softmin" else "is a softmin, which is not known")
+    axis = node.building.axis(node.layer, node.layer.settings["axis"], node.input)
+    return node.add(Softmax(word, axis), node.input)
+
+
+def passed(node: Node) -> int:
+    """Return the input: the layer does nothing at inference."""
+    return node.input
+
+
+def flatten(node: Node) -> int:
+    """Add a reshape to one axis, or of some axes to one."""
+    node.only("axes", "data_format")
+    shape, settings = node.shape, node.layer.settings
+    if settings.get("data_format") == "channels_first" and len(shape) > 1:
+        refuse(node.layer, "flattens with the channels moved to the end, which is not known")
+    start, end = integers(node.layer, settings.get("axes"), 2) if "axes" in settings else (1, -1)
+    start, end = (node.building.axis(node.layer, axis, node.input) for axis in (start, end))
+    merged = (*shape[: start - 1], prod(shape[start - 1 : end]), *shape[end:])
+    return node.input if merged == shape else node.add(Reshape(merged), node.input)
+
+
+def reshape(node: Node) -> int:
+    """Add a reshape, or another order of the axes."""
+    node.only("shape", "newshape", "axes", "axis")
+    settings, shape = node.layer.settings, node.shape
+    if "axes" in settings:
+        axes = integers(node.layer, settings["axes"], len(shape))
+        if sorted(axes) != list(range(1, len(shape) + 1)):
+            refuse(node.layer, f"has the order of axes {axes} for an input of shape {shape}")
+        return node.add(Permute(axes), node.input)
+    target = settings.get("shape")
+    if not isinstance(target, tuple) or not all(isinstance(length, int) for length in target):
+        refuse(node.layer, "has a shape that is not known")
+    if "axis" in settings:  # one axis becomes several
+        axis = node.building.axis(node.layer, settings["axis"], node.input)
+        target = (*shape[: axis - 1], *_completed(target, shape[axis - 1]), *shape[axis:])
+    return node.add(Reshape(_completed(target, prod(shape))), node.input)
+
+
+def _completed(shape: tuple[Setting, ...], count: int) -> tuple[int, ...]:
+    """Return a shape with the length that is -1 computed."""
+    lengths = [length for length in shape if isinstance(length, int)]
+    rest = prod(length for length in lengths if length != -1)
+    return tuple(count // max(rest, 1) if length == -1 else length for length in lengths)
+
+
+def pool(node: Node) -> int:
+    """Add a pool over windows."""
+    node.only("pool", "size", "strides", "padding", "count_padding", "dilation", "output_size", "data_format")
+    settings, rank, channels = node.layer.settings, node.rank, known_channels(node)
+    word = str(settings.get("pool"))
+    if word not in ("max", "average"):
+        refuse(node.layer, f"is a pool of the kind {printable_word(word)}, which is not known")
+    space = node.shape[1:] if channels == "first" else node.shape[:-1]
+    if "output_size" in settings:
+        sizes = _exact(node, space)
+        return node.add(Pool(word, sizes, sizes, ((0, 0),) * rank, (1,) * rank, True, channels), node.input)
+    size = integers(node.layer, settings.get("size"), rank)
+    strides = integers(node.layer, settings.get("strides"), rank) if settings.get("strides") is not None else size
+    dilation = integers(node.layer, settings.get("dilation"), rank, 1)
+    windows = zip(space, size, strides, dilation, strict=True)
+    padding = tuple(around(node, settings.get("padding"), axis, *each) for axis, each in enumerate(windows))
+    counts = bool(settings.get("count_padding", word == "max"))
+    if word == "average" and "count_padding" not in settings and any(map(any, padding)):
+        refuse(node.layer, "averages over padding, of which it is not known whether it counts")
+    return node.add(Pool(word, size, strides, padding, dilation, counts, channels), node.input)
+
+
+def _exact(node: Node, space: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the windows of an adaptive pool, which must all have one size."""
+    given = node.layer.settings["output_size"]
+    wanted = given if isinstance(given, tuple) and len(given) == len(space) else (given,) * len(space)
+    lengths = [length if want is None else want for want, length in zip(wanted, space, strict=True)]
+    if not all(isinstance(want, int) and want and not length % want for want, length in zip(lengths, space, strict=True)):
+        refuse(node.layer, f"pools {space} places into {given}, whose windows differ in size")
+    return tuple(length // want for want, length in zip(lengths, space, strict=True) if isinstance(want, int))
+
+
+def global_pool(node: Node) -> int:
+    """Add a pool over all places of each channel."""
+    node.only("pool", "output_size", "data_format")
+    word, channels = str(node.layer.settings.get("pool")), known_channels(node)
+    if word not in ("max", "average"):
+        refuse(node.layer, f"is a pool of the kind {printable_word(word)}, which is not known")
+    made, keeps = node.layer.output_shape, node.layer.class_name.startswith("Adaptive")
+    if made is None and not keeps:
+        refuse(node.layer, "has an output of which it is not known whether it keeps its spatial axes")
+    return node.add(GlobalPool(word, keeps if made is None else len(made) > 1, channels), node.input)
+
+
+def pad(node: Node) -> int:
+    """Add places around an image, as PyTorch (the last axis first) or Keras (each axis in turn) states them."""
+    node.only("padding", "value", "mode")
+    settings, name = node.layer.settings, node.layer.class_name
+    if settings.get("mode", "constant") != "constant" or name.startswith(("Reflection", "Replication", "Circular")):
+        refuse(node.layer, "pads with numbers of its input, which is not known")
+    given, value = settings.get("padding"), settings.get("value", 0)
+    flat = [each for part in given for each in (part if isinstance(part, tuple) else (part,))] if isinstance(given, tuple) else []
+    if len(flat) % 2 or not flat or not all(isinstance(each, int) and each >= 0 for each in flat):
+        refuse(node.layer, f"has the padding {given}, which is not known")
+    pairs = [(int(flat[at]), int(flat[at + 1])) for at in range(0, len(flat), 2)]  # type: ignore[arg-type]
+    rest = len(node.shape) - len(pairs)
+    if name.startswith("ZeroPadding"):
+        channels = known_channels(node)
+        padding = [(0, 0), *pairs] if channels == "first" else [*pairs, (0, 0)]
+    else:
+        padding = [*[(0, 0)] * rest, *reversed(pairs)]
+    if rest < 0 or len(padding) != len(node.shape) or not isinstance(value, (int, float)):
+        refuse(node.layer, f"has the padding {given} for an input of shape {node.shape}")
+    return node.add(Pad(tuple(padding), float(value)), node.input)
+
+
+def upsample(node: Node) -> int:
+    """Add an upsampling that repeats each place."""
+    node.only("scale", "interpolation", "data_format")
+    settings = node.layer.settings
+    if settings.get("interpolation", "nearest") != "nearest":
+        refuse(node.layer, f"interpolates by {printable_word(settings['interpolation'])}, which is not known")
+    given = settings.get("scale")
+    each = given if isinstance(given, tuple) else (given,) * node.rank
+    whole = tuple(int(times) for times in each if isinstance(times, (int, float)) and times == int(times) and times > 0)
+    if len(whole) != node.rank:
+        refuse(node.layer, f"scales by {given}, which is not a whole number for each axis")
+    return node.add(Upsample(whole, known_channels(node)), node.input)
+
+
+def merge(node: Node) -> int:
+    """Add a combination of several inputs in their order."""
+    node.only("merge", "axis")
+    word = str(node.layer.settings.get("merge") or node.layer.class_name).lower()
+    if len(node.inputs) < 2:
+        refuse(node.layer, "combines its input with numbers that are not layers' outputs")
+    if len({len(node.building.shapes[place]) for place in node.inputs}) > 1:
+        refuse(node.layer, "combines inputs with different numbers of axes")
+    if word in _JOINED:
+        axis = node.building.axis(node.layer, node.layer.settings.get("axis", -1), node.inputs[0])
+        return node.add(Concatenate(axis), *node.inputs)
+    if word not in _COMBINED or "axis" in node.layer.settings:
+        refuse(node.layer, f"combines its inputs by {printable_word(word)}, which is not known")
+    return node.add(Combine(_COMBINED[word]), *node.inputs)
+
+
+def other(node: Node) -> int:
+    """Add a function that is known by its name: a selection, or an operation with one number."""
+    word, settings = node.layer.class_name, node.layer.settings
+    if word in ("Identity", "identity", "linear"):
+        return node.input
+    if word == "getitem":
+        node.only("index")
+        return _selected(node)
+    value = settings.get("value")
+    if _COMBINED.get(word) in ("add", "subtract", "multiply", "divide") and isinstance(value, (int, float)):
+        node.only("value")
+        node.assume("the number comes after the input")
+        return node.add(Scale(_COMBINED[word], float(value)), node.input)
+    return refuse(node.layer, "is not known")
+
+
+def _selected(node: Node) -> int:
+    """Add a selection, whose index has a part for each axis: a number, a range, or an ellipsis for several whole axes."""
+    given = node.layer.settings.get("index")
+    parts = list(given) if isinstance(given, tuple) else [given]
+    count = len(node.shape) + 1
+    at = parts.index("...") if "..." in parts else len(parts)
+    rest = parts[at + 1 :]
+    parts = [*parts[:at], *[":"] * (count - at - len(rest)), *rest]
+    if len(parts) != count or parts[0] != ":":
+        refuse(node.layer, f"selects {given} of {count} axes, the examples first; only whole examples are known")
+    index = tuple(_part(node, part, length) for part, length in zip(parts[1:], node.shape, strict=True))
+    node.assume("it selects from the first output of the layer before")
+    return node.add(Select(index), node.input)
+
+
+def _part(node: Node, part: Setting, length: int) -> int | slice:
+    if isinstance(part, int) and not isinstance(part, bool) and -length <= part < length:
+        return part % length
+    numbers = part.split(":") if isinstance(part, str) else []
+    if len(numbers) not in (2, 3) or not all(not each or each.lstrip("-").isdecimal() for each in numbers):
+        refuse(node.layer, f"selects {part} of an axis of length {length}, which is not known")
+    start, stop, step = slice(*(int(each) if each else None for each in numbers)).indices(length)
+    if step < 1:
+        refuse(node.layer, "selects backwards, which is not known")
+    return slice(start, stop, step)
+
+
+def printable_word(word: object) -> str:
+    """Return a word of a file for a message."""
+    from steelyard.errors import printable
+
+    return repr(printable(word))

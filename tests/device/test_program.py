@@ -1,0 +1,206 @@
+"""Programs of nets compute what the nets do: PyTorch's layers and functions, with its own outputs in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from steelyard.device.program import program_of
+from steelyard.errors import ProofError, ShapeError
+
+BOUND = 1e-6
+"""The largest difference from the net in float64, as a share of the largest output."""
+
+
+def filled(net):
+    """Return a net in evaluation, with statistics and factors that are not those of a new one."""
+    torch.manual_seed(0)
+    for tensor in (*net.parameters(), *net.buffers()):
+        if tensor.is_floating_point():
+            tensor.data.uniform_(0.2, 1.2).mul_(torch.randint(0, 2, tensor.shape) * 2 - 1 if tensor.ndim > 1 else 1)
+    return net.eval()
+
+
+def example(*shape):
+    """Return three examples."""
+    return np.random.default_rng(1).standard_normal((3, *shape)).astype("float32")
+
+
+def of_function(function, *layers):
+    """Return a module that applies a function to its layers and its input."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleList(layers)
+
+        def forward(self, x):
+            return function(x, *self.parts)
+
+    return Net()
+
+
+CHAINS = {
+    "dense on sequences": ([nn.Linear(3, 4, bias=False)], (5, 3)),
+    "conv, explicit padding and strides": ([nn.Conv2d(2, 4, (3, 2), (2, 1), (1, 0))], (2, 7, 6)),
+    "conv, groups and dilation": ([nn.Conv2d(4, 6, 3, groups=2, dilation=2)], (4, 8, 9)),
+    "conv, depthwise with a multiplier": ([nn.Conv2d(3, 6, 3, groups=3, padding="same")], (3, 5, 5)),
+    "conv 1d, dilation": ([nn.Conv1d(2, 3, 3, padding="same", dilation=2)], (2, 9)),
+    "conv 3d": ([nn.Conv3d(2, 3, 2, stride=(1, 2, 1), bias=False)], (2, 4, 5, 3)),
+    "transposed conv": ([nn.ConvTranspose2d(4, 6, 3, 2, 1, output_padding=1, groups=2, dilation=2)], (4, 4, 5)),
+    "transposed conv 1d with gaps": ([nn.ConvTranspose1d(2, 3, 2, stride=3)], (2, 4)),
+    "max pool with padding": ([nn.MaxPool2d(3, 2, 1)], (2, 6, 7)),
+    "max pool with dilation": ([nn.MaxPool1d(2, 1, dilation=2)], (2, 7)),
+    "average pool": ([nn.AvgPool2d(3, 2, 1)], (2, 6, 7)),
+    "average pool without its padding": ([nn.AvgPool2d(3, 2, 1, count_include_pad=False)], (2, 6, 7)),
+    "adaptive pool": ([nn.AdaptiveAvgPool2d((2, None))], (2, 6, 7)),
+    "global pools": ([nn.AdaptiveMaxPool2d(1), nn.Flatten()], (2, 6, 7)),
+    "batch norm of rows": ([nn.BatchNorm1d(4)], (4,)),
+    "batch norm of images as wide as their channels": ([nn.BatchNorm2d(5)], (5, 5, 5)),
+    "batch norm without factors": ([nn.BatchNorm1d(4, affine=False)], (4, 6)),
+    "layer norm": ([nn.LayerNorm((3, 4))], (2, 3, 4)),
+    "layer norm without factors": ([nn.LayerNorm(4, elementwise_affine=False)], (3, 4)),
+    "group norm": ([nn.GroupNorm(2, 4)], (4, 3, 2)),
+    "instance norm": ([nn.InstanceNorm2d(3, affine=True)], (3, 4, 2)),
+    "rms norm": ([nn.RMSNorm(6, eps=1e-3)], (2, 6)),
+    "prelu of channels": ([nn.PReLU(3)], (3, 4)),
+    "prelu": ([nn.PReLU()], (3, 4)),
+    "flatten of some axes": ([nn.Flatten(2)], (2, 3, 4)),
+    "unflatten": ([nn.Unflatten(1, (2, -1))], (6,)),
+    "padding": ([nn.ConstantPad2d((1, 2, 0, 3), 0.5)], (2, 3, 4)),
+    "upsampling": ([nn.Upsample(scale_factor=2)], (2, 3, 4)),
+    "softmax of channels": ([nn.Softmax(dim=1)], (3, 4)),
+    "log softmax": ([nn.LogSoftmax(dim=-1)], (3, 4)),
+    "dropout": ([nn.Linear(3, 2), nn.Dropout(0.4), nn.Identity()], (3,)),
+}
+ACTIVATIONS = [
+    *(nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.3), nn.ELU(0.7), nn.CELU(0.7), nn.SELU(), nn.GELU(), nn.GELU("tanh"), nn.SiLU()),
+    *(nn.Mish(), nn.Tanh(), nn.Sigmoid(), nn.LogSigmoid(), nn.Softplus(2, 1.5), nn.Softsign(), nn.Tanhshrink()),
+    *(nn.Softshrink(0.3), nn.Hardshrink(0.3), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(-0.5, 2), nn.Threshold(0.1, 5)),
+]
+
+
+def error_of(net, x):
+    """Return how far the program of a net is off in float32, after it was proven in float64, and check it again here."""
+    program = program_of(net, x)
+    with torch.no_grad():
+        answer = net.double()(torch.from_numpy(x.astype("float64") if x.dtype.kind == "f" else x)).numpy()
+    made = program.run(x)
+    assert made.shape == answer.shape
+    assert made.dtype == np.float32
+    apart = float(np.abs(made - answer).max() / np.abs(answer).max())
+    assert abs(apart - program.error) <= 1e-9
+    return apart
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_the_program_of_a_chain_has_the_outputs_of_pytorch(kind):
+    layers, shape = CHAINS[kind]
+    assert error_of(filled(nn.Sequential(*layers)), example(*shape)) <= BOUND
+
+
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=str)
+def test_the_program_has_the_activations_of_pytorch(layer):
+    assert error_of(nn.Sequential(layer), 4 * example(40)) <= BOUND
+
+
+FUNCTIONS = {
+    "residual": (lambda x, a, b: x + b(torch.relu(a(x))), [nn.Linear(4, 6), nn.Linear(6, 4)], (4,)),
+    "inputs that repeat": (lambda x, a: torch.cat([x, a(x), x], 1), [nn.Linear(4, 2)], (4,)),
+    "an order of operands": (lambda x, a, b: a(x) - b(x), [nn.Linear(4, 2), nn.Linear(4, 2)], (4,)),
+    "a gate": (lambda x, a, b: torch.sigmoid(a(x)) * functional.silu(b(x)), [nn.Linear(4, 3), nn.Linear(4, 3)], (4,)),
+    "a gate of channels": (
+        lambda x, a: x * torch.sigmoid(a(x.mean((2, 3)))).unsqueeze(-1).unsqueeze(-1), [nn.Linear(3, 3)], (3, 4, 2)
+    ),
+    "views": (lambda x, a: a(x.view(-1, 2, 6).transpose(1, 2).reshape(x.shape[0], 12)), [nn.Linear(12, 3)], (12,)),
+    "a range of steps": (lambda x, a: a(x[:, 1:-1:2]), [nn.Linear(3, 2)], (6, 3)),
+    "pools and softmax": (
+        lambda x, a: functional.softmax(functional.max_pool2d(functional.gelu(a(x)), 2).flatten(1), dim=-1),
+        [nn.Conv2d(1, 2, 3)], (1, 8, 8),
+    ),
+    "a number": (lambda x, a: a(x) * 0.5 + 2, [nn.Linear(3, 2)], (3,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_the_program_has_the_functions_between_layers(kind):
+    function, layers, shape = FUNCTIONS[kind]
+    assert error_of(filled(of_function(function, *layers)), example(*shape)) <= BOUND
+
+
+@pytest.mark.parametrize("rnn", [nn.RNN, nn.LSTM, nn.GRU], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(("levels", "both"), [(1, False), (2, True)])
+def test_the_program_of_a_recurrent_net_has_the_outputs_of_pytorch(rnn, levels, both):
+    torch.manual_seed(0)
+    layers = rnn(3, 4, num_layers=levels, bidirectional=both, batch_first=True), nn.Linear(4 * (1 + both), 2)
+    net = of_function(lambda x, a, b: b(a(x)[0][:, -1] if levels > 1 else a(x)[0]), *layers)
+    assert error_of(net, example(3, 3)) <= BOUND
+
+
+def test_numbers_of_rows_stay_integers():
+    net = of_function(lambda x, a, b: b(a(x[:, :3]).flatten(1)), nn.Embedding(9, 4), nn.Linear(12, 2))
+    assert error_of(net, np.random.default_rng(0).integers(0, 9, (3, 5))) <= BOUND
+
+
+def test_sums_in_double_are_nearer_and_follow_the_order_of_the_kernel():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(300, 4))
+    x = example(300)
+    program = program_of(net, x)
+    (kernel, bias), sums = (tensor.detach().numpy() for tensor in net.parameters()), []
+    for row in x:
+        total = bias.copy()
+        for place in range(300):
+            total += row[place] * kernel[:, place]
+        sums.append(total)
+    assert np.array_equal(program.run(x), sums)
+    exact = x.astype("float64") @ kernel.T.astype("float64") + bias
+    errors = [np.abs(program.run(x, accumulate=sums) - exact).max() for sums in ("float32", "float64")]
+    assert errors[1] < errors[0]
+    assert np.array_equal(program.run(x, accumulate="float64"), exact.astype("float32"))
+
+
+def test_tied_weights_are_one_array():
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight = first.weight
+    program = program_of(nn.Sequential(first, nn.Tanh(), second))
+    kernels = [step.operation.kernel for step in program.steps if hasattr(step.operation, "kernel")]
+    assert kernels[0] is kernels[1]
+
+
+REFUSED = {
+    "'parts.2' (Bilinear) is not known": of_function(lambda x, a, b, c: c(a(x), b(x)), *(nn.Linear(4, 2), nn.Linear(4, 2)),
+                                               nn.Bilinear(2, 2, 3)),
+    "'0' (Conv1d) has padding_mode=reflect": nn.Sequential(nn.Conv1d(4, 2, 3, padding=1, padding_mode="reflect")),
+    "'parts.1' (Linear) runs 2 times": of_function(lambda x, a, b: b(b(a(x))), nn.Linear(4, 4), nn.Linear(4, 4)),
+    "'parts.1' (ReLU) runs 2 times": of_function(lambda x, a, b: b(a(b(x))), nn.Linear(4, 4), nn.ReLU()),
+    "'cumsum'": of_function(lambda x, a: a(x).cumsum(1), nn.Linear(4, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", [why for why in REFUSED if "Conv1d" not in why])
+def test_a_layer_that_is_not_known_is_refused_by_its_name(why):
+    with pytest.raises(ShapeError) as error:
+        program_of(REFUSED[why], example(4))
+    assert why in str(error.value)
+
+
+def test_a_setting_that_is_not_known_is_refused():
+    (why,) = (why for why in REFUSED if "Conv1d" in why)
+    with pytest.raises(ShapeError) as error:
+        program_of(REFUSED[why], example(4, 6))
+    assert why in str(error.value)
+
+
+def test_a_function_that_the_graph_does_not_show_refutes_the_program():
+    net = of_function(lambda x, a: a(x) + torch.from_numpy(np.sin(x.numpy())[:, :1]) * 0.01, nn.Linear(4, 4))
+    with pytest.raises((ProofError, ShapeError)):
+        program_of(net, example(4))
+
+
+def test_a_net_whose_hooks_change_outputs_is_refuted():
+    net = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    net[0].register_forward_hook(lambda module, args, output: output * 1.01)
+    with pytest.raises(ProofError, match="off by"):
+        program_of(net, example(4))

@@ -1,0 +1,104 @@
+"""Programs of Keras models, live and from their files without Keras, have the outputs of Keras."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from steelyard.device.program import program_of
+from steelyard.errors import ShapeError
+
+BOUND = 2e-6
+"""The outputs of Keras are in float32 too."""
+
+
+def filled(model):
+    """Return a model with numbers that are not those of a new one."""
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [rng.uniform(0.2, 1, w.shape) * (rng.choice([-1, 1], w.shape) if w.ndim > 1 else 1) for w in model.get_weights()]
+    )
+    return model
+
+
+def example(*shape):
+    return np.random.default_rng(1).standard_normal((3, *shape)).astype("float32")
+
+
+def check(model, x, tmp_path):
+    """Compare the program of a live model, and that of its file, with the model's own answer."""
+    answer = np.asarray(filled(model)(x))
+    model.save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        program = program_of(source)
+        made = program.run(x)
+        assert made.shape == answer.shape
+        assert float(np.abs(made - answer).max() / np.abs(answer).max()) <= BOUND
+        assert (program.error is None) == (source is not model)
+        assert source is not model or program.error <= BOUND
+
+
+CHAINS = {
+    "conv, same and strides": ([layers.Conv2D(3, (2, 3), (2, 3), "same", activation="elu")], (7, 8, 2)),
+    "conv, groups and dilation": ([layers.Conv2D(4, 3, dilation_rate=2, groups=2, padding="same")], (6, 6, 4)),
+    "causal conv": ([layers.Conv1D(3, 3, dilation_rate=2, padding="causal", activation="leaky_relu")], (7, 2)),
+    "depthwise and separable": (
+        [layers.DepthwiseConv2D(3, 2, "same", depth_multiplier=2), layers.SeparableConv2D(3, 2, depth_multiplier=2)], (6, 6, 2)
+    ),
+    "transposed conv, same": ([layers.Conv2DTranspose(3, 3, 2, "same", activation="relu")], (3, 4, 2)),
+    "transposed conv, valid with gaps": ([layers.Conv1DTranspose(3, 2, 3)], (4, 2)),
+    "pools": ([layers.MaxPooling2D(3, 2, "same"), layers.AveragePooling2D(2, 1, "same"), layers.GlobalMaxPooling2D()], (7, 6, 2)),
+    "a pool that keeps its axes": ([layers.Conv1D(2, 2), layers.GlobalAveragePooling1D(keepdims=True)], (5, 3)),
+    "padding and upsampling": ([layers.ZeroPadding2D(((1, 0), (2, 1))), layers.UpSampling2D((2, 3))], (2, 3, 2)),
+    "norms": ([layers.Conv1D(4, 2), layers.BatchNormalization(), layers.GroupNormalization(2), layers.LayerNormalization()], (6, 3)),
+    "rms norm and prelu": ([layers.RMSNormalization(), layers.PReLU(shared_axes=[1])], (3, 3)),
+    "shapes": ([layers.Reshape((3, -1)), layers.Permute((2, 1)), layers.Flatten(), layers.Dense(2)], (6,)),
+    "lstm and gru": (
+        [layers.LSTM(3, return_sequences=True), layers.GRU(3, return_sequences=True), layers.SimpleRNN(2), layers.Dropout(0.2)],
+        (4, 2),
+    ),
+    "gru that resets before": ([layers.GRU(3, reset_after=False, go_backwards=True)], (4, 2)),
+    "activations": ([layers.Dense(9, activation=word) for word in ("silu", "gelu", "softplus", "mish", "hard_sigmoid", "softmax")], (5,)),
+    "relu with a highest": ([layers.ReLU(max_value=0.7), layers.ReLU(negative_slope=0.1), layers.Softmax(axis=1)], (4, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_the_program_of_a_chain_has_the_outputs_of_keras(kind, tmp_path):
+    listed, shape = CHAINS[kind]
+    check(keras.Sequential([keras.Input(shape), *listed]), example(*shape), tmp_path)
+
+
+def test_the_program_of_a_functional_model_has_the_outputs_of_keras(tmp_path):
+    one, two = keras.Input((4,)), keras.Input((3,))
+    hidden = layers.Dense(4, activation="relu")(two)
+    joined = layers.Concatenate()([layers.Subtract()([one, hidden]), layers.Multiply()([hidden, hidden]), two])
+    model = filled(keras.Model([one, two], [layers.Dense(2)(joined), layers.Average()([one, hidden, one])]))
+    x = [example(4), example(3)]
+    model.save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        for made, answer in zip(program_of(source).run(*x), model(x), strict=True):
+            np.testing.assert_allclose(made, answer, rtol=0, atol=BOUND * float(np.abs(answer).max()))
+
+
+def test_both_directions_are_joined_where_a_run_proves_it(tmp_path):
+    inner = layers.Bidirectional(layers.LSTM(3, return_sequences=True))
+    model = filled(keras.Sequential([keras.Input((4, 2)), inner, layers.Bidirectional(layers.GRU(2)), layers.Dense(2)]))
+    assert program_of(model).error <= BOUND
+    model.save(tmp_path / "net.keras")
+    with pytest.raises(ShapeError, match="this is assumed"):
+        program_of(tmp_path / "net.keras")
+
+
+def test_sums_of_both_directions_are_refused():
+    model = keras.Sequential([keras.Input((4, 2)), layers.Bidirectional(layers.LSTM(3), merge_mode="sum"), layers.Dense(2)])
+    with pytest.raises(ShapeError, match="weights for 3 features, and is given 6"):
+        program_of(filled(model))
+
+
+def test_masks_are_refused_by_the_name_of_their_layer(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), layers.Embedding(5, 3, mask_zero=True, name="table"), layers.LSTM(2)])
+    model.save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        with pytest.raises(ShapeError, match=r"table' \(Embedding\) has mask_zero=True"):
+            program_of(source, np.ones((2, 4), "int32"))

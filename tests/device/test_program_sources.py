@@ -1,0 +1,130 @@
+"""Programs of scikit-learn, skorch and files: the golden nets of the field, and what their graphs do not show."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from carried import SHARED
+from sklearn.linear_model import LogisticRegression, PoissonRegressor
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetRegressor
+from torch import nn
+
+import steelyard
+from steelyard.device.program import program_of
+from steelyard.errors import ShapeError, UnknownModelError
+
+GOLDEN = SHARED / "embedded" / "golden"
+NETS = ["t01_mlp_tanh_softmax", "t02_mlp_relu_wide", "t03_conv_bn_pool", "t05_lstm3", "t06_gru_bi", "t07_conv1d", "t08_residual",
+        "t09_embedding", "t10_tied", "t11_half"]  # fmt: skip
+FILES = ["k01_conv_same_last.keras", "k02_depthwise.keras", "k04_gru_v1.keras", "k05_functional.keras", "k06_swish_gelu.keras",
+         "s01_mlp_iris.joblib", "s03_reg.joblib", "s04_logreg.joblib"]  # fmt: skip
+
+
+def apart(made, answer):
+    answer = np.asarray(answer, np.float64)
+    return float(np.abs(made.reshape(answer.shape) - answer).max() / np.abs(answer).max())
+
+
+@pytest.fixture
+def classes(monkeypatch):
+    """The classes of the golden nets, which were pickled by their script."""
+    monkeypatch.syspath_prepend(str(GOLDEN))
+    yield
+    sys.modules.pop("nets", None)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.usefixtures("classes")
+def test_the_program_of_a_golden_net_has_its_outputs(name):
+    known = np.load(GOLDEN / f"{name}.npz")
+    program = program_of(torch.load(GOLDEN / f"{name}.whole.pt", weights_only=False), known["x"])
+    for accumulate in ("float32", "float64"):
+        assert apart(program.run(known["x"], accumulate=accumulate), known["y64"]) <= 1e-6
+
+
+@pytest.mark.shared
+def test_the_program_of_a_golden_net_in_bfloat16_has_its_outputs_on_inputs_that_it_can_hold():
+    known = np.load(GOLDEN / "t12_bf16.npz")
+    x = torch.from_numpy(known["x"]).bfloat16().float().numpy()
+    program = program_of(torch.load(GOLDEN / "t12_bf16.whole.pt", weights_only=False), x)
+    assert apart(program.run(x), known["y64"]) <= 1e-6
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", [*FILES, "t01_mlp_tanh_softmax.whole.pt", "t03_conv_bn_pool.whole.pt", "t07_conv1d.whole.pt"])
+def test_the_program_of_a_golden_file_has_the_outputs_of_its_net(name):
+    known = np.load(GOLDEN / f"{name.partition('.')[0]}.npz")
+    program = program_of(GOLDEN / name, known["x"])
+    assert apart(program.run(known["x"]), known["y64"] if "y64" in known else known["y"]) <= 1e-6
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["r01_nnet", "r02_nnet_skip"])
+def test_the_program_of_a_fit_of_r_has_its_predictions(name):
+    index = json.loads((GOLDEN / "index.json").read_text())[name]
+    table = np.genfromtxt(GOLDEN / f"{name}.csv", delimiter=",", skip_header=1)
+    inputs = int(index["table"].split(": ")[1].split()[0]) if "table" in index else 5
+    program = program_of(GOLDEN / f"{name}.rds")
+    assert apart(program.run(table[:, :inputs], dtype="float64"), table[:, inputs:]) <= 1e-14
+    assert apart(program.run(table[:, :inputs]), table[:, inputs:]) <= 1e-6
+
+
+@pytest.mark.shared
+def test_codes_of_a_quantised_file_are_refused():
+    with pytest.raises(ShapeError):
+        program_of(GOLDEN / "q01_int8.tflite", np.zeros((1, 12, 12, 3), "float32"))
+
+
+def data(classes):
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((40, 5)), rng.integers(0, classes, 40)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_program_of_a_fitted_model_has_its_probabilities(classes):
+    x, y = data(classes)
+    for model in (LogisticRegression(), MLPClassifier((4,), activation="logistic", max_iter=3)):
+        program = program_of(model.fit(x, y))
+        answer = model.predict_proba(x)[:, -classes if classes > 2 else 1 :]
+        assert apart(program.run(x, dtype="float64"), answer) <= 1e-14
+        assert apart(program.run(x), answer) <= 1e-6
+
+
+def test_the_program_of_a_regression_has_the_inverse_of_its_link():
+    x, y = data(4)
+    model = PoissonRegressor().fit(x, y)
+    assert apart(program_of(model).run(x), model.predict(x)) <= 1e-6
+
+
+def test_a_pipeline_that_changes_its_inputs_is_refused():
+    x, y = data(2)
+    with pytest.raises((ShapeError, UnknownModelError), match="standardscaler"):
+        program_of(make_pipeline(StandardScaler(), LogisticRegression()).fit(x, y))
+
+
+def test_the_program_of_a_net_of_skorch_is_that_of_its_module():
+    torch.manual_seed(0)
+    net = NeuralNetRegressor(
+        nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 1)), max_epochs=1, train_split=None, verbose=0
+    )
+    x = data(2)[0].astype("float32")
+    net.fit(x, x[:, :1])
+    assert apart(program_of(net, x).run(x), net.predict(x)) <= 1e-6
+
+
+def test_a_file_of_weights_alone_has_no_program(tmp_path):
+    steelyard.save(nn.Linear(3, 2), tmp_path / "net.safetensors")
+    with pytest.raises(ShapeError, match="needs the graph of the net"):
+        program_of(tmp_path / "net.safetensors", np.zeros((1, 3), "float32"))
+
+
+def test_a_net_whose_shapes_are_not_known_asks_for_an_example():
+    with pytest.raises(ShapeError, match="pass an example as probe="):
+        program_of(nn.Sequential(nn.Conv2d(1, 2, 3)))
