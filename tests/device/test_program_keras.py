@@ -102,3 +102,14 @@ def test_masks_are_refused_by_the_name_of_their_layer(tmp_path):
     for source in (model, tmp_path / "net.keras"):
         with pytest.raises(ShapeError, match=r"table' \(Embedding\) has mask_zero=True"):
             program_of(source, np.ones((2, 4), "int32"))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_attention_of_keras_is_proven_by_a_run_and_refused_in_a_file(causal, tmp_path):
+    x = keras.Input((4, 6))
+    made = layers.MultiHeadAttention(2, 3, value_dim=2)(x, layers.Dense(5)(x), use_causal_mask=causal)
+    model = filled(keras.Model(x, layers.LayerNormalization()(layers.Add()([made, x]))))
+    assert program_of(model).error <= BOUND
+    model.save(tmp_path / "net.keras")
+    with pytest.raises(ShapeError, match="it attends to all steps: this is assumed"):
+        program_of(tmp_path / "net.keras")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.places import has_names, same_places
@@ -94,6 +94,14 @@ class Endpoint:
         """Run the model, if there is one, so that the net has its layers in the order of execution."""
         if self._runner is not None and self._has_names_of_model() and not self._is_split:
             self._net = Net(self.weights, self._runner.graph(self.model, inputs))
+
+    def observe_functions(self, inputs: Sequence[Array], names: Collection[str]) -> None:
+        """Run the model again with the functions of some modules listed in their place, if its framework can do so."""
+        import inspect
+
+        graph = None if self._runner is None else self._runner.graph
+        if graph is not None and "without" in inspect.signature(graph).parameters:
+            self._net = Net(self.weights, cast("Any", graph)(self.model, inputs, without=names))
 
     def _has_names_of_model(self) -> bool:
         """Whether the weights have the names that the graph of the model has: `Weights` may have been renamed."""

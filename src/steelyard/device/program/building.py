@@ -24,16 +24,19 @@ _NAMES = {"exp": "exponential", "swish": "silu", "identity": "linear"}
 
 
 class Building:
-    """The steps of a program so far. `assumptions` are sentences about what the graph does not show; a run must prove them."""
+    """The steps of a program so far. `assumptions` are sentences about what the graph does not show; a run must prove them.
 
-    __slots__ = ("_arrays", "_inputs", "assumptions", "channels", "shapes", "steps")
+    `causal` is whether attention is assumed to be masked.
+    """
 
-    def __init__(self, input_shapes: Sequence[tuple[int, ...]], channels: str) -> None:
+    __slots__ = ("_arrays", "assumptions", "causal", "channels", "shapes", "steps")
+
+    def __init__(self, input_shapes: Sequence[tuple[int, ...]], channels: str, *, causal: bool = False) -> None:
         self.shapes = list(input_shapes)
         self.channels = channels
         self.steps: list[Step] = []
         self.assumptions: list[str] = []
-        self._inputs = len(input_shapes)
+        self.causal = causal
         self._arrays: dict[object, Array] = {}
 
     def add(self, layer: Layer, operation: Operation, *inputs: int) -> int:

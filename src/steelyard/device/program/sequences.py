@@ -1,11 +1,13 @@
-"""The steps of recurrent layers: one for each level and direction."""
+"""The steps of layers on sequences: recurrent layers, one for each level and direction, and attention."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import CURVES
-from steelyard.device.program.building import Node, refuse
+from steelyard.device.program.attention import Attention
+from steelyard.device.program.building import Node, integers, refuse
+from steelyard.device.program.linear import Dense
 from steelyard.device.program.recurrent import GATES, Recurrent
 from steelyard.device.program.shaping import Concatenate
 
@@ -34,6 +36,42 @@ def recurrent(node: Node) -> int:
         ends = tuple(node.add(_one(node, level + way, "all"), made) for way in range(directions))
         made = node.add(Concatenate(2), *ends) if directions > 1 else ends[0]
     return made
+
+
+def attention(node: Node) -> int:
+    """Add the projections of query, key and value, the attention, and the projection of its output."""
+    node.only("heads", "key_heads")
+    node.has("q", "k", "v", "out", "q bias", "k bias", "v bias", "out bias")
+    settings, inputs = node.layer.settings, node.inputs
+    heads, key_heads = (integers(node.layer, settings.get(word), 1)[0] for word in ("heads", "key_heads"))
+    if node.layer.class_name != "MultiheadAttention":  # those of Keras take query, value and, by default the value, key
+        inputs = (inputs[0], inputs[-1], inputs[1]) if len(inputs) in (2, 3) else ()
+    if len(inputs) != 3:
+        refuse(node.layer, f"has {len(node.inputs)} inputs, where query, key and value are known")
+    shapes = [node.building.shapes[place] for place in inputs]
+    if any(len(shape) != 2 for shape in shapes):
+        refuse(node.layer, f"takes inputs of shapes {shapes}, where steps and features are known")
+    projected = []
+    for word, place in zip("qkv", inputs, strict=True):
+        kernel = node.needed(word)
+        node.fits(kernel.shape[1], node.building.shapes[place][-1], "features")
+        projected.append(node.add(Dense(kernel, node.array(f"{word} bias")), place))
+    made = _attended(node, Attention(heads, key_heads, node.building.causal), projected)
+    return node.add(Dense(node.needed("out"), node.array("out bias")), made)
+
+
+def dot_product_attention(node: Node) -> int:
+    """Add PyTorch's function, whose inputs have an axis of heads."""
+    node.only()
+    shapes = [node.building.shapes[place] for place in node.inputs]
+    if len(shapes) != 3 or any(len(shape) != 3 or shape[0] != shapes[0][0] for shape in shapes):
+        refuse(node.layer, f"takes inputs of shapes {shapes}, where heads, steps and features are known")
+    return _attended(node, Attention(0, 0, node.building.causal), list(node.inputs))
+
+
+def _attended(node: Node, operation: Attention, inputs: list[int]) -> int:
+    node.assume("it attends to all steps" if not operation.causal else "it attends to the steps before")
+    return node.add(operation, *inputs)
 
 
 def _returned(node: Node) -> str:

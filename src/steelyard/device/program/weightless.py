@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.device.program.activations import CURVES, SETTINGS
 from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.norms import Softmax
+from steelyard.device.program.sequences import dot_product_attention
 from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Scale, Select
 from steelyard.device.program.weighted import around, known_channels
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
@@ -188,6 +189,8 @@ def other(node: Node) -> int:
     word, settings = node.layer.class_name, node.layer.settings
     if word in ("Identity", "identity", "linear"):
         return node.input
+    if word == "scaled_dot_product_attention":
+        return dot_product_attention(node)
     if word == "getitem":
         node.only("index")
         return _selected(node)

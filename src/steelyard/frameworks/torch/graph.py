@@ -7,7 +7,7 @@ outside of layers are layers too, named after the function (`relu`, `relu#2`), u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import MethodType
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,14 +34,15 @@ _WRAPPERS = ("_orig_mod", "module")
 """The attributes under which `torch.compile` and parallel wrappers keep the model; they are prefixes of its weights' names."""
 
 
-def graph(model: nn.Module, inputs: Sequence[Array] | None) -> Graph:
+def graph(model: nn.Module, inputs: Sequence[Array] | None, without: Collection[str] = ()) -> Graph:
     """Return the layers of a module.
 
     With inputs it is run once in inference mode, for the order and the shapes. Layers with weights that were not called
     come last, with `unused` in their settings. Without inputs the order is that of definition; for a `Sequential` of
-    layers that is the order of execution too. Raises `NotFittedError` for lazy modules.
+    layers that is the order of execution too. The modules that `without` names are not listed: the functions that they call
+    are, each time. Raises `NotFittedError` for lazy modules.
     """
-    parts = dict(_parts(_checked(model)))
+    parts = {name: part for name, part in _parts(_checked(model)) if name not in without}
     layers = [_layer(name, part) for name, part in parts.items()]
     channels = "first" if any(layer.kind in IMAGES for layer in layers) else ""
     prefix, inner = _unwrapped(model)
