@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from steelyard.device.program.activations import CURVES, Activation, known_settings
 from steelyard.device.program.arithmetic import Arithmetic
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.program import Operation, Step
+from steelyard.device.program.shaping import Constant
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -26,18 +27,22 @@ _NAMES = {"exp": "exponential", "swish": "silu", "identity": "linear"}
 class Building:
     """The steps of a program so far. `assumptions` are sentences about what the graph does not show; a run must prove them.
 
-    `causal` is whether attention is assumed to be masked.
+    `ran` has the outputs of layers on the probe, from which those of layers without inputs are taken. `causal` is whether
+    attention is assumed to be masked.
     """
 
-    __slots__ = ("_arrays", "assumptions", "causal", "channels", "shapes", "steps")
+    __slots__ = ("_arrays", "_ran", "assumptions", "causal", "channels", "shapes", "steps")
 
-    def __init__(self, input_shapes: Sequence[tuple[int, ...]], channels: str, *, causal: bool = False) -> None:
+    def __init__(
+        self, input_shapes: Sequence[tuple[int, ...]], channels: str, ran: Mapping[str, Array], *, causal: bool = False
+    ) -> None:
+        self._ran = ran
         self.shapes = list(input_shapes)
         self.channels = channels
         self.steps: list[Step] = []
         self.assumptions: list[str] = []
         self.causal = causal
-        self._arrays: dict[object, Array] = {}
+        self._arrays: dict[object, list[Array]] = {}
 
     def add(self, layer: Layer, operation: Operation, *inputs: int) -> int:
         """Add a step, and return the number of its output, whose shape follows from a run on no examples."""
@@ -54,6 +59,15 @@ class Building:
         self.steps.append(Step(layer.name, operation, inputs, made.shape[1:]))
         self.shapes.append(made.shape[1:])
         return len(self.shapes) - 1
+
+    def constant(self, layer: Layer) -> int:
+        """Add the output of a layer into which nothing flows, as it was on the probe."""
+        values, shape = self._ran.get(layer.name), layer.output_shape
+        if values is None or values.dtype.kind != "f" or shape is None:
+            refuse(layer, "takes no input, and its output is not known")
+        self.assumptions.append(f"{printable(layer.name)!r}: its output does not depend on the inputs")
+        # a table of positions gives (steps, features), or one example of these
+        return self.add(layer, Constant(values[0] if values.shape[0] == 1 and values.ndim > 2 else values))
 
     def activate(self, layer: Layer, value: int) -> int:
         """Add the activation that is a setting of a layer."""
@@ -80,12 +94,14 @@ class Building:
         import numpy as np
 
         names = tuple(weight.tied or weight.name for weight in part.weights)
-        key = (names, part.labels, part.shape, *getattr(part, "letters", ("computed",)))
-        if key not in self._arrays:
-            read = {weight.name: weight.numpy() for weight in part.weights}
-            values = part.values(read.__getitem__)
-            self._arrays[key] = np.ascontiguousarray(values.astype("float32" if values.dtype.itemsize < 4 else values.dtype))
-        return self._arrays[key]
+        read = {weight.name: weight.numpy() for weight in part.weights}
+        values = part.values(read.__getitem__)
+        made = np.ascontiguousarray(values.astype("float32" if values.dtype.itemsize < 4 else values.dtype))
+        held = self._arrays.setdefault((names, made.shape, made.dtype.str), [])
+        same = next((each for each in held if np.array_equal(each, made, equal_nan=made.dtype.kind == "f")), None)
+        if same is None:
+            held.append(made)
+        return made if same is None else same
 
 
 class Node(NamedTuple):

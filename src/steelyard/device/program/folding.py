@@ -31,12 +31,13 @@ def folded(program: Program) -> Program:
     merged: dict[int, int] = {}  # the steps that are left out, by the one that they are folded into
     steps = dict(enumerate(program.steps, start=first))
     for place, step in steps.items():
+        if not isinstance(step.operation, Affine) or used.count(step.inputs[0]) > 1:
+            continue
         before = steps.get(step.inputs[0])
-        if isinstance(step.operation, Affine) and before is not None and used.count(step.inputs[0]) == 1:
-            operation = _scaled(before, step.operation)
-            if operation is not None:
-                steps[step.inputs[0]] = Step(before.name, operation, before.inputs, before.shape)
-                merged[place] = step.inputs[0]
+        operation = None if before is None else _scaled(before, step.operation)
+        if before is not None and operation is not None:
+            steps[step.inputs[0]] = before._replace(operation=operation)
+            merged[place] = step.inputs[0]
     return _without(program, steps, merged)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.graph import Graph, Layer
+from steelyard.core.graph import Graph, Layer, Run
 from steelyard.device.program import sequences, weighted, weightless
 from steelyard.device.program.building import Building, Node, refuse
 from steelyard.device.program.program import Program
@@ -48,13 +48,14 @@ def program_of(source: object, probe: object = None) -> Program:
     inputs = _probe(end, probe)
     if end.runs and inputs is not None:
         _observe(end, inputs)
-    answers = end.run(inputs).outputs if end.runs and inputs is not None else []
+    ran = end.run(inputs) if end.runs and inputs is not None else Run([], {})
+    answers = ran.outputs
     net = end.net
-    graph = _complete(net, end.weights)
+    graph = _complete(net, end)
     shapes = [tuple(each.shape[1:]) for each in inputs] if inputs is not None else _shapes(net)
     if len(shapes) != len(graph.input_names):
         raise ShapeError(f"the net takes {len(graph.input_names)} inputs, not {len(shapes)}")
-    building = Building(shapes, net.channels)
+    building = Building(shapes, net.channels, ran.layers)
     program = _of_building(net, graph, building)
     if not end.runs or inputs is None:
         _check_unproven(net, graph, building)
@@ -63,7 +64,7 @@ def program_of(source: object, probe: object = None) -> Program:
         program, inputs, answers
     ):
         # a mask is an argument, which the graph does not show
-        masked = _of_building(net, graph, Building(shapes, net.channels, causal=True))
+        masked = _of_building(net, graph, Building(shapes, net.channels, ran.layers, causal=True))
         program = masked if _is_proven(masked, inputs, answers) else program
     _prove(program, end, inputs, answers)
     return program
@@ -81,7 +82,7 @@ def _observe(end: Endpoint, inputs: Sequence[Array]) -> None:
     end.observe(inputs)
     graph, weighing = end.net.graph, {layer.graph_layer.name for layer in end.net.layers if layer.graph_layer}
     again = [layer.name for layer in (graph.layers if graph else ()) if layer.calls > 1 and layer.name not in weighing]
-    if again:
+    if again or any(layer.class_name in weightless.SPLITTING for layer in (graph.layers if graph else ())):
         end.observe_functions(inputs, again)
 
 
@@ -124,19 +125,20 @@ def _shapes(net: Net) -> list[tuple[int, ...]]:
     return [tuple(length for length in shape if length is not None) for shape in known]
 
 
-def _complete(net: Net, weights: Weights) -> Graph:
+def _complete(net: Net, end: Endpoint) -> Graph:
     """Return the graph of a net if it lists all that the net does, else raise `ShapeError`."""
     graph = net.graph
     if graph is None or not graph.is_execution_order:
-        why = net.why_no_graph or "its file does not list what the net does"
+        why = net.why_no_graph or f"{end.name} does not list what the net does"
         raise ShapeError(f"a program needs the graph of the net: {why}; pass the live model, with an example as probe=")
     for layer in _used(graph):
         if layer.inputs is None:
             refuse(layer, "has inputs whose origin is not known")
         if layer.calls > 1:
             refuse(layer, f"runs {layer.calls} times, of which the graph lists one")
-    if not (graph.is_sequential or graph.output_names or _is_skip(graph, weights)):
-        raise ShapeError("it is not known that the graph of this net lists all that it does; pass the live model, and probe=")
+    if not (graph.is_sequential or graph.output_names or _is_skip(graph, end.weights)):
+        remedy = "" if end.runs else "; pass the live model, with an example as probe="
+        raise ShapeError(f"it is not known that the graph of {end.name} lists all that it does{remedy}")
     return graph
 
 
@@ -180,6 +182,8 @@ def _added(
     layers: Mapping[str, Layer],
 ) -> int:
     """Add the steps of one layer, with the kernel of nnet that skips the hidden layer."""
+    if not layer.inputs:
+        return building.constant(layer)
     maker = _MAKERS.get(layer.kind, weightless.other)
     skip = layers.get(f"{layer.name}.skip")
     if skip is None:

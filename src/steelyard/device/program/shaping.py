@@ -21,6 +21,16 @@ class Reshape(NamedTuple):
         return inputs[0].reshape(len(inputs[0]), *self.shape)
 
 
+class Constant(NamedTuple):
+    """Numbers that do not depend on the inputs: the same `values` for each example."""
+
+    values: Array
+
+    def run(self, _: Sequence[Array], arithmetic: Arithmetic) -> Array:
+        """Return the numbers of one example, which serve all."""
+        return arithmetic.cast(self.values)[None]
+
+
 class Permute(NamedTuple):
     """The axes of an example in another order, counted from 1."""
 

@@ -25,6 +25,8 @@ _COMBINED = {
     **dict.fromkeys(("minimum", "min"), "minimum"),
     "average": "average",
 }
+SPLITTING = ("split", "chunk", "tensor_split", "unbind")
+"""Functions of PyTorch that return several parts of a tensor."""
 _JOINED = ("concatenate", "cat", "concat")
 
 
@@ -191,7 +193,7 @@ def other(node: Node) -> int:
         return node.input
     if word == "scaled_dot_product_attention":
         return dot_product_attention(node)
-    if word == "getitem":
+    if word == "getitem" or (word in SPLITTING and "index" in settings):
         node.only("index")
         return _selected(node)
     value = settings.get("value")

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     import torch
 
     from steelyard.core.dataflow import Sources
+    from steelyard.core.graph import Setting
 
 _READ_OUT = frozenset({"item", "tolist", "numpy", "__array__", "__dlpack__", "__float__", "__int__", "__index__"})
 """Functions that move numbers to Python, without `__bool__`: a branch is not a flow of data."""
+_PLACE_OF_AXIS = {"split": 2, "chunk": 2, "tensor_split": 2, "unbind": 1}
+"""Functions that split a tensor along an axis, and the place of the axis among their arguments."""
 _FIRST_ONLY = frozenset({"to", "type_as", "view_as", "expand_as", "reshape_as"})
 """Functions that take only the dtype, device or shape of their second tensor."""
 
@@ -51,6 +54,7 @@ class TensorTracer:
     `functions` are the functions that are layers, by name: `prefix` and their own name, which is not one of `taken`.
     `applied` are the functions that apply the weights of each layer outside its calls. `on_called` is called with the name of
     each function that runs and its first result, and with that of each layer whose weights one applies and None.
+    With `lists_parts` each part of a tensor that a function splits is a layer of its own, with its place as `index`.
     `called` is invoked in place of every function of PyTorch, `entered` and `left` around each call of a layer.
     """
 
@@ -58,6 +62,7 @@ class TensorTracer:
         "_is_read_out",
         "_is_tensor",
         "_known",
+        "_lists_parts",
         "_on_called",
         "_open",
         "_prefix",
@@ -73,7 +78,10 @@ class TensorTracer:
         prefix: str = "",
         taken: Iterable[str] = (),
         on_called: Callable[[str, torch.Tensor | None], object] = lambda *_: None,
+        *,
+        lists_parts: bool = False,
     ) -> None:
+        self._lists_parts = lists_parts
         self.calls = CallGraph()
         self.functions: dict[str, Layer] = {}
         self.applied: dict[str, list[Layer]] = {}
@@ -141,6 +149,8 @@ class TensorTracer:
             call = Call(word, args, kwargs, tensors, made[0] if made else written[0])
             origin = self._listed(call, used, self._met(call, used))
             self._put(made, origin)
+            if self._lists_parts and word in _PLACE_OF_AXIS and len(made) > 1:
+                self._put_parts(call, used, made, origin)
             if word == "_pack_padded_sequence":  # the lengths of the rows do not come from their numbers
                 self._put(made[1:], self._origin(tensors[1:]))
             for tensor in written:
@@ -196,6 +206,20 @@ class TensorTracer:
         self.functions[name] = _as_layer(call, name)
         self._on_called(name, call.output)
         return _Origin(self.calls.call(name, taken.sources))
+
+    def _put_parts(self, call: Call, used: Sequence[torch.Tensor], made: Sequence[torch.Tensor], first: _Origin) -> None:
+        """List each part that a function splits off, and record its origin."""
+        axis, start = call.argument(_PLACE_OF_AXIS[call.word], "dim", 0) % call.tensors[0].ndim, 0
+        for nth, tensor in enumerate(made):
+            origin = self._listed(call._replace(output=tensor), used, first) if nth else first
+            self._put([tensor], origin)
+            source = origin.sources[0] if len(origin.sources) == 1 else None
+            layer = self.functions.get(source[0]) if isinstance(source, tuple) and isinstance(source[0], str) else None
+            stop = start + (1 if call.word == "unbind" else tensor.shape[axis])
+            if layer is not None:
+                place: Setting = start if call.word == "unbind" else f"{start}:{stop}"
+                layer.settings = {"index": (*[":"] * axis, place, "...")}
+            start = stop
 
     def _origin(self, tensors: Iterable[torch.Tensor]) -> _Origin:
         origin = _Origin((UNKNOWN,) if self._is_read_out else NOTHING)

@@ -34,15 +34,16 @@ _WRAPPERS = ("_orig_mod", "module")
 """The attributes under which `torch.compile` and parallel wrappers keep the model; they are prefixes of its weights' names."""
 
 
-def graph(model: nn.Module, inputs: Sequence[Array] | None, without: Collection[str] = ()) -> Graph:
+def graph(model: nn.Module, inputs: Sequence[Array] | None, without: Collection[str] | None = None) -> Graph:
     """Return the layers of a module.
 
     With inputs it is run once in inference mode, for the order and the shapes. Layers with weights that were not called
     come last, with `unused` in their settings. Without inputs the order is that of definition; for a `Sequential` of
-    layers that is the order of execution too. The modules that `without` names are not listed: the functions that they call
-    are, each time. Raises `NotFittedError` for lazy modules.
+    layers that is the order of execution too. With `without`, each part that a function such as `chunk` returns is a layer,
+    and the modules that it names are not, but the functions that they call are, each time. Raises `NotFittedError` for lazy
+    modules.
     """
-    parts = {name: part for name, part in _parts(_checked(model)) if name not in without}
+    parts = {name: part for name, part in _parts(_checked(model)) if name not in (without or ())}
     layers = [_layer(name, part) for name, part in parts.items()]
     channels = "first" if any(layer.kind in IMAGES for layer in layers) else ""
     prefix, inner = _unwrapped(model)
@@ -52,7 +53,7 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None, without: Collection[
         return _unrun(inner, layers, parts, names, channels)
     with untouched(inner):
         given = tensors_of(inner, inputs)
-        followed = _followed(inner, given, names, prefix, _reserved(model, names), keep=False)
+        followed = _followed(inner, given, names, prefix, _reserved(model, names), keep=False, parts=without is not None)
     if not followed.functions:  # else they are layers of their own
         _set_activations(model, layers)
     layers = _in_order(layers, parts, followed)
@@ -278,15 +279,19 @@ def _followed(
     reserved: Iterable[str],
     *,
     keep: bool,
+    parts: bool = False,
 ) -> _Followed:
-    """Call the module, and return what was seen; no data flow if it cannot be followed. With `keep`, layers keep their output."""
+    """Call the module, and return what was seen; no data flow if it cannot be followed.
+
+    With `keep`, layers keep their output; with `parts`, each part that a function splits off is listed.
+    """
     calls: dict[str, FirstCall] = {}
 
     def on_called(name: str, made: torch.Tensor | None) -> None:
         call = calls.setdefault(name, FirstCall(None))
         call.output = array_of(made) if keep and made is not None else call.output
 
-    flow, steps = TensorTracer(_is_tensor, prefix, reserved, on_called), UsedSteps()
+    flow, steps = TensorTracer(_is_tensor, prefix, reserved, on_called, lists_parts=parts), UsedSteps()
     flow.given(inputs)
     # a layer with weights of its own may contain other layers: only the innermost are followed as a whole
     inner = [part for part in names if not any(child in names for child in part.modules() if child is not part)]
