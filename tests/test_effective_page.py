@@ -102,6 +102,8 @@ END = """
 - Numbers in the order of a kernel, in code books, or rotated: Marlin, EETQ, AQLM, VPTQ, QuIP#, EXL2, EXL3, SpQR, QQQ, BitBLAS,
   ParoQuant, sparse bit masks, and compressed-tensors with a `transform_config`.
 - FP8 weights without a scale, weights of bitsandbytes without their state, layers with a missing part.
+- States of modules in training for quantisation by PyTorch, which lack the range of the codes; a live module gives its rounded
+  weights.
 - Parametrizations that a file does not name: `orthogonal`, functions of one's own, and spectral norm of square convolutions
   whose vectors do not show the axis. Those of a live net are computed.
 - Adapters without their base, without the config that has their scale, of PiSSA, OLoRA, CorDA, LoftQ and EVA unless
