@@ -232,7 +232,7 @@ def test_tied_weights_are_one_array():
 
 
 REFUSED = {
-    "'parts.2' (Bilinear) is not known": of_function(lambda x, a, b, c: c(a(x), b(x)), *(nn.Linear(4, 2), nn.Linear(4, 2)),
+    "'bilinear' (bilinear) ": of_function(lambda x, a, b, c: c(a(x), b(x)), *(nn.Linear(4, 2), nn.Linear(4, 2)),
                                                nn.Bilinear(2, 2, 3)),
     "'0' (Conv1d) has padding_mode=reflect": nn.Sequential(nn.Conv1d(4, 2, 3, padding=1, padding_mode="reflect")),
     "'parts.1' (Linear) runs 2 times": of_function(lambda x, a, b: b(b(a(x))), nn.Linear(4, 4), nn.Linear(4, 4)),

@@ -77,14 +77,30 @@ class Parts(nn.Module):
         return torch.cat([two * one.sigmoid(), (three - four).unsqueeze(1).chunk(2, 2)[1]], 1)
 
 
-@pytest.mark.parametrize("net", [Block(), Gated(), Text(), Tags(), Parts()], ids=lambda net: type(net).__name__)
+class Scaled(nn.Module):
+    """Weights that functions take: a shift of all places, and a factor of each channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.shift, self.layer = nn.Parameter(torch.zeros(1, 2, 4)), nn.Linear(4, 4)
+        self.register_buffer("factor", torch.zeros(4))
+
+    def forward(self, x):
+        return self.layer(x + self.shift) * self.factor
+
+
+@pytest.mark.parametrize("net", [Block(), Gated(), Text(), Tags(), Parts(), Scaled()], ids=lambda net: type(net).__name__)
 def test_the_program_of_a_net_has_its_outputs(net):
     rng = np.random.default_rng(0)
     for tensor in (*net.parameters(), *net.buffers()):
         if tensor.is_floating_point():
             tensor.data.copy_(torch.from_numpy(rng.uniform(0.1, 0.9, tensor.shape)))
     words = isinstance(net, (Text, Tags))
-    x = rng.integers(0, 7, (2, 5)) if words else rng.standard_normal((2, 2, 4) if isinstance(net, Parts) else (2, 3, 6, 6))
+    x = (
+        rng.integers(0, 7, (2, 5))
+        if words
+        else rng.standard_normal((2, 2, 4) if isinstance(net, (Parts, Scaled)) else (2, 3, 6, 6))
+    )
     x = x if words else x.astype("float32")
     program = program_of(net.eval(), x)
     answer = net.double()(torch.from_numpy(x if words else x.astype("float64"))).detach().numpy()

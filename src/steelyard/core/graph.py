@@ -33,6 +33,9 @@ KINDS = frozenset(
 )
 """The kinds of layers. Depthwise and grouped convolutions are "conv"; a cell has the kind of its layer."""
 
+PARAMETER = "Parameter"
+"""The class name of a layer that is only a weight, which a function outside of layers takes."""
+
 
 class Layer:
     """One layer of a net.

@@ -62,12 +62,20 @@ class Building:
 
     def constant(self, layer: Layer) -> int:
         """Add the output of a layer into which nothing flows, as it was on the probe."""
-        values, shape = self._ran.get(layer.name), layer.output_shape
-        if values is None or values.dtype.kind != "f" or shape is None:
+        values = self._ran.get(layer.name)
+        if values is None:
             refuse(layer, "takes no input, and its output is not known")
+        values = values.astype("float32") if values.dtype.itemsize < 4 else values
+        if values.dtype.kind != "f":
+            refuse(layer, f"has numbers of {values.dtype}, which are not known")
         self.assumptions.append(f"{printable(layer.name)!r}: its output does not depend on the inputs")
-        # a table of positions gives (steps, features), or one example of these
-        return self.add(layer, Constant(values[0] if values.shape[0] == 1 and values.ndim > 2 else values))
+        # numbers for all examples have one example, or lack its axis
+        return self.add(layer, Constant(values[0] if values.ndim > 1 and values.shape[0] == 1 else values))
+
+    def is_constant(self, value: int) -> bool:
+        """Whether a value is a constant."""
+        step = value - (len(self.shapes) - len(self.steps))
+        return step >= 0 and isinstance(self.steps[step].operation, Constant)
 
     def activate(self, layer: Layer, value: int) -> int:
         """Add the activation that is a setting of a layer."""

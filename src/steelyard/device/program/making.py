@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.graph import Graph, Layer, Run
+from steelyard.core.graph import PARAMETER, Graph, Layer, Run
 from steelyard.device.program import sequences, weighted, weightless
 from steelyard.device.program.building import Building, Node, refuse
 from steelyard.device.program.program import Program
@@ -55,7 +55,8 @@ def program_of(source: object, probe: object = None) -> Program:
     shapes = [tuple(each.shape[1:]) for each in inputs] if inputs is not None else _shapes(net)
     if len(shapes) != len(graph.input_names):
         raise ShapeError(f"the net takes {len(graph.input_names)} inputs, not {len(shapes)}")
-    building = Building(shapes, net.channels, ran.layers)
+    known = {**ran.layers, **_parameters(graph, end.weights)}
+    building = Building(shapes, net.channels, known)
     program = _of_building(net, graph, building)
     if not end.runs or inputs is None:
         _check_unproven(net, graph, building)
@@ -64,10 +65,16 @@ def program_of(source: object, probe: object = None) -> Program:
         program, inputs, answers
     ):
         # a mask is an argument, which the graph does not show
-        masked = _of_building(net, graph, Building(shapes, net.channels, ran.layers, causal=True))
+        masked = _of_building(net, graph, Building(shapes, net.channels, known, causal=True))
         program = masked if _is_proven(masked, inputs, answers) else program
     _prove(program, end, inputs, answers)
     return program
+
+
+def _parameters(graph: Graph, weights: Weights) -> dict[str, Array]:
+    """Return the weights that functions take, by the names of the layers that stand for them."""
+    names = [layer.name for layer in graph.layers if layer.class_name == PARAMETER and layer.name in weights]
+    return {name: weights[name].numpy() for name in names}
 
 
 def _of_building(net: Net, graph: Graph, building: Building) -> Program:
@@ -78,10 +85,15 @@ def _of_building(net: Net, graph: Graph, building: Building) -> Program:
 
 
 def _observe(end: Endpoint, inputs: Sequence[Array]) -> None:
-    """Run a model for its graph; a module without weights that runs several times is listed as its functions."""
+    """Run a model for its graph; modules that run several times, or hold weights for functions, are listed as functions."""
     end.observe(inputs)
     graph, weighing = end.net.graph, {layer.graph_layer.name for layer in end.net.layers if layer.graph_layer}
-    again = [layer.name for layer in (graph.layers if graph else ()) if layer.calls > 1 and layer.name not in weighing]
+    loose = {weight.name.rpartition(".")[0] for weight in end.net.unassigned}
+    again = [
+        layer.name
+        for layer in (graph.layers if graph else ())
+        if (layer.calls > 1 and layer.name not in weighing) or (layer.kind == "other" and layer.name in loose)
+    ]
     if again or any(layer.class_name in weightless.SPLITTING for layer in (graph.layers if graph else ())):
         end.observe_functions(inputs, again)
 

@@ -176,14 +176,26 @@ def merge(node: Node) -> int:
     word = str(node.layer.settings.get("merge") or node.layer.class_name).lower()
     if len(node.inputs) < 2:
         refuse(node.layer, "combines its input with numbers that are not layers' outputs")
-    if len({len(node.building.shapes[place]) for place in node.inputs}) > 1:
-        refuse(node.layer, "combines inputs with different numbers of axes")
+    inputs = _aligned(node)
     if word in _JOINED:
-        axis = node.building.axis(node.layer, node.layer.settings.get("axis", -1), node.inputs[0])
-        return node.add(Concatenate(axis), *node.inputs)
+        axis = node.building.axis(node.layer, node.layer.settings.get("axis", -1), inputs[0])
+        return node.add(Concatenate(axis), *inputs)
     if word not in _COMBINED or "axis" in node.layer.settings:
         refuse(node.layer, f"combines its inputs by {printable_word(word)}, which is not known")
-    return node.add(Combine(_COMBINED[word]), *node.inputs)
+    return node.add(Combine(_COMBINED[word]), *inputs)
+
+
+def _aligned(node: Node) -> list[int]:
+    """Return the inputs of a merge with the same number of axes; a constant may lack the first ones."""
+    shapes = node.building.shapes
+    constant = {place for place in node.inputs if node.building.is_constant(place)}
+    ranks = {len(shapes[place]) for place in node.inputs if place not in constant}
+    rank = max(ranks, default=0)
+    if len(ranks) != 1 or any(len(shapes[place]) > rank for place in constant):
+        refuse(node.layer, "combines inputs with different numbers of axes")
+    whole = [(1,) * (rank - len(shapes[place])) + shapes[place] for place in node.inputs]
+    pairs = zip(node.inputs, whole, strict=True)
+    return [place if shapes[place] == shape else node.add(Reshape(shape), place) for place, shape in pairs]
 
 
 def other(node: Node) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from weakref import ref
 
 from steelyard.core.dataflow import NOTHING, UNKNOWN, CallGraph, NetInput, inputs_of_net, merged
-from steelyard.core.graph import Layer
+from steelyard.core.graph import PARAMETER, Layer
 from steelyard.core.members import dotted
 from steelyard.frameworks.torch.functions import PASSING, Call, described, word_of
 
@@ -107,6 +107,13 @@ class TensorTracer:
         """Record the tensors of a module; an operation of these and data counts as a use of the layer `owner`."""
         fresh = [tensor for tensor in tensors if id(tensor) not in self._known]
         self._put(fresh, _Origin(weights=frozenset() if owner is None else frozenset({owner})))
+
+    def constant(self, name: str, tensor: torch.Tensor) -> None:
+        """Record a tensor of a module that is not a layer as a layer of its own, into which nothing flows."""
+        if id(tensor) not in self._known:
+            self.functions[name] = Layer(name, "other", PARAMETER, output_shape=tuple(tensor.shape))
+            self._on_called(name, tensor)
+            self._put([tensor], _Origin(self.calls.call(name, NOTHING)))
 
     def entered(self, name: str, taken: object) -> None:
         """Record the beginning of a layer's call."""

@@ -298,6 +298,8 @@ def _followed(
     for part, name in names.items():
         whole = part in inner
         flow.held((*part.parameters(recurse=whole), *part.buffers(recurse=whole)), name)
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()) if parts else ():
+        flow.constant(f"{prefix}.{name}".lstrip("."), tensor)
     # tensors that are plain attributes are constants of the net, not inputs
     flow.held(item for part in module.modules() for item in vars(part).values() if isinstance(item, torch.Tensor))
     with suppress(Exception):  # some functions do not run under another mode
