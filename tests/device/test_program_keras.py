@@ -81,6 +81,13 @@ def test_the_program_of_a_functional_model_has_the_outputs_of_keras(tmp_path):
             np.testing.assert_allclose(made, answer, rtol=0, atol=BOUND * float(np.abs(answer).max()))
 
 
+def test_functions_of_a_model_have_their_settings(tmp_path):
+    one = keras.Input((4,))
+    made = keras.ops.elu(keras.ops.leaky_relu(layers.Dense(4)(one), negative_slope=0.4), alpha=0.3)
+    shaped = keras.ops.softmax(layers.Reshape((2, 2))(made), axis=1)
+    check(keras.Model(one, keras.ops.concatenate([shaped, layers.Reshape((2, 2))(one)], axis=1)), example(4), tmp_path)
+
+
 def test_both_directions_are_joined_where_a_run_proves_it(tmp_path):
     inner = layers.Bidirectional(layers.LSTM(3, return_sequences=True))
     model = filled(keras.Sequential([keras.Input((4, 2)), inner, layers.Bidirectional(layers.GRU(2)), layers.Dense(2)]))

@@ -128,3 +128,28 @@ def test_a_file_of_weights_alone_has_no_program(tmp_path):
 def test_a_net_whose_shapes_are_not_known_asks_for_an_example():
     with pytest.raises(ShapeError, match="pass an example as probe="):
         program_of(nn.Sequential(nn.Conv2d(1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (nn.AvgPool2d(2, divisor_override=3), "divisor=3"),
+        (nn.AvgPool2d(3, 2, ceil_mode=True), "round_up=True"),
+        (nn.AdaptiveAvgPool2d(2), "whose windows differ in size"),
+        (nn.LPPool2d(2, 2), "a pool of the kind 'l2'"),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), "interpolates by 'bilinear'"),
+        (nn.ReflectionPad2d(1), "pads with numbers of its input"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "has no variance"),
+        (nn.GroupNorm(2, 2, affine=False), "only a run proves it"),
+        (nn.GLU(1), "axis=1"),
+        (nn.Flatten(0), "works along axis 0"),
+        (nn.PixelShuffle(2), "is not known"),
+    ],
+    ids=str,
+)
+def test_a_file_with_a_setting_that_is_not_known_is_refused_by_the_layer(layer, why, tmp_path):
+    torch.save(nn.Sequential(nn.Conv2d(1, 2, 1), layer), tmp_path / "net.pt")
+    with pytest.raises(ShapeError) as error:
+        program_of(tmp_path / "net.pt", np.zeros((1, 1, 5, 5), "float32"))
+    assert why in str(error.value)
+    assert "'1'" in str(error.value)

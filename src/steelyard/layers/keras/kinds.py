@@ -263,13 +263,13 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Activation", "activation", lambda config, _: {"activation": "linear", **_activated(config, 0)}),
     **_spread("ReLU", "activation", _relu),
     **_spread("LeakyReLU LeakyRelu", "activation", _leaky),
-    **_spread("ELU", "activation", _named("elu", alpha="alpha")),
+    **_spread("ELU Elu", "activation", _named("elu", alpha="alpha")),
     **_spread("Gelu", "activation", _gelu),
     **_spread("Softmax", "softmax", _named("softmax", axis="axis")),
     **{
         name: ("activation", _named(word))
         for name, word in (
-            *(("Relu", "relu"), ("Relu6", "relu6"), ("Sigmoid", "sigmoid"), ("Tanh", "tanh"), ("Silu", "silu"), ("Elu", "elu")),
+            *(("Relu", "relu"), ("Relu6", "relu6"), ("Sigmoid", "sigmoid"), ("Tanh", "tanh"), ("Silu", "silu")),
             *(("Selu", "selu"), ("HardSigmoid", "hard_sigmoid"), ("HardSilu", "hard_silu"), ("HardTanh", "hard_tanh")),
             *(("Softplus", "softplus"), ("Softsign", "softsign"), ("LogSigmoid", "log_sigmoid"), ("Exp", "exponential")),
         )

@@ -128,7 +128,7 @@ def _pool(word: str) -> SettingsOf:
         return {
             **pooling,
             **({"dilation": dilation} if set(dilation) != {1} else {}),
-            **_read(round_up="ceil_mode")(module, rank),
+            **_read(round_up="ceil_mode", divisor="divisor_override")(module, rank),
         }
 
     return settings
