@@ -72,6 +72,7 @@ CHAINS = {
     "upsampling": ([nn.Upsample(scale_factor=2)], (2, 3, 4)),
     "softmax of channels": ([nn.Softmax(dim=1)], (3, 4)),
     "log softmax": ([nn.LogSoftmax(dim=-1)], (3, 4)),
+    "gated linear unit": ([nn.GLU(1)], (4, 3)),
     "dropout": ([nn.Linear(3, 2), nn.Dropout(0.4), nn.Identity()], (3,)),
 }
 ACTIVATIONS = [

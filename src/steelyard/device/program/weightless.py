@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.device.program.activations import CURVES, SETTINGS
+from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.sequences import dot_product_attention
@@ -33,9 +33,24 @@ _JOINED = ("concatenate", "cat", "concat")
 def activation(node: Node) -> int:
     """Add an activation."""
     word = str(node.layer.settings.get("activation") or "linear")
+    if word == "glu":
+        return _gated(node)
     known = SETTINGS.get(word, {}) if word in CURVES else {}
     node.only("activation", *known, *(("highest",) if word == "relu" else ()))
     return node.building.activate(node.layer, node.input)
+
+
+def _gated(node: Node) -> int:
+    """Add a gated linear unit: the first half along an axis times the sigmoid of the second."""
+    node.only("activation", "axis")
+    axis, shape = node.building.axis(node.layer, node.layer.settings.get("axis", -1), node.input), node.shape
+    half = shape[axis - 1] // 2
+    node.fits(2 * half, shape[axis - 1], "places along its axis")
+    before = [slice(0, length, 1) for length in shape[: axis - 1]]
+    after = [slice(0, length, 1) for length in shape[axis:]]
+    halves = (slice(0, half, 1), slice(half, 2 * half, 1))
+    first, second = (node.add(Select((*before, each, *after)), node.input) for each in halves)
+    return node.add(Combine("multiply"), first, node.add(Activation("sigmoid", {}), second))
 
 
 def softmax(node: Node) -> int:
