@@ -61,7 +61,7 @@ class Mean:
 
         So all operations are on contiguous 32 bits, which is twice as fast as to convert each number.
         """
-        step = sizes.EDIT_BLOCK + sizes.EDIT_BLOCK % 2
+        step = 2 * sizes.EDIT_BLOCK  # as many bytes as of float32
         length = min(step, stop - start) + 1 >> 1
         with Buffers([np.dtype(np.uint32)] * 2 + [np.dtype(np.float32)] * 2, length) as (raw, part, high, low):
             for at in range(start, stop, step):
