@@ -10,6 +10,8 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 
 import steelyard
+from steelyard.core.graph import Graph
+from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
 
 X = np.random.default_rng(0).standard_normal((20, 4))
@@ -46,3 +48,10 @@ def test_a_model_without_hidden_units_and_one_inside_others_that_change_its_inpu
         steelyard.prune_units(LogisticRegression().fit(X, np.arange(20) % 2), {"": 0.5})
     last = fitted(make_pipeline(MLPRegressor(hidden_layer_sizes=(6,), max_iter=3, random_state=0)), X[:, 0])
     assert steelyard.prune_units(last, 0.5).model[-1].hidden_layer_sizes == (3,)
+
+
+def test_a_net_of_which_the_outputs_are_not_known_keeps_all_units():
+    weights = steelyard.weights(fitted(MLPRegressor(hidden_layer_sizes=(9, 7), max_iter=3), np.arange(20) % 3))
+    graph = Graph(weights.graph.layers, is_execution_order=True, input_names=weights.graph.input_names, is_sequential=False)
+    with pytest.raises(ShapeError, match="not known which layers give the outputs of the net"):
+        steelyard.prune_units(Weights(weights.values(), graph=graph), {"0": [1]})

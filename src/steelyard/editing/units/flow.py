@@ -31,6 +31,10 @@ class Flow:
     __slots__ = ("_given", "_rules", "_taken", "couplings", "graph", "members", "shaped")
 
     def __init__(self, weights: Weights, graph: Graph, rules: Mapping[str, Rule]) -> None:
+        if graph.output_names is None and not graph.is_sequential:
+            raise ShapeError(
+                "it is not known which layers give the outputs of the net, and their units must stay; no units can go"
+            )
         self._rules = rules
         self.couplings = Couplings()
         self.graph = graph
