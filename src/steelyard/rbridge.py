@@ -152,24 +152,14 @@ def average(sources: list[Any], shares: list[float], decay: list[float], out: st
     Each of `name`, `shape` and `numbers` has one value per weight, as `listing` and `numbers` have; with `out`, a path, they
     are empty, and the average is written to it.
     """
-    from steelyard.core.net_facts import noted
     from steelyard.editing.averaging import average, ema
     from steelyard.errors import ShapeError
-    from steelyard.io import save
 
     if shares and decay:
         raise ShapeError("weights and a decay exclude each other; pass one of them")
     models = [_weights(source) for source in sources]
     made = ema(models, decay[0]) if decay else average(models, shares or None)
-    if out:
-        save(made, out)
-    parts = [] if out else _parts(made, "*")
-    return {
-        "name": [part.name for part in parts],
-        "shape": [[float(length) for length in part.shape] for part in parts],
-        "numbers": [_raw(part.name, part.numpy()) for part in parts],
-        "notes": [note for note in noted(made.meta) if note not in noted(models[0].meta)],
-    }
+    return _edited(made, models[0], out)
 
 
 def prune(source: Any, share: float, by: str, pattern: str, select: list[str], out: str) -> dict[str, Any]:
@@ -177,14 +167,20 @@ def prune(source: Any, share: float, by: str, pattern: str, select: list[str], o
 
     `pattern` is blank for none; `select` has the patterns of the names that are pruned, none for all kernels.
     """
-    from steelyard.core.net_facts import noted
     from steelyard.editing.pruning import KERNELS
     from steelyard.editing.pruning import prune as pruned
-    from steelyard.io import save
 
     weights = _weights(source)
     amount = None if pattern else share
     made = pruned(weights, amount, by=by, pattern=pattern or None, select=select or KERNELS)  # type: ignore[arg-type]
+    return _edited(made, weights, out)
+
+
+def _edited(made: Weights, first: Weights, out: str) -> dict[str, Any]:
+    """Return facts, numbers and new notes of weights that were made of others, or write them to a path."""
+    from steelyard.core.net_facts import noted
+    from steelyard.io import save
+
     if out:
         save(made, out)
     parts = [] if out else _parts(made, "*")
@@ -192,7 +188,7 @@ def prune(source: Any, share: float, by: str, pattern: str, select: list[str], o
         "name": [part.name for part in parts],
         "shape": [[float(length) for length in part.shape] for part in parts],
         "numbers": [_raw(part.name, part.numpy()) for part in parts],
-        "notes": [note for note in noted(made.meta) if note not in noted(weights.meta)],
+        "notes": [note for note in noted(made.meta) if note not in noted(first.meta)],
     }
 
 

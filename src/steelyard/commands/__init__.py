@@ -156,3 +156,15 @@ def print_records(records: list[Any]) -> None:
     """Print the record of one file unless it is an error, and the records of several files as a list."""
     if len(records) > 1 or "error" not in records[0]:
         print_json(records if len(records) > 1 else records[0])
+
+
+def shard_size(text: str) -> int:
+    """Return the bytes of an option such as "5GB"."""
+    from argparse import ArgumentTypeError
+
+    from steelyard.converting import size_of
+
+    try:
+        return size_of(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, code_in, print_json, warn_of_code
+from steelyard.commands import add_paths, code_in, print_json, shard_size, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="running statistics: averages, or the last file's",
     )
     parser.add_argument("--dtype", metavar="DTYPE", help="cast floats of the result, for example to float16")
-    parser.add_argument("--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB")
+    parser.add_argument("--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB")
     parser.add_argument(
         "--scope", choices=("model", "all"), default="model", help="the model's weights, or every tensor (default: model)"
     )
@@ -147,12 +147,3 @@ def _numbers(text: str) -> list[float]:
         return [float(word) for word in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers separated by commas") from None
-
-
-def _size(text: str) -> int:
-    from steelyard.converting import size_of
-
-    try:
-        return size_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_file, add_selection, code_in, print_json, selected, warn_of_code
+from steelyard.commands import add_file, add_selection, code_in, print_json, selected, shard_size, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--like", metavar="MODEL", help="write a copy of this model (ONNX or R) with the numbers of FILE")
     parser.add_argument(
-        "--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
+        "--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
     )
     add_selection(parser)
 
@@ -80,12 +80,3 @@ def _dtype(text: str) -> str:
     if text not in FLOATS:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(FLOATS)}")
     return text
-
-
-def _size(text: str) -> int:
-    from steelyard.converting import size_of
-
-    try:
-        return size_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, code_in, print_json, warn_of_code
+from steelyard.commands import add_effective, code_in, print_json, shard_size, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", metavar="DTYPE", help="the type of the result (default: the promoted one of all models)")
     add_effective(parser)
     parser.add_argument("--exact", action="store_true", help="compute in float64")
-    parser.add_argument("--shard-size", type=_size, metavar="SIZE", help="write shards of at most this size, such as 5GB")
+    parser.add_argument("--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB")
 
 
 def _plan(args: argparse.Namespace, opened: Any) -> Plan:
@@ -152,12 +152,3 @@ def _numbers(text: str) -> float | list[float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, or numbers separated by commas") from None
     return numbers if "," in text else numbers[0]
-
-
-def _size(text: str) -> int:
-    from steelyard.converting import size_of
-
-    try:
-        return size_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

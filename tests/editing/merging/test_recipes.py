@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 import steelyard
 from steelyard.errors import MissingExtraError, ShapeError
-
-yaml = pytest.importorskip("yaml")
 
 TIES = """
 merge_method: ties

@@ -84,7 +84,6 @@ def test_the_rest_of_a_model_and_its_external_data_stay(tmp_path):
 
 
 def test_scales_are_those_of_onnx_runtime_s_own_quantiser(tmp_path):
-    pytest.importorskip("onnxruntime.quantization")
     from onnxruntime.quantization.quant_utils import compute_scale_zp
 
     plain = model(tmp_path / "net.onnx")

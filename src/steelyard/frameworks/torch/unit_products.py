@@ -91,6 +91,7 @@ def attention(tracer: UnitTracer, word: str, args: Any, kwargs: Any, output: Any
 
 
 def convolution(tracer: UnitTracer, word: str, args: Any, kwargs: Any, output: Any) -> list[Parts]:
+    """A convolution: its channels go by the kernel, and its places, which it mixes, have those of the whole image."""
     given, kernel, bias, transposed, groups = args[0], args[1], args[2], args[6], args[8]
     labels = tracer.parts(given)
     rank = kernel.ndim - 2
