@@ -6,7 +6,19 @@ import subprocess
 import pytest
 from carried import PACKAGES
 
-TOOLS = {"gcc": "gcc", "g++": "g++", "clang": "clang", "rustc": "rustc", "node": "nodejs"}
+TOOLS = {
+    "gcc": "gcc",
+    "g++": "g++",
+    "clang": "clang",
+    "rustc": "rustc",
+    "node": "nodejs",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf",
+    "avr-gcc": "gcc-avr",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv32": "qemu-system-misc",
+    "cppcheck": "cppcheck",
+}
 """The package of Debian that has each tool."""
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")
 MICROPYTHON = PACKAGES.parent / "micropython-1.27.0" / "micropython.mjs"
