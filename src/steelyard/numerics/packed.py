@@ -279,3 +279,19 @@ def powers_of_two(exponents: Array) -> Array:
 
     scales: Array = exponents.view(np.uint8).view(float8_e8m0fnu).astype(np.float32)
     return scales
+
+
+def packed_pairs(codes: Array, *, high_first: bool = False) -> Array:
+    """Return two codes of 4 bits of the last axis in each byte; the last byte of a row of odd length has a zero.
+
+    >>> import numpy as np
+    >>> [hex(each) for each in packed_pairs(np.array([1, 2, 3], np.uint8))]
+    ['0x21', '0x3']
+    """
+    import numpy as np
+
+    bits = codes.astype(np.uint8) & np.uint8(15)
+    if bits.shape[-1] % 2:
+        bits = np.concatenate([bits, np.zeros((*bits.shape[:-1], 1), np.uint8)], axis=-1)
+    first, second = bits[..., ::2], bits[..., 1::2]
+    return (first << 4 | second) if high_first else (second << 4 | first)

@@ -60,6 +60,12 @@ class Program:
         All operations are computed in `dtype` and in the order of the steps. Sums are accumulated in `accumulate`, by default
         `dtype`, and rounded once. Raises `ShapeError` for inputs of other shapes.
         """
+        values = self.values(*inputs, dtype=dtype, accumulate=accumulate)
+        outputs = [values[place] for place in self.outputs]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def values(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None) -> list[Array]:
+        """Return all values for arrays, as `run` computes them: the inputs, then the outputs of the steps."""
         import numpy as np
 
         arithmetic = Arithmetic(dtype, accumulate or dtype)
@@ -70,8 +76,7 @@ class Program:
         values = [each if each.dtype.kind in "iub" else arithmetic.cast(each) for each in values]
         for step in self.steps:
             values.append(step.operation.run([values[place] for place in step.inputs], arithmetic))
-        outputs = [values[place] for place in self.outputs]
-        return outputs[0] if len(outputs) == 1 else outputs
+        return values
 
     def __repr__(self) -> str:
         lines = [f"input {name} {shape}" for name, shape in zip(self.input_names, self.input_shapes, strict=True)]

@@ -4,7 +4,7 @@
 |---|---|
 | `request.py` | what is asked for, checked: kind, library, cells |
 | `choosing.py` | which weights become quantised, and the cells of each |
-| `grids.py`, `floating.py`, `tables.py` | the formulas, on NumPy blocks |
+| `floating.py`, `tables.py`, and `numerics.grids` | the formulas, on NumPy blocks |
 | `cells.py` | scales and codes of a weight, computed when they are read |
 | `own.py`, `compressed_tensors.py`, `bitsandbytes.py`, `torchao.py`, `gguf.py`, `onnx.py` | the layouts |
 | `quantize.py` | `quantize` and `dequantize` |

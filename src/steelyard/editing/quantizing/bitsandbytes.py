@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.readers import array_reader, by_rows, from_array
 from steelyard.core.weight import Weight
-from steelyard.editing.quantizing import grids, tables
-from steelyard.editing.quantizing.floating import packed_pairs
+from steelyard.editing.quantizing import tables
 from steelyard.errors import ShapeError
+from steelyard.numerics import grids
+from steelyard.numerics.packed import packed_pairs
 from steelyard.numerics.row_changes import kept as remembered
 
 if TYPE_CHECKING:

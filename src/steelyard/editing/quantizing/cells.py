@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.readers import by_rows
 from steelyard.dtypes import numpy_dtype
-from steelyard.editing.quantizing import floating, grids
+from steelyard.editing.quantizing import floating
+from steelyard.numerics import grids
 from steelyard.numerics.row_changes import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steelyard.core.weight import Array, Reader, Weight
-    from steelyard.editing.quantizing.grids import Errors, Grid
     from steelyard.editing.quantizing.request import Request
+    from steelyard.numerics.grids import Errors, Grid
 
     Scales = tuple[Array, Array | None]
     """The scales of cells, and their zero points in affine codes."""

@@ -10,8 +10,8 @@ from steelyard.core.roles import leaf_of
 from steelyard.core.stacked import is_stacked
 from steelyard.core.weight import Role
 from steelyard.dtypes import is_floating, itemsize
-from steelyard.editing.quantizing.grids import Grid
 from steelyard.errors import ShapeError, printable
+from steelyard.numerics.grids import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -52,19 +52,3 @@ def float4_codes(values: Array, exponent: Array) -> Array:
     scaled = np.ldexp(values, _E8M0_BIAS - exponent.astype(np.int32))
     found: Array = np.clip(scaled, -6, 6).astype(ml_dtypes.float4_e2m1fn).view(np.uint8)
     return found
-
-
-def packed_pairs(codes: Array, *, high_first: bool = False) -> Array:
-    """Return two codes of 4 bits of the last axis in each byte; the last byte of a row of odd length has a zero.
-
-    >>> import numpy as np
-    >>> [hex(each) for each in packed_pairs(np.array([1, 2, 3], np.uint8))]
-    ['0x21', '0x3']
-    """
-    import numpy as np
-
-    bits = codes.astype(np.uint8) & np.uint8(15)
-    if bits.shape[-1] % 2:
-        bits = np.concatenate([bits, np.zeros((*bits.shape[:-1], 1), np.uint8)], axis=-1)
-    first, second = bits[..., ::2], bits[..., 1::2]
-    return (first << 4 | second) if high_first else (second << 4 | first)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.effective import Derivation, derived
 from steelyard.core.readers import by_rows
-from steelyard.editing.quantizing import grids
 from steelyard.errors import ShapeError
 from steelyard.formats.gguf.encoding import ENCODERS, encoded
 from steelyard.formats.gguf.quantisation import QUANTS
+from steelyard.numerics import grids
 from steelyard.numerics.packed import flattened, rows
 
 if TYPE_CHECKING:

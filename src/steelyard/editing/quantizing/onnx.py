@@ -13,10 +13,10 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.editing.quantizing.cells import Cells, coding_of, reader
 from steelyard.editing.quantizing.choosing import grid_of
-from steelyard.editing.quantizing.grids import Grid
 from steelyard.errors import ShapeError
 from steelyard.formats.onnx.qdq import ENDS, QDQ, facts_of, places
 from steelyard.numerics.affine import affine
+from steelyard.numerics.grids import Grid
 from steelyard.numerics.row_changes import numbers
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from steelyard.core.readers import from_array
 from steelyard.core.weight import Weight
 from steelyard.editing.quantizing.cells import Cells, coding_of, reader
 from steelyard.editing.quantizing.choosing import grid_of
-from steelyard.editing.quantizing.floating import packed_pairs
-from steelyard.editing.quantizing.grids import Grid
+from steelyard.numerics.grids import Grid
+from steelyard.numerics.packed import packed_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

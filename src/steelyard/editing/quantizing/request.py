@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.editing.quantizing.grids import PERCENTILE, range_of
 from steelyard.errors import ShapeError, printable
+from steelyard.numerics.grids import PERCENTILE, range_of
 
 if TYPE_CHECKING:
-    from steelyard.editing.quantizing.grids import Range
+    from steelyard.numerics.grids import Range
 
 GGUF = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "tq1_0", "tq2_0", "mxfp4")
 _LAYOUTS: dict[str, tuple[str, ...]] = {

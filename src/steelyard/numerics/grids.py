@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PERCENTILE = 99.9
 """Percent of the magnitudes of a cell that its range covers where it is calibrated by a percentile."""
-_SHRINKS = [0.95**step for step in range(28)]
+SHRINKS = [0.95**step for step in range(28)]
 """The parts of the whole range among which the one with the least squared error is chosen."""
 _CALIBRATED = 1 << 16
 """numbers that are calibrated at a time, so that they stay in the cache"""
@@ -158,7 +158,7 @@ def _calibrated(weight: Weight, grid: Grid, how: str, error: Errors, first: int,
     flat_low, flat_high = low.reshape(-1), high.reshape(-1)
     best = np.ones(len(flat_low), np.float32)
     least = np.full(len(flat_low), np.inf)
-    for shrink in _SHRINKS:
+    for shrink in SHRINKS:
         found = error(numbers, flat_low * np.float32(shrink), flat_high * np.float32(shrink))
         better = found < least
         best[better], least[better] = shrink, found[better]

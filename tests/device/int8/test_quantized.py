@@ -1,0 +1,176 @@
+"""Quantised programs compute in integers what their nets compute in floats, nearly."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from steelyard.device.int8 import quantized
+from steelyard.device.int8.calibrating import calibrated, quantization_of
+from steelyard.device.int8.report import errors_of
+from steelyard.device.program import program_of
+from steelyard.errors import ShapeError
+
+
+def examples(*shape, count=48):
+    return np.random.default_rng(1).standard_normal((count, *shape)).astype("float32")
+
+
+class Merged(nn.Module):
+    """Sums, products, joins and gates of branches."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+        self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(12, 3)
+
+    def forward(self, x):
+        first, second = functional.relu6(self.norm(self.conv(x))), torch.tanh(self.other(x))
+        added = functional.relu(first + second)
+        made = torch.cat([added, first * second, functional.pad(second, (0, 0, 0, 0)) - first], dim=1)
+        return self.head(torch.sigmoid(made).mean([2, 3]))
+
+
+def build(name):
+    torch.manual_seed(0)
+    nets = {
+        "dense": (nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 4)), (6,)),
+        "conv 1d": (nn.Sequential(nn.Conv1d(2, 4, 3, stride=2, dilation=2), nn.GELU(), nn.Flatten(), nn.Linear(12, 3)), (2, 10)),
+        "conv, groups": (nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.Hardtanh(), nn.MaxPool2d(2)), (4, 6, 6)),
+        "depthwise": (nn.Sequential(nn.Conv2d(3, 6, (3, 2), groups=3), nn.PReLU(6), nn.AvgPool2d(2, padding=1)), (3, 7, 6)),
+        "transposed": (nn.Sequential(nn.ConvTranspose2d(2, 4, 3, 2, 1, groups=2), nn.LeakyReLU(0.2)), (2, 4, 4)),
+        "pool": (nn.Sequential(nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.BatchNorm2d(2), nn.ELU()), (2, 6, 7)),
+        "softmax": (nn.Sequential(nn.Linear(6, 5), nn.Softmax(dim=1)), (6,)),
+        "upsample": (nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(2, 3, 2), nn.ReLU()), (2, 3, 4)),
+        "merged": (Merged(), (3, 5, 5)),
+    }
+    net, shape = nets[name]
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2)
+    return net.eval(), examples(*shape)
+
+
+NETS = ("dense", "conv 1d", "conv, groups", "depthwise", "transposed", "pool", "softmax", "upsample", "merged")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_operation_stays_near_the_float_net(name):
+    net, x = build(name)
+    program = program_of(net, x)
+    for rounding in ("single", "double"):
+        made = quantized(program, [x], rounding=rounding)
+        assert made.run(*made.codes(x)).dtype == np.int8
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(x)).numpy()
+        apart = made.predict(x) - wanted
+        assert np.square(apart).sum() < np.square(wanted).sum() * 10**-2.7, name  # 27 dB
+        for layer in errors_of(made, program, [x]).layers:
+            assert layer.sqnr > 25, layer
+            assert layer.max < 16 * layer.scale, layer
+
+
+def test_integers_are_those_of_a_layer_written_out():
+    net, x = build("dense")
+    made = quantized(program_of(net, x), [x], rounding="single")
+    (codes,) = made.codes(x[:3])
+    values = made.values(codes)
+    for step, given, found in zip(made.steps, values, values[1:], strict=False):
+        (kernel, bias), zero, out = step.operation.operation, step.operation.input_zero, step.operation.requantization
+        for example in range(3):
+            for unit in range(len(kernel)):
+                terms = zip(given[example].tolist(), kernel[unit].tolist(), strict=True)
+                total = int(bias[unit]) + sum((code - zero) * weight for code, weight in terms)
+                factor, shift = int(out.by.values[unit]), int(out.by.shifts[unit])
+                code = ((total * factor + (1 << (30 - shift))) >> (31 - shift)) + out.zero_point
+                assert found[example, unit] == min(max(code, out.lowest), out.highest)
+
+
+def test_a_relu_is_the_range_of_the_layer_before_it():
+    net, x = build("dense")
+    made = quantized(program_of(net, x), [x], rounding="single")
+    assert [type(step.operation).__name__ for step in made.steps] == ["Sums", "Sums"]
+    assert made.steps[0].operation.requantization.lowest == made.steps[0].quantization.zero_point == -128
+    six = quantized(program_of(net, x * 50), [x * 50], rounding="single")
+    assert six.steps[0].quantization.scale > made.steps[0].quantization.scale
+
+
+def test_tables_of_words_have_one_scale_and_their_inputs_stay_whole():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(12, 2)).eval()
+    x = np.random.default_rng(0).integers(0, 9, (20, 3))
+    made = quantized(program_of(net, x), [x], rounding="double")
+    with torch.no_grad():
+        wanted = net(torch.from_numpy(x)).numpy()
+    assert np.abs(made.predict(x) - wanted).max() < 0.02
+    assert made.input_quantizations == (None,)
+
+
+def test_four_bits_are_further_off_than_eight():
+    net, x = build("dense")
+    program = program_of(net, x)
+    eight, four = (errors_of(quantized(program, [x], rounding="single", bits=b), program, [x]).layers[-1].sqnr for b in (8, 4))
+    assert eight > four + 10
+    kernel = quantized(program, [x], rounding="single", bits=4).steps[0].operation.operation.kernel
+    assert (kernel.min(), kernel.max()) == (-7, 7)
+
+
+def test_a_number_that_is_far_off_widens_the_range_of_minmax_alone():
+    net = nn.Sequential(nn.Linear(40, 2)).eval()
+    x = np.random.default_rng(0).uniform(-1, 1, (3000, 40)).astype("float32")
+    x[0, 0] = 2
+    program = program_of(net, x[:4])
+    known = {how: calibrated(program, [x], how)[0] for how in ("minmax", "percentile", "mse")}
+    assert known["minmax"].scale == np.float32(x.max() - x.min()) / np.float32(255)
+    assert known["percentile"].scale == pytest.approx(2 / 255, rel=0.01)
+    errors = {how: np.square(each.numbers(each.codes(x)) - x).sum() for how, each in known.items()}
+    assert errors["mse"] < min(errors["minmax"], errors["percentile"])
+
+
+def test_zero_has_a_code_whatever_the_range_is():
+    for ends in ((2.0, 5.0), (-7.0, -1.0), (-0.001, 3.0), (0.0, 0.0)):
+        known = quantization_of(ends)
+        assert known.numbers(known.codes(np.zeros(1))).item() == 0
+    assert quantization_of((-2.54, 1.0), symmetric=True) == (np.float32(2.54) / np.float32(127), 0)
+
+
+def test_the_rounding_must_be_given():
+    net, x = build("dense")
+    with pytest.raises(ShapeError, match='rounding="single" or rounding="double"'):
+        quantized(program_of(net, x), [x], rounding="")
+
+
+def test_layers_without_a_form_in_integers_are_refused_by_name():
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.states = nn.LSTM(3, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.states(x)[0][:, -1]
+
+    net, x = Tagger().eval(), examples(5, 3)
+    with pytest.raises(ShapeError, match=r"'states' \(Recurrent\) has no form in integers yet"):
+        quantized(program_of(net, x), [x], rounding="single")
+    norm, x = nn.Sequential(nn.LayerNorm(6)).eval(), examples(6)
+    with pytest.raises(ShapeError, match="'0' \\(LayerNorm\\)"):
+        quantized(program_of(norm, x), [x], rounding="single")
+
+
+def test_sums_that_may_leave_32_bits_are_refused_by_name():
+    net = nn.Sequential(nn.Linear(70_000, 1, bias=False)).eval()
+    nn.init.constant_(net[0].weight, 0.5)
+    x = np.abs(examples(70_000, count=2))
+    with pytest.raises(ShapeError, match=r"'0' \(Dense\) has sums up to .*, which may leave 32 bits"):
+        quantized(program_of(net, x), [x], rounding="single")
+
+
+def test_data_without_finite_numbers_are_refused():
+    net, x = build("dense")
+    program = program_of(net, x)
+    with pytest.raises(ShapeError, match="NaN or Inf"):
+        quantized(program, [np.where(x > 2, np.inf, x)], rounding="single")
+    with pytest.raises(ShapeError, match="no examples"):
+        quantized(program, [x[:0]], rounding="single")
