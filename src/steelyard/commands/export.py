@@ -20,11 +20,15 @@ def run(args: argparse.Namespace) -> None:
     floats are cast, and a line says what that changed. Above 1,000,000 numbers they are in a .bin of their own, which the
     compiler includes, unless --text asks for another form. With --dry-run only the table of the arrays is printed.
 
+    With --forward, a .c has the function net_run too, which computes the outputs of the net, and net_test.c compares them with
+    those that the net gives for the examples of --probe.
+
     steelyard export net.safetensors -o net.h --dtype float32
     """
     from steelyard.core.selection import readable
-    from steelyard.device.export import plan, source_name, write
+    from steelyard.device.export import plan, plan_forward, source_name, write
     from steelyard.device.exported import Options
+    from steelyard.device.forward.forward import Choices
     from steelyard.io import opened
     from steelyard.text.exports import export_lines
     from steelyard.text.progress import following
@@ -33,11 +37,17 @@ def run(args: argparse.Namespace) -> None:
     code = code_in(args.file)
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
+    if (args.probe or args.no_fold) and not args.forward:
+        raise ShapeError("--probe and --no-fold are for --forward; nothing was written")
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
-        planned = plan(watched, args.out, Options(*facts), source_name(args.file))
+        if args.forward:
+            choices = Choices(not args.no_fold, args.accumulate)
+            planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, _probe(args.probe))
+        else:
+            planned = plan(watched, args.out, Options(*facts), source_name(args.file))
         if not args.dry_run:
             write(planned, args.out, used)
     if args.json:
@@ -45,6 +55,17 @@ def run(args: argparse.Namespace) -> None:
     else:
         print("\n".join(export_lines(planned, screen_of(sys.stdout), written=not args.dry_run)))
     warn_of_code({args.file: code})
+
+
+def _probe(path: str | None) -> object:
+    """Return the array of an .npy, or those of an .npz in their order."""
+    if path is None:
+        return None
+    from steelyard.io import weights
+
+    read = weights(path)
+    arrays = [weight.numpy() for weight in read.values()]
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,5 +86,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--align", type=int, metavar="BYTES", help="the alignment of the arrays, a power of 2")
     parser.add_argument("--progmem", action="store_true", help="put the arrays into the program memory of an AVR")
     parser.add_argument("--names", action="store_true", help="add an array of the weights' own names")
+    parser.add_argument("--forward", action="store_true", help="write a function that computes the outputs, and its test; for .c")
+    parser.add_argument("--probe", metavar="NPY", help="examples for --forward, an .npy, or an .npz with an array for each input")
+    parser.add_argument(
+        "--no-fold", action="store_true", help="with --forward, keep batch norms apart from the kernels before them"
+    )
+    parser.add_argument("--accumulate", choices=("float", "double"), default="float", help="with --forward, the type of sums")
     parser.add_argument("--dry-run", action="store_true", help="print the table of the arrays, and write nothing")
     add_selection(parser)

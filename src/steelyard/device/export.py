@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.core.selection import readable
+from steelyard.device import forward as forwards
 from steelyard.device.elements import CHANNELS
 from steelyard.device.exported import Export, Options
+from steelyard.device.forward import planning
+from steelyard.device.forward.forward import Choices
 from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
 from steelyard.device.writers import SUFFIXES, writer
@@ -46,44 +49,46 @@ def export(  # noqa: PLR0913 - each is an option, by name
     progmem: bool = False,
     names: bool = False,
     skip_unreadable: bool = False,
+    forward: bool = False,
+    probe: object = None,
+    fold: bool = True,
+    accumulate: Literal["float", "double"] = "float",
 ) -> Export:
-    r"""Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
+    """Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
 
-    The suffix of `path` is the language: ".h" (C99 and C++11, all in one header), ".c" (with a ".h" of declarations), ".hpp"
-    (constexpr), ".ino" (a tab for Arduino, in program memory), ".rs" (Rust without std), ".py" (MicroPython), ".bin"
-    (little-endian, with a manifest ".bin.json"), ".csv" and ".json". Every weight becomes one array, row-major, called
-    `{name}_` and its own name in letters, digits and underscores; its true name is in a comment.
-    Tied weights are written once, weights without numbers as a size only, a scalar as an array of one number.
+    The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (with .bin.json), .csv or
+    .json. Every weight is one row-major array, called `{name}_` and its own name in letters, digits and underscores; tied weights
+    are one, a scalar is an array, and of weights without numbers there is the size.
 
-    `dtype` casts floats, and the header states what that changed; float16 and bfloat16 are written as their bits then, in
-    uint16, and otherwise as the float32 that is equal. `text` is "decimal" (9 digits, 17 of float64; all correct compilers read
-    the same bits), "hex" (C), "bits", "bytes" (Python's default), or "bin": a file of its own next to the source, which the
-    compiler includes, and the default above 1,000,000 numbers. Weights with NaN or Inf are always written as bits.
-    `channels` reorders the axes: outputs first, then inputs ("first"), or inputs last ("last"). `select` is as in
-    `Weights.select`. `section` and `align` (bytes) are those of each array, `progmem` puts the arrays into AVR's program memory,
-    and splits those above 32,767 bytes. With `names` an array has the true names.
+    `dtype` casts floats, and the header states what that changed. `text` is "decimal" (9 digits, 17 of float64), "hex", "bits",
+    "bytes", or "bin": a file of its own, the default above 1,000,000 numbers. Floats of 16 bits are float32, unless they are
+    cast or written as bits; NaN and Inf are written as bits. `channels` puts the inputs of a kernel after its outputs ("first")
+    or last; `select` is as in `Weights.select`. `section` and `align` (bytes) are those of each array, `progmem` puts them into
+    AVR's program memory, `names` adds an array of true names.
 
-    The same weights give the same bytes. Each file takes its place when all are complete. Returns the tables, for `print`.
-    Raises `FormatError` for another suffix, `ShapeError` for options that do not fit, `LossyError` for a number that does not
-    fit into `dtype`, and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out.
-    Warns with `NonFiniteWarning`, as `save` does.
+    With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
+    "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
+    batch norms into kernels, `accumulate` is the type of sums. Raises `ShapeError` for a layer that is not known, `ProofError` if
+    the outputs are not those of the net.
+
+    The same weights give the same bytes; files take their places when all are complete. Raises `FormatError` for another suffix,
+    `ShapeError` for options that do not fit, `LossyError` for a number that does not fit into `dtype`, and `UnreadableError`
+    unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.h"
         >>> export({"fc": {"bias": np.array([0.5, -1.0], "float32")}}, path, name="iris").tables[0].symbol
         'iris_fc_bias'
-        >>> print(*path.read_text().splitlines()[-6:-2], sep="\n")
-        #define IRIS_FC_BIAS_DIM0 2
-        static const float iris_fc_bias[2] = {
-            0.5f, -1.0f,
-        };
     """
     path = os.fspath(path)
     listed, used = opened(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else (weights(source), set())
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
-    planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
+    if forward:
+        planned = plan_forward(source, listed, path, options, Choices(fold, accumulate), probe, select)
+    else:
+        planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
     write(planned, path, used)
     return planned
 
@@ -107,14 +112,43 @@ def plan(listed: Weights, path: str, options: Options, source: str) -> Export:
     symbols = Symbols(options.name, language.LIMIT, language.RESERVED)
     bits = options.text == "bits" or language.TEXTS == ("bin",)
     made = tabled(listed, source, digest(listed).whole, options, symbols, bits=bits, derived=language.derived)
-    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in language.files(made, os.path.basename(path)))
+    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
     return made
 
 
-def _suffix(path: str) -> str:
+def plan_forward(
+    source: object,
+    listed: Weights,
+    path: str,
+    options: Options,
+    choices: Choices,
+    probe: object,
+    select: str | Iterable[str] = "*",
+) -> Export:
+    """Return what `write` writes of a forward pass, with all checks done. Raises as `export` does."""
+    suffix = _suffix(path, forwards.SUFFIXES)
+    if select != "*":
+        raise ShapeError("a forward pass needs all weights of the net; leave out select; nothing was written")
+    language, form = writer(suffix), forwards.writer(suffix)
+    options = _checked(options._replace(text=options.text or language.TEXTS[0]), suffix, language)
+    symbols = Symbols(options.name, language.LIMIT, (*language.RESERVED, *form.RESERVED))
+    facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
+    made = planning.planned_forward(source, probe, facts, symbols, language.derived)
+    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
+    return made
+
+
+def _pieces(planned: Export, path: str) -> dict[str, Pieces]:
+    file, suffix = os.path.basename(path), _suffix(path)
+    if planned.forward is not None:
+        return forwards.writer(suffix).files(planned, planned.forward, file)
+    return writer(suffix).files(planned, file)
+
+
+def _suffix(path: str, known: Iterable[str] = SUFFIXES) -> str:
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in SUFFIXES:
-        raise FormatError(path, f"has the suffix {suffix!r}, which is none of {', '.join(SUFFIXES)}")
+    if suffix not in known:
+        raise FormatError(path, f"has the suffix {suffix!r}, which is none of {', '.join(known)}")
     return suffix
 
 
@@ -155,7 +189,7 @@ def write(planned: Export, path: str, used: Iterable[str] = ()) -> None:
     for target in planned.files:
         if os.path.realpath(target) in kept:
             raise FormatError(target, "is the file that is read; export it under another name")
-    pieces = writer(_suffix(path)).files(planned, os.path.basename(path))
+    pieces = _pieces(planned, path)
     with ExitStack() as stack:
         opened_files = [stack.enter_context(replacing(target)) for target in planned.files]
         for file, content in zip(opened_files, pieces.values(), strict=True):

@@ -11,6 +11,7 @@ from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
+    from steelyard.device.forward.forward import Forward
 
 
 class Options(NamedTuple):
@@ -93,10 +94,11 @@ class Export:
 
     `files` are the paths, the one that was asked for first. `tables` are the arrays in order, `ties` the symbols of tied
     weights, each with the symbol of the array that it shares. `digest` is that of the weights before any cast, as
-    `steelyard.digest` gives it; `notes` are sentences about what an array does not show.
+    `steelyard.digest` gives it; `notes` are sentences about what an array does not show. `forward` is the forward pass that is
+    written with the arrays, None if the arrays are written alone.
     """
 
-    __slots__ = ("digest", "files", "notes", "options", "source", "tables", "ties", "true_names")
+    __slots__ = ("digest", "files", "forward", "notes", "options", "source", "tables", "ties", "true_names")
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Export:
         self.true_names = dict(true_names)
         self.notes = tuple(notes)
         self.files: tuple[str, ...] = ()
+        self.forward: Forward | None = None
 
     @property
     def size(self) -> int:
@@ -159,10 +162,12 @@ def head(export: Export, compile_with: str) -> Iterator[str]:
     It has no date and no path, so the same weights give the same bytes.
     """
     given = {key: value for key, value in export.options._asdict().items() if value not in (None, False)}
-    yield f"Weights of {export.source}, exported by Steelyard {__version__}. Do not edit: export them again."
+    what = "A forward pass" if export.forward else "Weights"
+    yield f"{what} of {export.source}, exported by Steelyard {__version__}. Do not edit: export them again."
     yield ""
     yield f"digest   sha256 {export.digest}"
     yield f"options  {', '.join(f'{key}={value}' for key, value in given.items())}"
     yield f"numbers  {export.size:,} in {len(export.tables):,} arrays, {export.nbytes:,} bytes, row-major"
     yield from (f"note     {printable(note, 1000)}" for note in export.notes)
+    yield from export.forward.lines() if export.forward else ()
     yield f"use      {compile_with}"

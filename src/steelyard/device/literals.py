@@ -16,6 +16,8 @@ from steelyard.dtypes import is_floating
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Weight
 
+    Text = Callable[[Array], list[str]]
+
 LINE = 8  # numbers
 CHUNK = 1024 * LINE
 """Numbers that are text at a time."""

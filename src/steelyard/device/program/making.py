@@ -81,7 +81,9 @@ def _of_building(net: Net, graph: Graph, building: Building) -> Program:
     """Return the program of a graph whose steps are added to a building."""
     shapes = list(building.shapes)
     outputs = _built(net, graph, building)
-    return Program(graph.input_names, shapes, building.steps, outputs)
+    program = Program(graph.input_names, shapes, building.steps, outputs)
+    program.assumptions = tuple(building.assumptions)
+    return program
 
 
 def _observe(end: Endpoint, inputs: Sequence[Array]) -> None:
@@ -247,7 +249,7 @@ def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[s
 
 
 def _prove(program: Program, end: Endpoint, inputs: Sequence[Array], answers: Sequence[Array]) -> None:
-    """Compare the program in float64 with the net, and set the error of the program in float32."""
+    """Compare the program in float64 with the net, and note both, with the error of the program in float32."""
     if not _is_proven(program, inputs, answers):
         apart = _apart(program.run(*inputs, dtype="float64"), answers)
         raise ProofError(
@@ -255,6 +257,7 @@ def _prove(program: Program, end: Endpoint, inputs: Sequence[Array], answers: Se
             "all that it does"
         )
     program.error = _apart(program.run(*inputs), answers)
+    program.probe, program.answers = tuple(inputs), tuple(answers)
 
 
 def _is_proven(program: Program, inputs: Sequence[Array], answers: Sequence[Array]) -> bool:

@@ -35,10 +35,11 @@ class Program:
     """The operations of a net: `steps` in order, each after those that it needs, `input_shapes` for one example.
 
     `outputs` are the numbers of the values that the net returns. `error` is the largest difference of `run` from the
-    net's own outputs on the probe, divided by the largest of these; None if the net could not be run.
+    net's own outputs on the probe, divided by the largest of these; None if the net could not be run. `probe` has the inputs
+    on which it was run, `answers` its outputs; `assumptions` are sentences about what the graph does not show.
     """
 
-    __slots__ = ("error", "input_names", "input_shapes", "outputs", "steps")
+    __slots__ = ("answers", "assumptions", "error", "input_names", "input_shapes", "outputs", "probe", "steps")
 
     def __init__(
         self,
@@ -53,6 +54,9 @@ class Program:
         self.steps = tuple(steps)
         self.outputs = tuple(outputs)
         self.error = error
+        self.probe: tuple[Array, ...] | None = None
+        self.answers: tuple[Array, ...] | None = None
+        self.assumptions: tuple[str, ...] = ()
 
     def run(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None) -> Array | list[Array]:
         """Return the outputs for arrays whose first axis has the examples: one array, or a list if the net has several outputs.

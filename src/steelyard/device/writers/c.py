@@ -64,8 +64,7 @@ def derived(axes: int) -> list[str]:
 def files(export: Export, file: str) -> dict[str, Pieces]:
     """Return a header; or a definition and its header; and the numbers, if they have a file of their own."""
     stem, suffix = os.path.splitext(file)
-    if set(stem) & set('"\\\n\r'):
-        raise ShapeError(f"{printable(file)} cannot be the name of a file that C includes; choose another")
+    included_name(stem, file)
     found: dict[str, Pieces]
     if suffix.lower() == ".c":
         found = {file: _source(export, stem), f"{stem}.h": _header(export)}
@@ -76,50 +75,57 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
     return found
 
 
+def included_name(stem: str, file: str) -> str:
+    """Return the name of a file without its suffix, which C must be able to include; raises `ShapeError` for others."""
+    if set(stem) & set('"\\\n\r'):
+        raise ShapeError(f"{printable(file)} cannot be the name of a file that C includes; choose another")
+    return stem
+
+
 def _alone(export: Export, stem: str, *, constant: str) -> Iterator[str]:
     """Yield a header with the tables themselves, of which each file that includes it has its own."""
-    yield from _opening(export)
-    yield _start_of_bin(export, stem)
-    for table, offset in _placed(export):
-        yield from _facts(export, table)
-        yield from _definition(export, table, f"static {constant}", offset)
-    yield from _ending(export)
+    yield from opening(export)
+    yield start_of_bin(export, stem)
+    for table, offset in placed(export):
+        yield from facts(export, table)
+        yield from definition(export, table, f"static {constant}", offset)
+    yield from ending(export)
 
 
 def _header(export: Export) -> Iterator[str]:
     """Yield a header with declarations only."""
-    yield from _opening(export)
+    yield from opening(export)
     yield '#ifdef __cplusplus\nextern "C" {\n#endif\n'
     for table in export.tables:
-        yield from _facts(export, table)
-        yield f"extern const {_declared(export, table)};\n" if table.size else ""
+        yield from facts(export, table)
+        yield f"extern const {declared(export, table)};\n" if table.size else ""
     if export.options.names:
         yield f"\nextern const char *const {export.options.name}_names[{len(export.true_names)}];\n"
     yield "\n#ifdef __cplusplus\n}\n#endif\n"
-    yield from _ending(export, names=False)
+    yield from ending(export, names=False)
 
 
 def _source(export: Export, stem: str) -> Iterator[str]:
     """Yield the file that defines the tables of its header."""
-    yield _comment(export)
+    yield comment(export)
     yield f'#include "{stem}.h"\n'
-    yield _start_of_bin(export, stem)
-    for table, offset in _placed(export):
-        yield from _definition(export, table, "const", offset)
+    yield start_of_bin(export, stem)
+    for table, offset in placed(export):
+        yield from definition(export, table, "const", offset)
     if export.options.names:
         yield from _names(export, "const char *const")
 
 
-def _comment(export: Export) -> str:
+def comment(export: Export) -> str:
     use = _USE.format(17 if export.options.text == "hex" else 11)  # before, C++ has no floats in hexadecimal
     lines = (f" * {in_comment(line)}".rstrip() for line in head(export, use))
     return "/*\n" + "\n".join(lines) + "\n */\n"
 
 
-def _opening(export: Export) -> Iterator[str]:
+def opening(export: Export) -> Iterator[str]:
     options = export.options
     guard = f"{options.name}_h".upper()
-    yield f"{_comment(export)}#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n"
+    yield f"{comment(export)}#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n"
     yield _PROGMEM if options.progmem else ""
     if options.section or options.align:
         words = [f'section("{options.section}")'] if options.section else []
@@ -134,7 +140,7 @@ def _place(export: Export) -> str:
     return f"{export.options.name}_place".upper()
 
 
-def _ending(export: Export, *, names: bool = True) -> Iterator[str]:
+def ending(export: Export, *, names: bool = True) -> Iterator[str]:
     for symbol, table in export.ties.items():
         yield f"\n/* {in_comment(export.true_names[symbol])}: tied to {in_comment(table.weight.name)} */\n"
         yield from _sizes(symbol, table)
@@ -151,10 +157,10 @@ def _names(export: Export, kind: str) -> Iterator[str]:
     yield "};\n"
 
 
-def _facts(export: Export, table: Table) -> Iterator[str]:
+def facts(export: Export, table: Table) -> Iterator[str]:
     yield f"\n/* {in_comment(table.weight.name)}: {in_comment(table.facts)} */\n"
     yield from _sizes(table.symbol, table)
-    if table.size and _is_union(export, table):
+    if table.size and is_union(export, table):
         bits = f"{own_bits(table.plain)}_t u[{table.size}]"
         yield f"union {table.symbol}_union {{ {bits}; {_type(table)} f[{table.size}]; }}; /* {table.symbol}.f is the array */\n"
 
@@ -164,7 +170,7 @@ def _sizes(symbol: str, table: Table) -> Iterator[str]:
     yield from (f"#define {symbol.upper()}_DIM{axis} {length}\n" for axis, length in enumerate(table.plain.shape))
 
 
-def _is_union(export: Export, table: Table) -> bool:
+def is_union(export: Export, table: Table) -> bool:
     """Whether the bits of floats are written: as asked, or since NaN and Inf have no literal."""
     text = export.options.text
     return literals.is_float(table.plain) and (text == "bits" or (text != "bin" and not table.finite))
@@ -174,31 +180,31 @@ def _type(table: Table) -> str:
     return _TYPES.get(table.plain.dtype, f"{table.plain.dtype}_t")
 
 
-def _declared(export: Export, table: Table) -> str:
+def declared(export: Export, table: Table) -> str:
     """Return the declaration of a table without its storage class and its numbers."""
-    if _is_union(export, table):
+    if is_union(export, table):
         return f"union {table.symbol}_union {table.symbol}"
     return f"{_type(table)} {table.symbol}[{table.size}]"
 
 
-def _placed(export: Export) -> Iterator[tuple[Table, int]]:
+def placed(export: Export) -> Iterator[tuple[Table, int]]:
     """Yield each table with its offset in a file of all numbers."""
     return zip(export.tables, packed.offsets(export.tables, export.options.align), strict=True)
 
 
-def _definition(export: Export, table: Table, kind: str, offset: int) -> Iterator[str]:
+def definition(export: Export, table: Table, kind: str, offset: int) -> Iterator[str]:
     """Yield the definition of a table, unless it has no numbers."""
     if not table.size:
         return
     if export.options.text == "bin":
-        yield f"extern const {_declared(export, table)};\n" if kind.startswith("static") else ""
+        yield f"extern const {declared(export, table)};\n" if kind.startswith("static") else ""
         yield _included(export, table, offset, hidden=kind.startswith("static"))
         return
-    union = _is_union(export, table)
+    union = is_union(export, table)
     words = [f" {_place(export)}" if export.options.section or export.options.align else ""]
     words += [" PROGMEM"] if export.options.progmem else []
     kind = kind.replace("constexpr", "const") if union else kind
-    yield f"{kind} {_declared(export, table)}{''.join(words)} = {{{'{' * union}\n"
+    yield f"{kind} {declared(export, table)}{''.join(words)} = {{{'{' * union}\n"
     yield from _numbers(export, table, union=union)
     yield f"}}{'}' * union};\n"
 
@@ -239,7 +245,7 @@ def _bin(export: Export) -> str:
     return f"{export.options.name}_bin".upper()
 
 
-def _start_of_bin(export: Export, stem: str) -> str:
+def start_of_bin(export: Export, stem: str) -> str:
     if export.options.text != "bin":
         return ""
     return _BIN.format(macro=_bin(export), file=f"{stem}.bin")

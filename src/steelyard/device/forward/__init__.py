@@ -1,0 +1,35 @@
+"""The forward pass of a net in the language of a device, with a test that it runs itself.
+
+`prepared` makes the program that is written, `memory` plans where its values are, `proof` computes what the test compares.
+A writer is a language: a folder or a file here, which has
+
+`RESERVED`, the words that no symbol of a table may be made of;
+`files`, which returns the pieces of each file by its name for an `Export` whose `forward` is a `Forward`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+if TYPE_CHECKING:
+    from steelyard.device.exported import Export
+    from steelyard.device.forward.forward import Forward
+    from steelyard.device.writers import Pieces
+
+SUFFIXES = {".c": "c"}
+"""The writer of each suffix."""
+
+
+class Writer(Protocol):
+    """The interface of a language."""
+
+    RESERVED: tuple[str, ...]
+
+    def files(self, export: Export, forward: Forward, file: str, /) -> dict[str, Pieces]:
+        """Return the pieces of each file by its name; `file` is the name of the one that was asked for, which is the first."""
+
+
+def writer(suffix: str) -> Writer:
+    """Return the writer of a suffix, and import no other."""
+    return cast("Writer", import_module(f"steelyard.device.forward.{SUFFIXES[suffix]}"))

@@ -1,0 +1,142 @@
+"""Kernels: the functions of C that steps call.
+
+The text of a kernel has words that are replaced: `REAL` and `SUM` are the types of numbers and of sums, `0.5R` a literal,
+`expR` a function of that type. Its sizes are constants where all of its calls agree, so that a compiler sees one loop of fixed
+length, and arguments where they differ, so that the code is there once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.device import literals
+
+if TYPE_CHECKING:
+    from steelyard.device.program.arithmetic import Arithmetic
+
+_TYPES = {"float32": "float", "float64": "double"}
+_ENDINGS = {"float32": "f", "float64": ""}
+
+
+class Kernel(NamedTuple):
+    """A function without its sizes: its `name`, its `parameters` with their types, its `body`, and the functions it `needs`."""
+
+    name: str
+    parameters: tuple[str, ...]
+    body: str
+    needs: tuple[Function, ...] = ()
+
+
+class Function(NamedTuple):
+    """A function of one number `x`, such as an activation, whose name is that in the kernels' text: `word` in `CALL_word(x)`."""
+
+    name: str
+    body: str
+    needs: tuple[Function, ...] = ()
+
+
+class Call(NamedTuple):
+    """A call of a kernel with its `arguments`, in the order of the parameters, and its sizes by name."""
+
+    kernel: Kernel
+    arguments: tuple[str, ...]
+    sizes: Mapping[str, int]
+
+
+def literal(value: float, arithmetic: Arithmetic) -> str:
+    """Return a number as C has it.
+
+    >>> from steelyard.device.program.arithmetic import Arithmetic
+    >>> literal(0.1, Arithmetic()), literal(2, Arithmetic("float64", "float64"))
+    ('0.100000001f', '2.0')
+    """
+    import numpy as np
+
+    return literals.decimals(np.array([value], arithmetic.numbers), _ENDINGS[arithmetic.numbers])[0]
+
+
+def spelled(text: str, arithmetic: Arithmetic) -> str:
+    """Return a text of C with the types of an arithmetic, without casts that change nothing."""
+    real, wide = _TYPES[arithmetic.numbers], _TYPES[arithmetic.sums]
+    if real == wide:
+        text = text.replace("(SUM)", "").replace("(REAL)", "")
+    text = re.sub(r"\bSUM\b", wide, re.sub(r"\bREAL\b", real, text))
+    text = re.sub(r"\b(\d+\.\d+)R\b", rf"\1{_ENDINGS[arithmetic.numbers]}", text)
+    text = re.sub(r"\b(\d+\.\d+)S\b", rf"\1{_ENDINGS[arithmetic.sums]}", text)
+    text = re.sub(r"\b([a-z0-9]+)R\(", rf"\1{_ENDINGS[arithmetic.numbers]}(", text)
+    return re.sub(r"\b([a-z0-9]+)S\(", rf"\1{_ENDINGS[arithmetic.sums]}(", text)
+
+
+class Kernels:
+    """The kernels of a net: their definitions, and how each is called."""
+
+    def __init__(self, prefix: str, calls: Sequence[Call], arithmetic: Arithmetic) -> None:
+        self._prefix = prefix
+        self._arithmetic = arithmetic
+        self._names: dict[str, str] = {}
+        self._functions: dict[Function, str] = {}
+        self._calls: dict[Kernel, list[Call]] = {}
+        for call in calls:
+            self._calls.setdefault(call.kernel, []).append(call)
+        self._kernels = {kernel: self._named(kernel.name, kernel.body) for kernel in self._calls}
+
+    def _named(self, name: str, body: str) -> str:
+        """Return a name that no other body has."""
+        number, found = 1, f"{self._prefix}_{name}"
+        while self._names.setdefault(found, body) != body:
+            number += 1
+            found = f"{self._prefix}_{name}_{number}"
+        return found
+
+    def definitions(self) -> Iterator[str]:
+        """Yield the functions, each after those that it calls."""
+        for kernel, name in self._kernels.items():
+            for each in kernel.needs:
+                yield from self._function(each)
+            varied = self._varied(kernel)
+            body = self._linked(kernel.body, kernel.needs)
+            for size, value in self._calls[kernel][0].sizes.items():
+                if size not in varied:
+                    body = re.sub(rf"\b{size}\b", str(value), body)
+            parameters = [*kernel.parameters, *(f"size_t {size}" for size in varied)]
+            yield self._written(f"static void {name}({', '.join(parameters)})", _plain(body))
+
+    def _function(self, function: Function) -> Iterator[str]:
+        if function in self._functions:
+            return
+        for each in function.needs:
+            yield from self._function(each)
+        self._functions[function] = self._named(function.name, function.body)
+        head = f"static REAL {self._functions[function]}(REAL x)"
+        yield self._written(head, self._linked(function.body, function.needs))
+
+    def _linked(self, body: str, needs: Iterable[Function]) -> str:
+        for each in needs:
+            body = body.replace(f"CALL_{each.name}(", f"{self._functions[each]}(")
+        return body
+
+    def _written(self, head: str, body: str) -> str:
+        lines = "".join(f"    {line}\n" if line else "\n" for line in body.strip("\n").split("\n"))
+        return spelled(f"\n{head}\n{{\n{lines}}}\n", self._arithmetic)
+
+    def _varied(self, kernel: Kernel) -> list[str]:
+        """Return the sizes that are not the same in all calls."""
+        calls = self._calls[kernel]
+        return [size for size in calls[0].sizes if len({call.sizes[size] for call in calls}) > 1]
+
+    def called(self, call: Call) -> str:
+        """Return a call."""
+        sizes = [str(call.sizes[size]) for size in self._varied(call.kernel)]
+        return f"{self._kernels[call.kernel]}({', '.join([*call.arguments, *sizes])});"
+
+
+def _plain(body: str) -> str:
+    """Return a body without factors of 1 and terms of 0, and without loops that run once and use no counter.
+
+    >>> _plain("y[row * 1 + 0 + i] = x[2 * i];")
+    'y[row + i] = x[2 * i];'
+    """
+    body = re.sub(r"(?<![\w.])1 \* (?=[\w(])", "", re.sub(r" \* 1(?![\w.])", "", body))
+    return re.sub(r" [+-] 0(?![\w.])", "", body)

@@ -1,0 +1,182 @@
+"""Where the values of a program are: in its inputs and outputs, in tables, and in one scratch that they share.
+
+A value lives from the step that computes it to the last that reads it. Values whose lives do not overlap share places of the
+scratch; an operation that reads each number before it writes there takes over the place of its input, and a reshape is another
+name for it. The last values are written straight into the outputs, and an input is never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.device.forward.overwriting import moved, overwrites, work_of
+
+if TYPE_CHECKING:
+    from steelyard.device.program.program import Program, Step
+
+    Sizes = Callable[[int], int]
+
+
+class Place(NamedTuple):
+    """Where a value begins: `memory` is "input", "output", "scratch" or "table".
+
+    `number` is that of the input or output, or the step of the table; `offset` counts numbers from the beginning.
+    """
+
+    memory: str
+    number: int
+    offset: int = 0
+
+
+class Memory(NamedTuple):
+    """The `places` of all values, where the `work` of each step is in the scratch, and the `size` of the scratch in numbers."""
+
+    places: tuple[Place, ...]
+    work: tuple[int, ...]
+    size: int
+
+
+class _Buffer:
+    """Numbers that several values share in turn: those of the steps `first` to `last`."""
+
+    def __init__(self, memory: str, number: int, size: int, first: int, last: int) -> None:
+        self.memory = memory
+        self.number = number
+        self.size = size
+        self.first = first
+        self.last = last
+        self.offset = 0
+
+    def meets(self, other: _Buffer) -> bool:
+        """Whether both are in use at the same step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+def planned(program: Program) -> Memory:
+    """Return the memory of a program, each of whose outputs is a value of its own that a step computes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from steelyard.device.program.activations import Activation
+        >>> from steelyard.device.program.linear import Dense
+        >>> from steelyard.device.program.program import Program, Step
+        >>> wide, narrow = Dense(np.zeros((64, 784)), None), Dense(np.zeros((10, 64)), None)
+        >>> steps = [Step("a", wide, (0,), (64,)), Step("b", Activation("relu", {}), (1,), (64,)), Step("c", narrow, (2,), (10,))]
+        >>> memory = planned(Program(["x"], [(784,)], steps, [3]))
+        >>> memory.size, [place.memory for place in memory.places]
+        (64, ['input', 'scratch', 'scratch', 'output'])
+    """
+    apart: set[int] = set()
+    while (plan := _Plan(program, apart)).too_large:
+        apart |= plan.too_large  # a value that shrinks in place does not fit into an output, so that it gets its own
+    return plan.memory()
+
+
+class _Plan:
+    """The buffers of a program's values; the steps `apart` overwrite no input."""
+
+    def __init__(self, program: Program, apart: set[int]) -> None:
+        self._program = program
+        self._first = len(program.input_names)
+        self._shapes = [*program.input_shapes, *(step.shape for step in program.steps)]
+        self._ends = self._last_uses()
+        self._starts = [0] * self._first
+        self._buffers = [_Buffer("input", at, prod(shape), 0, len(self._shapes)) for at, shape in enumerate(program.input_shapes)]
+        for at, step in enumerate(program.steps, start=self._first):
+            self._add(at, step, may_overwrite=at not in apart)
+        self.too_large = {
+            at
+            for at, buffer in enumerate(self._buffers)
+            if buffer.memory == "output" and prod(self._shapes[at]) < buffer.size and at not in apart
+        }
+
+    def _last_uses(self) -> list[int]:
+        ends = list(range(len(self._shapes)))
+        for at, step in enumerate(self._program.steps, start=self._first):
+            for place in step.inputs:
+                ends[place] = at
+        for place in self._program.outputs:
+            ends[place] = len(self._shapes)
+        return ends
+
+    def _add(self, at: int, step: Step, *, may_overwrite: bool) -> None:
+        """Give the output of a step the buffer of an input, or its own."""
+        offset = moved(step, self._shapes)
+        shared = None if offset is None else self._buffers[step.inputs[0]]
+        if shared is not None and at in self._program.outputs and (shared.memory, shared.size) != ("scratch", prod(step.shape)):
+            shared = None  # an output is in a place of its own
+        if shared is not None:
+            start = self._starts[step.inputs[0]] + (offset or 0)
+        else:
+            start, shared = 0, self._overwritten(at, step) if may_overwrite else None
+        self._starts.append(start)
+        self._buffers.append(shared or self._own(at, step))
+        self._extend(at)
+
+    def _overwritten(self, at: int, step: Step) -> _Buffer | None:
+        """Return the buffer of an input that a step may overwrite, since nothing reads it later."""
+        for nth in overwrites(step, self._shapes):
+            place = step.inputs[nth]
+            buffer = self._buffers[place]
+            others = [each for each in step.inputs if self._buffers[each] is buffer]
+            alike = all(self._shapes[each] == self._shapes[place] for each in others)
+            if buffer.memory == "scratch" and not self._starts[place] and buffer.last <= at and alike:
+                return buffer
+        return None
+
+    def _own(self, at: int, step: Step) -> _Buffer:
+        memory = "table" if type(step.operation).__name__ == "Constant" and at not in self._program.outputs else "scratch"
+        return _Buffer(memory, at - self._first, prod(step.shape), at, at)
+
+    def _extend(self, at: int) -> None:
+        """Let a buffer last as long as its newest value; one that ends as an output is that output from the beginning."""
+        buffer = self._buffers[at]
+        buffer.last = max(buffer.last, self._ends[at])
+        if at in self._program.outputs:
+            buffer.memory, buffer.number = "output", self._program.outputs.index(at)
+
+    def memory(self) -> Memory:
+        """Return the places of the values."""
+        known = {id(buffer): buffer for buffer in self._buffers if buffer.memory == "scratch"}
+        work = [_Buffer("scratch", 0, size, at, at) for at, size in self._work()]
+        size = arranged([*known.values(), *[buffer for buffer in work if buffer.size]])
+        pairs = zip(self._buffers, self._starts, strict=True)
+        places = tuple(Place(buffer.memory, buffer.number, buffer.offset + start) for buffer, start in pairs)
+        return Memory(places, tuple(buffer.offset for buffer in work), size)
+
+    def _work(self) -> Iterator[tuple[int, int]]:
+        for at, step in enumerate(self._program.steps, start=self._first):
+            yield at, work_of(step, self._shapes)
+
+
+def arranged(buffers: Sequence[_Buffer]) -> int:
+    """Give each buffer an offset at which it meets no other, and return the size of all: the best of two orders.
+
+    By size each takes the smallest gap that it fits into; by time each takes the first.
+    """
+    orders = (lambda each: (-each.size, each.first)), (lambda each: (each.first, -each.size))
+    best: tuple[int, list[int]] | None = None
+    for order in orders:
+        placed: list[_Buffer] = []
+        for buffer in sorted(buffers, key=order):
+            buffer.offset = _gap(buffer, [each for each in placed if each.meets(buffer)])
+            placed.append(buffer)
+        size = max((each.offset + each.size for each in buffers), default=0)
+        if best is None or size < best[0]:
+            best = size, [each.offset for each in buffers]
+    for buffer, offset in zip(buffers, best[1] if best else [], strict=True):
+        buffer.offset = offset
+    return best[0] if best else 0
+
+
+def _gap(buffer: _Buffer, others: Sequence[_Buffer]) -> int:
+    """Return the offset of the smallest gap between others that a buffer fits into, or the end of the last."""
+    end, best = 0, None
+    for other in sorted(others, key=lambda each: each.offset):
+        gap = other.offset - end
+        if gap >= buffer.size and (best is None or gap < best[0]):
+            best = gap, end
+        end = max(end, other.offset + other.size)
+    return best[1] if best else end

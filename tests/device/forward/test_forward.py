@@ -1,0 +1,54 @@
+"""Forward passes in C: compiled, they give the outputs of their nets, and their tests notice one changed bit."""
+
+import numpy as np
+import pytest
+import torch
+from toolchains import STRICT, run, tool
+from torch import nn
+
+import steelyard
+from steelyard.cli import main
+from steelyard.errors import ShapeError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    """A small net that is exported with its test."""
+    folder = tmp_path_factory.mktemp("dense")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), nn.Tanh()).eval()
+    x = RNG.standard_normal((5, 3)).astype("float32")
+    return steelyard.export(net, folder / "net.c", forward=True, probe=x), folder, x, net
+
+
+def test_a_net_of_dense_layers_passes_its_own_test(dense):
+    made, folder, _, _ = dense
+    assert [each.rpartition("/")[2] for each in made.files] == ["net.c", "net.h", "net_test.c"]
+    run(tool("gcc"), "-std=c99", *STRICT, "net.c", "net_test.c", "-lm", "-o", "test", cwd=folder)
+    assert b"5 examples" in run("./test", cwd=folder)
+
+
+def test_the_last_value_is_in_the_output_and_the_input_is_not_copied(dense):
+    memory = dense[0].forward.memory
+    assert [place.memory for place in memory.places] == ["input", "scratch", "scratch", "output", "output"]
+    assert memory.size == 4
+
+
+def test_the_command_writes_what_the_function_writes(dense, tmp_path):
+    _, folder, x, net = dense
+    torch.save(net, tmp_path / "net.pt")
+    np.save(tmp_path / "x.npy", x)
+    options = ["--forward", "--probe", str(tmp_path / "x.npy")]
+    assert main(["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "net.c"), *options]) == 0
+    assert (tmp_path / "net.c").read_text().partition("*/")[2] == (folder / "net.c").read_text().partition("*/")[2]
+
+
+@pytest.mark.parametrize(
+    "options", [{"channels": "last"}, {"select": "0*"}, {"dtype": "float16"}, {"progmem": True}, {"accumulate": "half"}]
+)
+def test_options_without_a_meaning_for_a_forward_pass_are_refused(dense, options, tmp_path):
+    with pytest.raises(ShapeError):
+        steelyard.export(dense[3], tmp_path / "net.c", forward=True, probe=dense[2], **options)
+    assert not [*tmp_path.iterdir()]
