@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from steelyard.core.weight import Array
-    from steelyard.device.program.arithmetic import Arithmetic
+    from steelyard.device.program.arithmetic import Arithmetic, Functions
 
-    Curve = Callable[[Array, Mapping[str, Any]], Array]
-    """Computes an activation of numbers with its settings."""
+    Curve = Callable[[Array, Mapping[str, Any], Functions], Array]
+    """Computes an activation of numbers with its settings, by elementary functions."""
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -36,7 +36,7 @@ def activated(word: str, settings: Mapping[str, float], x: Array, arithmetic: Ar
     x = arithmetic.cast(x)
     values = {name: np.asarray(value, arithmetic.numbers) for name, value in settings.items()}
     with np.errstate(over="ignore"):  # a branch that is not taken may overflow
-        return arithmetic.cast(CURVES[word](x, values))
+        return arithmetic.cast(CURVES[word](x, values, arithmetic.functions))
 
 
 def known_settings(word: str, given: Mapping[str, object]) -> dict[str, float]:
@@ -52,94 +52,88 @@ def known_settings(word: str, given: Mapping[str, object]) -> dict[str, float]:
     return made
 
 
-def _relu(x: Array, _: Mapping[str, float]) -> Array:
+def _relu(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     return np.where(x > 0, x, x.dtype.type(0))
 
 
-def _clipped_relu(x: Array, settings: Mapping[str, float]) -> Array:
+def _clipped_relu(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return np.minimum(_relu(x, settings), settings["highest"])
+    return np.minimum(_relu(x, settings, functions), settings["highest"])
 
 
-def _relu6(x: Array, _: Mapping[str, float]) -> Array:
+def _relu6(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return np.minimum(_relu(x, _), x.dtype.type(6))  # type: ignore[no-any-return]
+    return np.minimum(_relu(x, _, functions), x.dtype.type(6))  # type: ignore[no-any-return]
 
 
-def _leaky(x: Array, settings: Mapping[str, float]) -> Array:
+def _leaky(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     return np.where(x > 0, x, x * settings["negative_slope"])
 
 
-def _elu(x: Array, settings: Mapping[str, float]) -> Array:
+def _elu(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return np.where(x > 0, x, settings["alpha"] * np.expm1(x))
+    return np.where(x > 0, x, settings["alpha"] * functions.expm1(x))
 
 
-def _celu(x: Array, settings: Mapping[str, float]) -> Array:
+def _celu(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return np.where(x > 0, x, settings["alpha"] * np.expm1(x / settings["alpha"]))
+    return np.where(x > 0, x, settings["alpha"] * functions.expm1(x / settings["alpha"]))
 
 
-def _selu(x: Array, _: Mapping[str, float]) -> Array:
+def _selu(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return x.dtype.type(SELU_SCALE) * np.where(x > 0, x, x.dtype.type(SELU_ALPHA) * np.expm1(x))  # type: ignore[no-any-return]
+    return x.dtype.type(SELU_SCALE) * np.where(x > 0, x, x.dtype.type(SELU_ALPHA) * functions.expm1(x))  # type: ignore[no-any-return]
 
 
-def _sigmoid(x: Array, _: Mapping[str, float]) -> Array:
-    import numpy as np
-
-    return 1 / (1 + np.exp(-x))
+def _sigmoid(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
+    return 1 / (1 + functions.exp(-x))
 
 
-def _nnet_sigmoid(x: Array, settings: Mapping[str, float]) -> Array:
+def _nnet_sigmoid(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     """R's nnet cuts the logistic function off at +-15."""
     import numpy as np
 
-    return np.where(x < -15, x.dtype.type(0), np.where(x > 15, x.dtype.type(1), _sigmoid(x, settings)))
+    return np.where(x < -15, x.dtype.type(0), np.where(x > 15, x.dtype.type(1), _sigmoid(x, settings, functions)))
 
 
-def _softplus(x: Array, settings: Mapping[str, float]) -> Array:
+def _softplus(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     scaled = x * settings["beta"]
-    smooth = (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / settings["beta"]
+    smooth = (np.maximum(scaled, 0) + functions.log1p(functions.exp(-np.abs(scaled)))) / settings["beta"]
     return np.where(scaled > settings["threshold"], x, smooth)
 
 
-def _log_sigmoid(x: Array, _: Mapping[str, float]) -> Array:
+def _log_sigmoid(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+    return np.minimum(x, 0) - functions.log1p(functions.exp(-np.abs(x)))
 
 
-def _mish(x: Array, _: Mapping[str, float]) -> Array:
+def _mish(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
-    return x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))  # type: ignore[no-any-return]
+    return x * functions.tanh(np.maximum(x, 0) + functions.log1p(functions.exp(-np.abs(x))))
 
 
-def _gelu(x: Array, _: Mapping[str, float]) -> Array:
-    import numpy as np
-
-    # NumPy has no error function
-    erf = np.fromiter(map(math.erf, (x / x.dtype.type(math.sqrt(2))).ravel().tolist()), np.float64, x.size)
-    return x * (1 + erf.reshape(x.shape).astype(x.dtype)) / 2  # type: ignore[no-any-return]
+def _gelu(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
+    made: Array = x * (1 + functions.erf(x / x.dtype.type(math.sqrt(2)))) / 2
+    return made
 
 
-def _gelu_tanh(x: Array, _: Mapping[str, float]) -> Array:
-    import numpy as np
-
+def _gelu_tanh(x: Array, _: Mapping[str, float], functions: Functions) -> Array:
     factor, cubic = x.dtype.type(math.sqrt(2 / math.pi)), x.dtype.type(0.044715)
-    return x * (1 + np.tanh(factor * (x + cubic * x * x * x))) / 2  # type: ignore[no-any-return]
+    made: Array = x * (1 + functions.tanh(factor * (x + cubic * x * x * x))) / 2
+    return made
 
 
 def _clipped(x: Array, lowest: float, highest: float) -> Array:
@@ -148,47 +142,37 @@ def _clipped(x: Array, lowest: float, highest: float) -> Array:
     return np.minimum(np.maximum(x, x.dtype.type(lowest)), x.dtype.type(highest))  # type: ignore[no-any-return]
 
 
-def _hard_sigmoid(x: Array, settings: Mapping[str, float]) -> Array:
+def _hard_sigmoid(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     return _clipped(x * settings["alpha"] + settings["beta"], 0, 1)
 
 
-def _soft_shrink(x: Array, settings: Mapping[str, float]) -> Array:
+def _soft_shrink(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     edge = settings["threshold"]
     return np.where(x > edge, x - edge, np.where(x < -edge, x + edge, x.dtype.type(0)))
 
 
-def _hard_shrink(x: Array, settings: Mapping[str, float]) -> Array:
+def _hard_shrink(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     return np.where(np.abs(x) > settings["threshold"], x, x.dtype.type(0))
 
 
-def _threshold(x: Array, settings: Mapping[str, float]) -> Array:
+def _threshold(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     return np.where(x > settings["threshold"], x, settings["value"])
 
 
-def _thresholded_relu(x: Array, settings: Mapping[str, float]) -> Array:
+def _thresholded_relu(x: Array, settings: Mapping[str, float], functions: Functions) -> Array:
     import numpy as np
 
     return np.where(x > settings["alpha"], x, x.dtype.type(0))
 
 
-def _numpy(name: str) -> Curve:
-    def curve(x: Array, _: Mapping[str, float]) -> Array:
-        import numpy as np
-
-        made: Array = getattr(np, name)(x)
-        return made
-
-    return curve
-
-
 CURVES: dict[str, Curve] = {
-    "linear": lambda x, _: x,
+    "linear": lambda x, _, __: x,
     "relu": _relu,
     "relu6": _relu6,
     "clipped_relu": _clipped_relu,
@@ -198,21 +182,21 @@ CURVES: dict[str, Curve] = {
     "selu": _selu,
     "gelu": _gelu,
     "gelu_tanh": _gelu_tanh,
-    "silu": lambda x, settings: x * _sigmoid(x, settings),
+    "silu": lambda x, settings, functions: x * _sigmoid(x, settings, functions),
     "mish": _mish,
-    "tanh": _numpy("tanh"),
-    "exponential": _numpy("exp"),
+    "tanh": lambda x, _, functions: functions.tanh(x),
+    "exponential": lambda x, _, functions: functions.exp(x),
     "sigmoid": _sigmoid,
     "nnet_sigmoid": _nnet_sigmoid,
     "log_sigmoid": _log_sigmoid,
     "softplus": _softplus,
-    "softsign": lambda x, _: x / (1 + abs(x)),
-    "tanh_shrink": lambda x, settings: x - _numpy("tanh")(x, settings),
+    "softsign": lambda x, _, __: x / (1 + abs(x)),
+    "tanh_shrink": lambda x, _, functions: x - functions.tanh(x),
     "soft_shrink": _soft_shrink,
     "hard_shrink": _hard_shrink,
     "hard_sigmoid": _hard_sigmoid,
-    "hard_silu": lambda x, _: x * _clipped(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0, 1),
-    "hard_tanh": lambda x, settings: _clipped(x, settings["lowest"], settings["highest"]),
+    "hard_silu": lambda x, _, __: x * _clipped(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0, 1),
+    "hard_tanh": lambda x, settings, __: _clipped(x, settings["lowest"], settings["highest"]),
     "threshold": _threshold,
     "thresholded_relu": _thresholded_relu,
 }

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from steelyard.core.weight import Array
 
+_NUMPY, _OWN = "steelyard.device.program.functions", "steelyard.device.forward.math.numbers"
+"""The modules of `Functions`."""
+
+
+class Functions(Protocol):
+    """The elementary functions of each number of an array, in its type."""
+
+    def exp(self, x: Array, /) -> Array:
+        """Return the exponential function."""
+
+    def expm1(self, x: Array, /) -> Array:
+        """Return the exponential function minus 1."""
+
+    def log(self, x: Array, /) -> Array:
+        """Return the natural logarithm."""
+
+    def log1p(self, x: Array, /) -> Array:
+        """Return the natural logarithm of 1 + x."""
+
+    def tanh(self, x: Array, /) -> Array:
+        """Return the hyperbolic tangent."""
+
+    def erf(self, x: Array, /) -> Array:
+        """Return the error function."""
+
 
 class Arithmetic(NamedTuple):
-    """The dtypes of the numbers between operations and of the sums inside them; a sum is rounded once, when it is complete."""
+    """The dtypes of the numbers between operations and of the sums inside them; a sum is rounded once, when it is complete.
+
+    With `libm` false the elementary functions are our own, which have the same bits on every device, in float32 only.
+    """
 
     numbers: str = "float32"
     sums: str = "float32"
+    libm: bool = True
+
+    @property
+    def functions(self) -> Functions:
+        """The elementary functions."""
+        own = not self.libm and self.numbers == "float32"
+        return cast("Functions", import_module(_OWN if own else _NUMPY))
 
     def cast(self, array: Array) -> Array:
         """Return an array in the type of the numbers."""

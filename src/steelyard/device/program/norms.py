@@ -71,9 +71,9 @@ class Softmax(NamedTuple):
 
         x = arithmetic.cast(inputs[0])
         shifted = x - x.max(axis=self.axis, keepdims=True)
-        powers = np.exp(shifted)
+        powers = arithmetic.functions.exp(shifted)
         total = np.expand_dims(arithmetic.cast(arithmetic.sum_along(powers, self.axis)), self.axis)
-        made: Array = shifted - np.log(total) if self.word == "log_softmax" else powers / total
+        made: Array = shifted - arithmetic.functions.log(total) if self.word == "log_softmax" else powers / total
         return made
 
 

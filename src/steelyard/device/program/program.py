@@ -58,11 +58,14 @@ class Program:
         self.answers: tuple[Array, ...] | None = None
         self.assumptions: tuple[str, ...] = ()
 
-    def run(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None) -> Array | list[Array]:
+    def run(
+        self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None, libm: bool = True
+    ) -> Array | list[Array]:
         """Return the outputs for arrays whose first axis has the examples: one array, or a list if the net has several outputs.
 
         All operations are computed in `dtype` and in the order of the steps. Sums are accumulated in `accumulate`, by default
-        `dtype`, and rounded once. Raises `ShapeError` for inputs of other shapes.
+        `dtype`, and rounded once. With `libm` false elementary functions in float32 are our own, which have the same bits on
+        every device (`steelyard.device.forward.math`). Raises `ShapeError` for inputs of other shapes.
         """
         values = self.values(*inputs, dtype=dtype, accumulate=accumulate)
         outputs = [values[place] for place in self.outputs]
@@ -72,7 +75,7 @@ class Program:
         """Return all values for arrays, as `run` computes them: the inputs, then the outputs of the steps."""
         import numpy as np
 
-        arithmetic = Arithmetic(dtype, accumulate or dtype)
+        arithmetic = Arithmetic(dtype, accumulate or dtype, libm)
         values = [np.asarray(each) for each in inputs]
         if [each.shape[1:] for each in values] != list(self.input_shapes):
             given = ", ".join(str(each.shape) for each in values)
