@@ -36,6 +36,13 @@ def test_the_last_value_is_in_the_output_and_the_input_is_not_copied(dense):
     assert memory.size == 4
 
 
+def test_the_header_has_the_error_and_the_bound_side_by_side(dense):
+    proof, lines = dense[0].forward.proof, (dense[1] / "net.h").read_text().splitlines()
+    assert 0 < proof.error < proof.bound < 1e-5
+    at = lines.index(f" * error    {proof.error:.3g} of the largest output on 5 examples, from those of the net")
+    assert lines[at + 1] == f" * bound    {proof.bound:.3g} of the largest output, for any order of sums and fused products"
+
+
 def test_the_command_writes_what_the_function_writes(dense, tmp_path):
     _, folder, x, net = dense
     torch.save(net, tmp_path / "net.pt")

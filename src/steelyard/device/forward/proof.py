@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.device.forward.bound import RULES, error_bound
 from steelyard.device.forward.preparing import counting
 from steelyard.device.program.linear import Embedding
 from steelyard.errors import ProofError, ShapeError
@@ -30,8 +31,9 @@ class Proof(NamedTuple):
     """What a test compares: `inputs` and `outputs` of some examples, the outputs in float64.
 
     `error` is the largest difference of the same operations computed by NumPy from the net's outputs for all `examples`, as a
-    share of the largest output; a test fails above `tolerance`. `bound` is what follows for all inputs from the sizes of the
-    weights, None if it is not known. `is_run` is whether the net itself was run; else its graph gave the outputs, in float64.
+    share of the largest output; a test fails above `tolerance`. `bound` is the largest that the error against exact arithmetic
+    can be on these examples, None if it is not known. `is_run` is whether the net itself was run; else its graph gave the
+    outputs, in float64.
     """
 
     inputs: tuple[Array, ...]
@@ -66,7 +68,16 @@ def proven(program: Program, known: Program, arithmetic: Arithmetic, probe: obje
     stored = tuple(each[:kept].astype(np.float64) for each in outputs)
     given = tuple(np.ascontiguousarray(each[:kept]) for each in inputs)
     tolerance = max(ROOM[arithmetic.numbers], 4 * error)
-    return Proof(given, stored, error, tolerance, len(inputs[0]), known.answers is not None)
+    bound = _bound(program, inputs, arithmetic)
+    return Proof(given, stored, error, tolerance, len(inputs[0]), known.answers is not None, bound)
+
+
+def _bound(program: Program, inputs: Sequence[Array], arithmetic: Arithmetic) -> float | None:
+    """Return the a-priori bound, None if there is none."""
+    if any(type(step.operation) not in RULES for step in program.steps):
+        return None
+    bound = error_bound(program, *inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums)
+    return bound if isfinite(bound) else None
 
 
 def _inputs(program: Program, probe: object) -> tuple[Array, ...]:

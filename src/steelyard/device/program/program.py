@@ -67,11 +67,11 @@ class Program:
         `dtype`, and rounded once. With `libm` false elementary functions in float32 are our own, which have the same bits on
         every device (`steelyard.device.forward.math`). Raises `ShapeError` for inputs of other shapes.
         """
-        values = self.values(*inputs, dtype=dtype, accumulate=accumulate)
+        values = self.values(*inputs, dtype=dtype, accumulate=accumulate, libm=libm)
         outputs = [values[place] for place in self.outputs]
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def values(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None) -> list[Array]:
+    def values(self, *inputs: Array, dtype: str = "float32", accumulate: str | None = None, libm: bool = True) -> list[Array]:
         """Return all values for arrays, as `run` computes them: the inputs, then the outputs of the steps."""
         import numpy as np
 
