@@ -167,12 +167,14 @@ def names_of_inputs(names: Iterable[str], taken: Iterable[str]) -> tuple[str, ..
     ('x', 'x#2', 'mask#2')
     """
     made: dict[str, None] = {}
+    counts: dict[str, int] = {}
     reserved = set(taken)
     for name in names:
-        count, free = 1, name
+        count = counts.get(name, 1)
+        free = name if count == 1 else f"{name}#{count}"
         while free in reserved or free in made:
             count, free = count + 1, f"{name}#{count + 1}"
-        made[free] = None
+        made[free], counts[name] = None, count
     return tuple(made)
 
 

@@ -33,6 +33,7 @@ MIDDLE = (
 )
 """The words that FSDP, activation checkpointing, `torch.compile`, Fabric and PEFT put into the middle of names."""
 _SEPARATORS = "./"
+_PARTS = re.compile(r"([./])")
 _ANCHORS = 16  # names of which the partners are searched for, to find the prefixes that may fit
 _NEIGHBOURS = 4
 _SAMPLE = 256  # names that a prefix must fit first
@@ -156,9 +157,17 @@ def _without(side: Shapes, words: Sequence[str]) -> _Plain | None:
     """Return the names without these words in the middle; None if two of them become equal."""
     if not words:
         return {name: (name, shape) for name, shape in side.items()}
-    pattern = re.compile(rf"(?<=[./])(?:{'|'.join(map(re.escape, words))})[./]")
-    plain = {pattern.sub("", name): (name, shape) for name, shape in side.items()}
+    left_out = frozenset(words)
+    plain = {_unwrapped(name, left_out): (name, shape) for name, shape in side.items()}
     return plain if len(plain) == len(side) else None
+
+
+def _unwrapped(name: str, words: frozenset[str]) -> str:
+    """Return a name without these words in the middle; there may be thousands, too many for one regular expression."""
+    first, *parts = _PARTS.split(name)  # each word after the first has its separator before it
+    middle = zip(parts[1:-2:2], parts[2:-1:2], strict=True)
+    kept = [f"{word}{mark}" for word, mark in middle if word not in words]
+    return "".join([first, *parts[:1], *kept, *parts[-1:]])
 
 
 # Prefixes.

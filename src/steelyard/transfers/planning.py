@@ -43,8 +43,8 @@ def make_plan(source: Net, target: Net, options: Options, *, guess: bool = False
     given = given_pairs(checked_names(options.rules, "rules"), checked_names(options.pairs, "pairs"), *everything)
     sources = [layer for layer in source.layers if not layer.tied and not _is_left_out(layer, only, skip)]
     targets = [layer for layer in target.layers if not layer.tied and not _is_left_out(layer, only, skip)]
-    copies = [layer for layer in untied_copies(sources, targets) if layer.name not in given]
-    sources = [layer for layer in sources if layer not in copies]
+    copies = {id(layer) for layer in untied_copies(sources, targets) if layer.name not in given}
+    sources = [layer for layer in sources if id(layer) not in copies]
     _refuse_cudnn(targets)
     pairing = pair(source, target, given, sources, targets)
     made = list(pairing.pairs)
@@ -90,9 +90,13 @@ def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
 
 def _of_other_sizes(sources: list[LayerWeights], targets: list[LayerWeights]) -> Iterator[Pair]:
     """Pair layers of different sizes, which only `resize` allows: layers of one name, or the only ones of a kind."""
+    alike: dict[str, list[LayerWeights]] = {}
+    named_alike: dict[tuple[str, str], list[LayerWeights]] = {}
+    for each in (each for layer in sources for each in layer.interpretations):
+        alike.setdefault(each.kind, []).append(each)
+        named_alike.setdefault((each.kind, each.name), []).append(each)
     for target in targets:
-        same = [each for layer in sources for each in layer.interpretations if each.kind == target.kind]
-        named = [layer for layer in same if layer.name == target.name] or same
+        named = named_alike.get((target.kind, target.name)) or alike.get(target.kind, [])
         if len(named) == 1:
             yield Pair(named[0], target, "the only one of its kind and name")
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import check_json
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 Rules = Mapping[str, str]
 Names = Rules | None
 """The type of the arguments `rules` and `pairs`."""
+
+
+class _Index(NamedTuple):
+    """The first layer that has each name or weight, and the layers that each layer of the graph was split into, in order."""
+
+    exact: dict[str, LayerWeights]
+    split: dict[str, list[LayerWeights]]
+
+    def layer_named(self, name: str, place: int) -> LayerWeights | None:
+        """Return the layer at this index of a split layer, the one of this name, or the one that has this weight."""
+        at_place = next(iter(self.split.get(name, [])[place : place + 1]), None)
+        exact = self.exact.get(name)
+        return (at_place or exact) if place else (exact or at_place)
+
+
 _GROUP = re.compile(r"\((?!\?)[^()]*\)")
 _REFERENCE = re.compile(r"\\(\d)")
 
@@ -77,6 +92,8 @@ def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets
     for name in pairs:
         if name not in names:
             raise ShapeError(f"pairs names {printable(name)!r}, which is not a layer or weight of the source")
+    if not rules and not pairs:
+        return {}
     ways = [_compiled(pattern, template, names) for pattern, template in rules.items()]
     return dict(_given(ways, pairs, sources, targets))
 
@@ -94,13 +111,14 @@ def _given(
     ways: list[tuple[re.Pattern[str], str]], pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]
 ) -> Iterator[tuple[str, str]]:
     places: dict[str, int] = {}
+    kinds = {is_other: _indexed(each for each in targets if (each.kind == "other") == is_other) for is_other in (False, True)}
     for layer in sources:
         own = _layer(layer)
         place = places[own] = places.get(own, -1) + 1
         # the name of a whole layer names each of its levels and directions, the name of one of them that one alone
         wanted = [(name, place if each == own else 0) for each in _names(layer) for name in _mapped(each, ways, pairs)]
-        alike = [each for each in targets if (each.kind == "other") == (layer.kind == "other")]
-        partner = next((unit for name, nth in wanted if (unit := _layer_named(name, nth, alike))), None)
+        alike = kinds[layer.kind == "other"]
+        partner = next((unit for name, nth in wanted if (unit := alike.layer_named(name, nth))), None)
         if partner is not None:
             yield layer.name, partner.name
         elif wanted and (layer.kind != "other" or not pairs.keys().isdisjoint(_names(layer))):
@@ -109,7 +127,7 @@ def _given(
 
 
 def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
-    if _layer_named(name, 0, targets):
+    if _indexed(targets).layer_named(name, 0):
         return f"{printable(layer.name)!r} was named for {printable(name)!r}, but only one of them belongs to a layer"
     return f"{printable(layer.name)} is paired with {printable(name)!r}, which the target does not have"
 
@@ -122,11 +140,13 @@ def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) ->
             yield expanded(match, template)
 
 
-def _layer_named(name: str, place: int, targets: list[LayerWeights]) -> LayerWeights | None:
-    """Return the layer at this index of a split layer, the one of this name, or the one that has this weight."""
-    at_place = [layer for layer in targets if _layer(layer) == name][place : place + 1]
-    exact = [layer for layer in targets if layer.name == name or name in layer.weights]
-    return next(iter([*at_place, *exact] if place else [*exact, *at_place]), None)
+def _indexed(targets: Iterable[LayerWeights]) -> _Index:
+    index = _Index({}, {})
+    for layer in targets:
+        index.split.setdefault(_layer(layer), []).append(layer)
+        for name in (layer.name, *layer.weights):
+            index.exact.setdefault(name, layer)
+    return index
 
 
 def _names(layer: LayerWeights) -> list[str]:

@@ -64,7 +64,7 @@ def unstacked(weights: Weights, other: Weights | None = None) -> Unstacked | Non
     layers: dict[str, list[Weight]] = {}
     for weight in weights.values():
         layers.setdefault(weight.layer, []).append(weight)
-    families = _families(other) if other is not None else []
+    families = _families(other) if other is not None else {}
     counts = {name: count for name, members in layers.items() if (count := _count(members, families))}
     if not counts:
         return None
@@ -89,7 +89,7 @@ def unstacked(weights: Weights, other: Weights | None = None) -> Unstacked | Non
     return Unstacked(made, _expanded(weights.graph, names, stacks), tuple(stacks))
 
 
-def _count(known: list[Weight], families: list[_Family]) -> int:
+def _count(known: list[Weight], families: _Families) -> int:
     """Return the number of layers that are stacked in one; 0 for a plain layer.
 
     Where the axes do not say so, a bias or scale of two axes does, if all weights begin with its first one, and the other net
@@ -118,7 +118,11 @@ class _Family(NamedTuple):
     words: tuple[str, ...]
 
 
-def _families(other: Weights) -> list[_Family]:
+_Families = dict[tuple[int, tuple[tuple[int, ...], ...]], list[_Family]]
+"""Families by the number of their layers and the shapes of each."""
+
+
+def _families(other: Weights) -> _Families:
     layers: dict[str, list[Weight]] = {}
     for weight in other.values():
         if weight.role is not Role.COUNT:
@@ -127,18 +131,19 @@ def _families(other: Weights) -> list[_Family]:
     for layer in layers:
         for match in _NUMBER.finditer(layer):
             numbered.setdefault((layer[: match.start()], layer[match.end() :]), {})[int(match[0])] = layer
-    found = []
+    found: _Families = {}
     for (before, after), members in numbered.items():
         shapes = {_shapes(weight.shape for weight in layers[layer]) for layer in members.values()}
         if sorted(members) == [*range(len(members))] and len(shapes) == 1:
-            found.append(_Family(tuple(members[at] for at in range(len(members))), shapes.pop(), _words(before + after)))
+            family = _Family(tuple(members[at] for at in range(len(members))), shapes.pop(), _words(before + after))
+            found.setdefault((len(members), family.shapes), []).append(family)
     return found
 
 
-def _fitting(members: list[Weight], count: int, families: list[_Family]) -> list[_Family]:
+def _fitting(members: list[Weight], count: int, families: _Families) -> list[_Family]:
     """Return the families with as many layers, of the shapes of the parts of a stacked one."""
     own = _shapes(weight.shape[1:] for weight in members if weight.role is not Role.COUNT)
-    return [each for each in families if len(each.names) == count and each.shapes == own]
+    return families.get((count, own), [])
 
 
 def _shapes(shapes: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
@@ -150,14 +155,13 @@ def _words(name: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[./]", name) if word)
 
 
-def _names(layer: str, members: list[Weight], count: int, families: list[_Family], counts: Mapping[str, int]) -> tuple[str, ...]:
+def _names(layer: str, members: list[Weight], count: int, families: _Families, counts: Mapping[str, int]) -> tuple[str, ...]:
     """Return the names of the parts of a layer: those of the only family that fits it best, else its own with a number."""
     words = _words(plain_layer(layer))
     fitting = _fitting(members, count, families)
     best = max((_common(words, each.words) for each in fitting), default=0)
     likeliest = [each for each in fitting if _common(words, each.words) == best]
-    rivals = [name for name in counts if name != layer and _common(_words(name), likeliest[0].words) >= best] if likeliest else []
-    if len(likeliest) == 1 and (len(fitting) == 1 or best) and (not rivals or best):
+    if len(likeliest) == 1 and (best or len(fitting) == len(counts) == 1):  # the only one of both nets needs no word in common
         return likeliest[0].names
     return tuple(f"{layer}{'/' if '/' in layer else '.'}{at}" if layer else str(at) for at in range(count))
 
@@ -233,12 +237,15 @@ def _expanded(graph: Graph | None, names: Mapping[str, tuple[str, ...]], stacks:
         return None
     layers = []
     listed = {layer.name for layer in graph.layers}
+    parts: dict[str, tuple[str, ...]] = {}
+    for name, made in names.items():
+        parts.setdefault(plain_layer(name), made)
     # Haiku's graph leaves out stacked layers, whose weights "w" and "b" show their kind by the names of modules alone
     plain = (stack.weight.replace(axes="") for stack in stacks if leaf_of(stack.weight.name) in ("w", "b"))
     missing = [layer for layer in layers_of_modules(plain) if layer.name not in listed]
     for layer in (*graph.layers, *missing):
-        own = next((parts for name, parts in names.items() if plain_layer(name) == layer.name), None)
-        feeds_known = own is None and not {*(layer.inputs or ())} & {plain_layer(name) for name in names}
+        own = parts.get(layer.name)
+        feeds_known = own is None and parts.keys().isdisjoint(layer.inputs or ())
         for name in own or (layer.name,):
             settings = {word: value for word, value in layer.settings.items() if own is None or word != "weights"}
             inputs = layer.inputs if feeds_known else None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     """A label for each layer of the source and of the target, and the evidence that equal labels are."""
 
 MATRICES = ("kernel", "recurrent kernel", "table", "q", "k", "v", "out", "slope")
+_FIRST_NUMBERS = 64  # of a weight, which are compared before the others
 _GROUPED = {"instance norm": "group norm"}
 
 
@@ -93,14 +94,30 @@ def untied_copies(sources: list[LayerWeights], targets: list[LayerWeights]) -> l
     extra = [layer for layer in sources if layer.name not in names and shared.keys().isdisjoint(layer.weights)]
     if not extra or len(extra) + len(targets) != len(sources):
         return []
-    others = [weight for layer in sources if layer not in extra for weight in layer.weights.values()]
-    repeat = all(any(_is_copy(weight, other) for other in others) for layer in extra for weight in layer.weights.values())
-    return extra if repeat else []
+    return extra if _repeat(extra, sources) else []
+
+
+def _repeat(extra: list[LayerWeights], sources: list[LayerWeights]) -> bool:
+    """Whether each weight of the extra layers has the numbers of a weight of another layer."""
+    wanted = [weight for layer in extra for weight in layer.weights.values()]
+    if any(weight.unreadable or weight.size < 2 for weight in wanted):
+        return False
+    looks = {(weight.shape, weight.dtype) for weight in wanted}
+    left_out = {id(layer) for layer in extra}
+    alike: dict[tuple[object, ...], list[Weight]] = {}  # by their first numbers: all pairs would be too many
+    for weight in (weight for layer in sources if id(layer) not in left_out for weight in layer.weights.values()):
+        if (weight.shape, weight.dtype) in looks and not weight.unreadable:
+            alike.setdefault(_look(weight), []).append(weight)
+    return all(any(_is_copy(weight, other) for other in alike.get(_look(weight), ())) for weight in wanted)
+
+
+def _look(weight: Weight) -> tuple[object, ...]:
+    """Return the same for two weights of the same numbers: 0.0 and -0.0 are the same."""
+    first = weight.read(0, min(weight.size, _FIRST_NUMBERS))
+    return weight.shape, weight.dtype, (first + first.dtype.type(0)).tobytes()
 
 
 def _is_copy(one: Weight, other: Weight) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype or one.unreadable or other.unreadable or one.size < 2:
-        return False
     return all((mine == theirs).all() for mine, theirs in zip(one.blocks(), other.blocks(), strict=True))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import AmbiguityError, printable
 
 if TYPE_CHECKING:
-    from steelyard.core.graph import Graph, Layer
+    from steelyard.core.graph import Layer
     from steelyard.transfers.layers.layer_weights import LayerWeights
     from steelyard.transfers.pairing import Pair
     from steelyard.transfers.pairing.net import Net
@@ -36,20 +36,14 @@ def _order(net: Net, layer: LayerWeights, *, behind: bool) -> str:
     if net.graph is None or layer.graph_layer is None:
         return net.channels
     words = {
-        word
-        for node in _between(net.graph, layer.graph_layer, behind=behind)
-        if (word := _moved(node, net.channels, behind=behind))
+        word for node in _between(net, layer.graph_layer, behind=behind) if (word := _moved(node, net.channels, behind=behind))
     }
     return " ".join(sorted(words)) or net.channels
 
 
-def _between(graph: Graph, start: Layer, *, behind: bool) -> Iterator[Layer]:
+def _between(net: Net, start: Layer, *, behind: bool) -> Iterator[Layer]:
     """Yield the layers without weights between a layer and the next ones with weights."""
-    nodes = {node.name: node for node in graph.layers}
-    following: dict[str, list[str]] = {}
-    for node in graph.layers:
-        for name in node.inputs or ():
-            following.setdefault(name, []).append(node.name)
+    nodes, following = net.nodes, net.following
     seen, pending = {start.name}, [start]
     while pending:
         here = pending.pop()

@@ -24,10 +24,21 @@ class Net:
     """A net as its `layers` in order, and the `unassigned` weights, which belong to no known layer.
 
     `is_execution_order` and `channels` are as in `Graph`. `listed` has all weights, with stacked layers split.
-    `stored` returns weights by these names as the net stores them.
+    `stored` returns weights by these names as the net stores them. `nodes` are the layers of the graph by name.
     """
 
-    __slots__ = ("channels", "graph", "is_execution_order", "layers", "listed", "stored", "unassigned", "weights")
+    __slots__ = (
+        "_following",
+        "channels",
+        "graph",
+        "is_execution_order",
+        "layers",
+        "listed",
+        "nodes",
+        "stored",
+        "unassigned",
+        "weights",
+    )
 
     def __init__(
         self, weights: Weights, graph: Graph | None, stored: Callable[[Weights], Weights] = lambda weights: weights
@@ -35,6 +46,8 @@ class Net:
         self.weights = weights
         self.stored = stored
         self.graph = graph
+        self.nodes: dict[str, Layer] = {node.name: node for node in graph.layers} if graph else {}
+        self._following: dict[str, list[str]] | None = None
         self.is_execution_order = bool(graph and graph.is_execution_order)
         self.channels = graph.channels if graph else ""
         self.listed = list(plain_gates(separate(weights)))
@@ -44,12 +57,22 @@ class Net:
         self.channels = self.channels or _channels(self.layers)
 
     @property
+    def following(self) -> dict[str, list[str]]:
+        """The names of the layers of the graph that take the output of each."""
+        if self._following is None:
+            self._following = {}
+            for node in self.nodes.values():
+                for name in node.inputs or ():
+                    self._following.setdefault(name, []).append(node.name)
+        return self._following
+
+    @property
     def why_no_graph(self) -> str:
         """Why there is no graph, where a reason is known."""
         return "" if self.graph else self.weights.why_no_graph
 
     def _layers(self) -> list[LayerWeights]:
-        nodes = {node.name: node for node in self.graph.layers} if self.graph else {}
+        nodes = self.nodes
         named = {name: node.name for node in nodes.values() for name in node.weight_names}
         claimed: dict[str, Members] = {}
         rest: list[Weight] = []

@@ -11,7 +11,7 @@ between the two; a dense layer before a reshape into an image has its outputs re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import AmbiguityError, printable
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _IMAGES = ("conv", "conv transpose")
 _FEATURES = ("batch norm", "layer norm", "prelu", "group norm", "rms norm")
+
+_MIXING = ("dense", "rnn", "lstm", "gru", "attention", "embedding")
 
 
 class FlattenedFeatures(NamedTuple):
@@ -48,9 +50,9 @@ def reorderings(source: Net, target: Net, pairs: list[Pair]) -> dict[int, tuple[
     by_target = target.is_execution_order or not source.is_execution_order
     partners = {id(each.target if by_target else each.source): each for each in pairs}
     rows = target.layers if by_target else source.layers  # all layers: one that the user leaves out is still between others
-    for nth, layer in enumerate(rows):
+    for layer, image, following in zip(rows, _before(rows), _following(rows), strict=True):
         if each := partners.get(id(layer)):
-            made = [change for flat in _flats(rows, nth) for change in _changes(source, target, each, flat)]
+            made = [change for flat in _flats(layer, image, following) for change in _changes(source, target, each, flat)]
             orders_of |= {id(each.target): tuple(made)} if made else {}
     return orders_of
 
@@ -60,49 +62,56 @@ def _changes(source: Net, target: Net, each: Pair, flat: FlattenedFeatures) -> l
     return [] if to_last is None else [Reordering(label, flat.channels, to_last) for label in flat.labels]
 
 
-def _flats(rows: list[LayerWeights], nth: int) -> Iterator[FlattenedFeatures]:
-    layer = rows[nth]
+def _before(rows: Iterable[LayerWeights]) -> list[LayerWeights | None]:
+    """Return the last convolution before each layer; None where a layer between the two mixes the features."""
+    images: list[LayerWeights | None] = []
+    image = None
+    for layer in rows:
+        images.append(image)
+        if layer.kind in _IMAGES:
+            image = layer
+        elif layer.kind in _MIXING:  # so what follows is no longer ordered by the pixels of an image
+            image = None
+    return images
+
+
+def _following(rows: Sequence[LayerWeights]) -> list[LayerWeights | None]:
+    """Return the first layer after each that is not one of vectors for each feature."""
+    found: list[LayerWeights | None] = []
+    following = None
+    for layer in reversed(rows):
+        found.append(following)
+        if layer.kind not in _FEATURES:
+            following = layer
+    return found[::-1]
+
+
+def _flats(layer: LayerWeights, image: LayerWeights | None, following: LayerWeights | None) -> Iterator[FlattenedFeatures]:
     if layer.kind == "dense":
-        if channels := _flattened(rows, nth, layer.shape("kernel")[1]):
+        if channels := _flattened(image, layer.shape("kernel")[1]):
             yield FlattenedFeatures(("in",), channels)
-        if channels := _reshaped(rows, nth, layer.shape("kernel")[0]):
+        if channels := _reshaped(following, layer.shape("kernel")[0]):
             yield FlattenedFeatures(("out", "channel"), channels, behind=True)
     elif layer.kind in _FEATURES:
         features = next(iter(layer.parts.values())).shape[0]
-        channels = _flattened(rows, nth, features)
-        if channels and _dense_follows(rows, nth, features):
+        channels = _flattened(image, features)
+        if channels and following is not None and following.kind == "dense" and following.shape("kernel")[1] == features:
             yield FlattenedFeatures(("channel",), channels)
 
 
-def _flattened(rows: list[LayerWeights], nth: int, features: int) -> int:
+def _flattened(image: LayerWeights | None, features: int) -> int:
     """Return the channels of the image that was flattened into these features; 0 if there is none."""
-    for layer in reversed(rows[:nth]):
-        if layer.kind in _IMAGES:
-            channels = _channels_out(layer)
-            # as many channels as features: the image has one pixel, as after a global pool, and both orders are the same
-            if channels != features and features % channels == 0:
-                return channels if channels > 1 else 0
-            return 0
-        # these mix the features, so what follows them is no longer ordered by the pixels of an image
-        if layer.kind == "dense" or layer.kind in ("rnn", "lstm", "gru", "attention", "embedding"):
-            return 0
-    return 0
+    channels = _channels_out(image) if image is not None else 1
+    # as many channels as features: the image has one pixel, as after a global pool, and both orders are the same
+    return channels if 1 < channels != features and features % channels == 0 else 0
 
 
-def _reshaped(rows: list[LayerWeights], nth: int, features: int) -> int:
+def _reshaped(following: LayerWeights | None, features: int) -> int:
     """Return the channels of the image into which these features are reshaped; 0 if there is none."""
-    for layer in rows[nth + 1 :]:
-        if layer.kind in _IMAGES:
-            channels = _channels_in(layer)
-            return channels if 1 < channels < features and features % channels == 0 else 0
-        if layer.kind not in _FEATURES:
-            return 0
-    return 0
-
-
-def _dense_follows(rows: list[LayerWeights], nth: int, features: int) -> bool:
-    following = next((layer for layer in rows[nth + 1 :] if layer.kind not in _FEATURES), None)
-    return following is not None and following.kind == "dense" and following.shape("kernel")[1] == features
+    if following is None or following.kind not in _IMAGES:
+        return 0
+    channels = _channels_in(following)
+    return channels if 1 < channels < features and features % channels == 0 else 0
 
 
 def _channels_out(layer: LayerWeights) -> int:
