@@ -119,17 +119,6 @@ def test_the_program_of_a_net_of_skorch_is_that_of_its_module():
     assert apart(program_of(net, x).run(x), net.predict(x)) <= 1e-6
 
 
-def test_a_file_of_operators_whose_settings_are_not_all_read_is_refused(tmp_path):
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    kernel = numpy_helper.from_array(np.eye(3, dtype="float32"), "kernel")
-    nodes = [helper.make_node("Gemm", ["x", "kernel"], ["h"]), helper.make_node("Elu", ["h"], ["y"], alpha=0.3)]
-    ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3])] for name in "xy"]
-    save(helper.make_model(helper.make_graph(nodes, "net", *ends, [kernel])), tmp_path / "net.onnx")
-    with pytest.raises(ShapeError, match="does not have all settings of its operators"):
-        program_of(tmp_path / "net.onnx")
-
-
 def test_a_file_of_weights_alone_has_no_program(tmp_path):
     steelyard.save(nn.Linear(3, 2), tmp_path / "net.safetensors")
     with pytest.raises(ShapeError, match="needs the graph of the net"):

@@ -9,6 +9,7 @@ from steelyard.dtypes import may_be_packed
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
+    from steelyard.core.computation import Computation
     from steelyard.core.lazy_graph import LazyGraph
     from steelyard.core.protocols import Assign, Derive, Folds, NamesInOrder
     from steelyard.core.renaming import Names
@@ -79,10 +80,11 @@ class NetFacts:
     """The function to `assign` to the model, None if there is none; the `orders` of its weights by their words; its `graph`.
 
     `audit` is the audit of the file of the weights, if any; `beside` opens another file of its folder by name. `derive` makes
-    the effective weights that only the model or the format knows; `folds` names the layers that a batch norm follows.
+    the effective weights that only the model or the format knows; `folds` names the layers that a batch norm follows;
+    `computation` lists the operators of the file.
     """
 
-    __slots__ = ("assign", "audit", "beside", "derive", "folds", "graph", "orders")
+    __slots__ = ("assign", "audit", "beside", "computation", "derive", "folds", "graph", "orders")
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class NetFacts:
         beside: Callable[[str], Source] | None = None,
         derive: Derive | None = None,
         folds: Folds | None = None,
+        computation: Callable[[], Computation] | None = None,
     ) -> None:
         self.assign = assign
         self.orders = orders
@@ -101,10 +104,11 @@ class NetFacts:
         self.beside = beside
         self.derive = derive
         self.folds = folds
+        self.computation = computation
 
     def replace(self, **changes: Any) -> NetFacts:
         """Return the same facts with some changed."""
-        made = NetFacts(self.assign, self.orders, self.graph, self.audit, self.beside, self.derive, self.folds)
+        made = NetFacts(**{name: getattr(self, name) for name in self.__slots__})
         for key, value in changes.items():
             setattr(made, key, value)
         return made
@@ -132,4 +136,5 @@ class NetFacts:
             graph=renamed_graph(self.graph, before, after, names),
             derive=None,  # these know the old names
             folds=None,
+            computation=None,
         )

@@ -171,6 +171,13 @@ def _thresholded_relu(x: Array, settings: Mapping[str, float], functions: Functi
     return np.where(x > settings["alpha"], x, x.dtype.type(0))
 
 
+def _square_root(x: Array, _: Mapping[str, float], __: Functions) -> Array:
+    import numpy as np
+
+    made: Array = np.sqrt(x)
+    return made
+
+
 CURVES: dict[str, Curve] = {
     "linear": lambda x, _, __: x,
     "relu": _relu,
@@ -197,6 +204,9 @@ CURVES: dict[str, Curve] = {
     "hard_sigmoid": _hard_sigmoid,
     "hard_silu": lambda x, _, __: x * _clipped(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0, 1),
     "hard_tanh": lambda x, settings, __: _clipped(x, settings["lowest"], settings["highest"]),
+    "erf": lambda x, _, functions: functions.erf(x),
+    "absolute": lambda x, _, __: abs(x),
+    "square_root": _square_root,
     "threshold": _threshold,
     "thresholded_relu": _thresholded_relu,
 }

@@ -50,3 +50,20 @@ class Attention(NamedTuple):
 def _by_head(array: Array, heads: int) -> Array:
     """Return (batch, heads, steps, dim)."""
     return array.reshape(*array.shape[:2], heads, array.shape[2] // heads).swapaxes(1, 2) if heads else array
+
+
+class MatMul(NamedTuple):
+    """The product of the last two axes of two inputs, `(..., m, k)` and `(..., k, n)`; other axes of length 1 are repeated."""
+
+    def run(self, inputs: Sequence[Array], arithmetic: Arithmetic) -> Array:
+        """Return the matrices (..., m, n)."""
+        import numpy as np
+
+        first, second = map(arithmetic.widened, inputs)
+        if first.shape[-1] != second.shape[-2]:
+            raise ValueError(f"{first.shape[-1]} columns for {second.shape[-2]} rows")
+        before = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
+        sums = arithmetic.started((*before, first.shape[-2], second.shape[-1]))
+        for place in range(first.shape[-1]):
+            sums += first[..., :, place, None] * second[..., None, place, :]
+        return arithmetic.cast(sums)

@@ -99,11 +99,15 @@ class Building:
 
     def array(self, part: Part | ComputedPart) -> Array:
         """Return the numbers of a part in a float type of NumPy; the same array for tied weights."""
-        import numpy as np
-
         names = tuple(weight.tied or weight.name for weight in part.weights)
         read = {weight.name: weight.numpy() for weight in part.weights}
         values = part.values(read.__getitem__)
+        return self.shared(values, names)
+
+    def shared(self, values: Array, names: tuple[str, ...] = ()) -> Array:
+        """Return numbers row by row, in a float of at least 32 bits; the same array for equal ones, of weights of these names."""
+        import numpy as np
+
         made = np.ascontiguousarray(values.astype("float32" if values.dtype.itemsize < 4 else values.dtype))
         held = self._arrays.setdefault((names, made.shape, made.dtype.str), [])
         same = next((each for each in held if np.array_equal(each, made, equal_nan=made.dtype.kind == "f")), None)

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.core.computation import computation_of
 from steelyard.core.graph import PARAMETER, Graph, Layer, Run
 from steelyard.device.program import sequences, weighted, weightless
 from steelyard.device.program.building import Building, Node, refuse
+from steelyard.device.program.files import answers_of_file, program_of_file
 from steelyard.device.program.program import Program
+from steelyard.device.program.proving import is_proven, prove
 from steelyard.device.program.shaping import Combine, Concatenate
-from steelyard.errors import ProofError, ShapeError, printable
+from steelyard.errors import ShapeError, printable
 from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.probes import inputs_of_net, listed_inputs
 
 if TYPE_CHECKING:
+    from steelyard.core.computation import Computation
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
     from steelyard.transfers.layers.layer_weights import LayerWeights
@@ -22,20 +26,20 @@ if TYPE_CHECKING:
 
     Maker = Callable[[Node], int]
 
-TOLERANCE = 1e-6
-"""The largest difference of a program in float64 from its net, as a share of the largest output, that proves it."""
 _RECURRENT = ("rnn", "lstm", "gru")
 _MASKED = ("scaled_dot_product_attention",)
 _WHOLE = ("PyTorch", "pickle", "skops", "R")
-"""The formats besides Keras's whose graphs have all settings of their layers."""
+"""The formats besides Keras's, ONNX and TensorFlow Lite whose graphs have all settings of their layers."""
 
 
-def program_of(source: object, probe: object = None) -> Program:
+def program_of(source: object, probe: object = None, *, outputs: object = None) -> Program:
     """Return the program of a net: a live model, or a file or weights whose graph lists all that the net does.
 
     `probe` is an array of examples, or a list of arrays, in the layout that the net takes; it may be left out where the shapes
     of the inputs are known. A live model is run on it, and the program in float64 must give the same outputs; else
-    `ProofError` is raised. Raises `ShapeError` for a layer that is not known, by its name, and for a graph that is not complete.
+    `ProofError` is raised. A file of ONNX or TensorFlow Lite is run if the process has imported a runtime for it; other files
+    are not proven, unless `outputs` has the outputs of the net for the probe. Raises `ShapeError` for a layer that is not known,
+    by its name, and for a graph that is not complete.
 
     Examples:
         >>> import numpy as np
@@ -45,11 +49,14 @@ def program_of(source: object, probe: object = None) -> Program:
         array([[3.]], dtype=float32)
     """
     end = Endpoint(source)
+    answers = None if outputs is None else listed_inputs(outputs)
+    if (computation := computation_of(end.weights)) is not None:
+        return _of_file(end, source, computation, None if probe is None else listed_inputs(probe), answers)
     inputs = _probe(end, probe)
     if end.runs and inputs is not None:
         _observe(end, inputs)
     ran = end.run(inputs) if end.runs and inputs is not None else Run([], {})
-    answers = ran.outputs
+    answers = ran.outputs if answers is None else answers
     net = end.net
     graph = _complete(net, end)
     shapes = [tuple(each.shape[1:]) for each in inputs] if inputs is not None else _shapes(net)
@@ -60,14 +67,28 @@ def program_of(source: object, probe: object = None) -> Program:
     program = _of_building(net, graph, building)
     if not end.runs or inputs is None:
         _check_unproven(net, graph, building)
+        if inputs is not None and answers:
+            prove(program, end.name, inputs, answers)
         return program
-    if any(layer.class_name in _MASKED or layer.kind == "attention" for layer in graph.layers) and not _is_proven(
+    if any(layer.class_name in _MASKED or layer.kind == "attention" for layer in graph.layers) and not is_proven(
         program, inputs, answers
     ):
         # a mask is an argument, which the graph does not show
         masked = _of_building(net, graph, Building(shapes, net.channels, known, causal=True))
-        program = masked if _is_proven(masked, inputs, answers) else program
-    _prove(program, end, inputs, answers)
+        program = masked if is_proven(masked, inputs, answers) else program
+    prove(program, end.name, inputs, answers)
+    return program
+
+
+def _of_file(
+    end: Endpoint, source: object, computation: Computation, inputs: list[Array] | None, answers: list[Array] | None
+) -> Program:
+    """Return the program of the operators of a file; its error is known if its outputs are."""
+    program = program_of_file(computation, end.weights, inputs)
+    if inputs is not None and answers is None:
+        answers = answers_of_file(source, computation, inputs)
+    if inputs is not None and answers is not None:
+        prove(program, end.name, inputs, answers)
     return program
 
 
@@ -246,39 +267,6 @@ def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[s
     first = layers[names[0]]
     building.assumptions.append(f"{printable(first.name)!r}: both directions are joined along the features")
     return building.add(first, Concatenate(len(building.shapes[values[names[0]]])), *(values[name] for name in names))
-
-
-def _prove(program: Program, end: Endpoint, inputs: Sequence[Array], answers: Sequence[Array]) -> None:
-    """Compare the program in float64 with the net, and note both, with the error of the program in float32."""
-    if not _is_proven(program, inputs, answers):
-        apart = _apart(program.run(*inputs, dtype="float64"), answers)
-        raise ProofError(
-            f"the program of {end.name} gives outputs that are off by {apart:.2g} of the largest, so its graph does not list "
-            "all that it does"
-        )
-    program.error = _apart(program.run(*inputs), answers)
-    program.probe, program.answers = tuple(inputs), tuple(answers)
-
-
-def _is_proven(program: Program, inputs: Sequence[Array], answers: Sequence[Array]) -> bool:
-    single = any(each.dtype.itemsize < 8 for each in answers)
-    return _apart(program.run(*inputs, dtype="float64"), answers) <= (10 * TOLERANCE if single else TOLERANCE)
-
-
-def _apart(made: Array | list[Array], wanted: Sequence[Array]) -> float:
-    """Return the largest difference as a share of the largest output; infinite for other shapes."""
-    import numpy as np
-
-    listed = made if isinstance(made, list) else [made]
-    if len(listed) != len(wanted):
-        return float("inf")
-    worst = 0.0
-    for one, other in zip(listed, (each.astype(np.float64) for each in wanted), strict=True):
-        if one.shape != other.shape or not np.array_equal(np.isfinite(one), np.isfinite(other)):
-            return float("inf")
-        largest = float(np.abs(other).max(initial=0)) or 1.0
-        worst = max(worst, float(np.abs(one.astype(np.float64) - other).max(initial=0)) / largest)
-    return worst
 
 
 _MAKERS: dict[str, Maker] = {

@@ -75,16 +75,29 @@ class GlobalPool(NamedTuple):
 
 
 class Pad(NamedTuple):
-    """Places of one value before and after along each axis of an example."""
+    """Places before and after along each axis of an example.
+
+    `mode` is that of NumPy: "constant" for one value, "edge" for the last place, "reflect" for the places in reverse without
+    the last, "symmetric" with it, and "wrap" for those of the other end.
+    """
 
     padding: tuple[tuple[int, int], ...]
     value: float
+    mode: str = "constant"
 
     def run(self, inputs: Sequence[Array], arithmetic: Arithmetic) -> Array:
         """Return the padded numbers."""
         import numpy as np
 
-        return np.pad(arithmetic.cast(inputs[0]), ((0, 0), *self.padding), constant_values=self.value)
+        x, padding = arithmetic.cast(inputs[0]), ((0, 0), *self.padding)
+        if self.mode == "constant":
+            return np.pad(x, padding, constant_values=self.value)
+        widest = [max(pair) for pair in self.padding]
+        least = 1 if self.mode == "reflect" else 0
+        if any(most > length - least for most, length in zip(widest, x.shape[1:], strict=True)) and self.mode != "edge":
+            raise ValueError("the padding is wider than the image")
+        made: Array = np.pad(x, padding, mode=self.mode)  # type: ignore[call-overload]
+        return made
 
 
 class Upsample(NamedTuple):

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.original import ORIGINAL, Original, original_of
 from steelyard.codecs.protobuf import Replacement, looks_like_message, message, replaced
+from steelyard.core.computation import with_computation
 from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, printable
+from steelyard.formats.onnx.computation import computation_of
 from steelyard.formats.onnx.graph import graph_of
 from steelyard.formats.onnx.messages import (
     FLOATS,
@@ -115,7 +117,8 @@ def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the graphs; scope "all" adds constants that hold shapes and axes, and all attributes."""
     decoded = model(source)
     listed = _listed(decoded, source)
-    weights = [weight for weight, entry in _weights(decoded, listed, source) if scope == "all" or _is_weight(entry, weight)]
+    every = list(_weights(decoded, listed, source))
+    weights = [weight for weight, entry in every if scope == "all" or _is_weight(entry, weight)]
     if not weights:
         _refuse_trees(decoded, source)
     owns = [(entry.own, entry.name) for entry in listed.values()]
@@ -126,6 +129,8 @@ def read(source: Source, scope: Scope) -> Weights:
         ]
     found = Weights(weights, meta=meta, graph=lambda: _graph(source, weights, owns))
     names = {(entry.path, entry.own): entry.name for entry in listed.values()}
+    constants = {entry.own: weight for weight, entry in every if entry.kind != "attribute" and not entry.path}
+    found = with_computation(found, lambda: computation_of(model(source), constants))
     return with_derive(found, lambda pieces: _derive(source, names, pieces))
 
 

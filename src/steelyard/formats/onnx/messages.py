@@ -104,9 +104,9 @@ class SparseTensorProto:
 
 
 class GraphProto:
-    """A graph, or the body of a function. `value_info` decodes `inputs` and `values`, the descriptions of its tensors."""
+    """A graph, or the body of a function. `value_info` decodes the others, of which `values` has the outputs too."""
 
-    __slots__ = ("arguments", "initializers", "inputs", "name", "nodes", "sparse", "values")
+    __slots__ = ("arguments", "initializers", "inputs", "name", "nodes", "outputs", "sparse", "values")
 
     def __init__(self) -> None:
         self.name = ""
@@ -115,6 +115,7 @@ class GraphProto:
         self.initializers: list[TensorProto] = []
         self.sparse: list[SparseTensorProto] = []
         self.inputs: list[Field] = []
+        self.outputs: list[Field] = []
         self.values: list[Field] = []
 
 
@@ -209,6 +210,7 @@ class _Decoder:
             elif inner.number in (11, 12, 13):
                 self.budget.spend(NODE_COST, inner.offset)
                 (graph.inputs if inner.number == 11 else graph.values).append(inner)
+                graph.outputs += [inner] if inner.number == 12 else []
         return graph
 
     # FunctionProto: 1 name; 4 input, 7 node, both repeated

@@ -4,7 +4,7 @@ An inference session is refused, since its weights cannot be read from outside; 
 only if the process has imported ONNX Runtime.
 """
 
-from steelyard.frameworks.onnxruntime.graph import graph, run
+from steelyard.frameworks.onnxruntime.graph import graph, run, run_file
 from steelyard.frameworks.onnxruntime.weights import assign, weights
 
-__all__ = ["assign", "graph", "run", "weights"]
+__all__ = ["assign", "graph", "run", "run_file", "weights"]

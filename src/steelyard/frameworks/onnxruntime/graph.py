@@ -57,6 +57,11 @@ def run(model: str | os.PathLike[str] | Weights, inputs: Sequence[Array]) -> Run
     return Run([np.asarray(output) for output in session.run(None, given)], {})
 
 
+def run_file(path: str, inputs: Sequence[Array]) -> list[Array]:
+    """Return the outputs of an ONNX file."""
+    return run(path, inputs).outputs
+
+
 def _names(wanted: Sequence[Any]) -> str:
     return ", ".join(printable(each.name) for each in wanted)
 
