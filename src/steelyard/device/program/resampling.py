@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Resample(NamedTuple):
-    """For each place along an axis of an example, counted from 1, the sum of `places` (out, terms) times `shares` (out, terms)."""
+    """For each place along an axis, counted from 1, the sum of `places` (out, terms) times their `shares` (out, terms)."""
 
     places: Array
     shares: Array
