@@ -92,12 +92,23 @@ def changes(adapter: Pieces, base: Mapping[str, Weight], config: Config, *, resi
 
 def live_changes(adapter: Pieces, base: Mapping[str, Weight], config: Config, scales: Mapping[str, float]) -> Iterator[Change]:
     """Yield what an active adapter of a live net does; its names are those of a file, and the layers have their own scales."""
-    scheme = _scheme(config, residual=True)
     layers, others = _layers(adapter)
+    scheme = _scheme(config, residual=True) if layers else f"{kind_of(config)} of PEFT"
     for key, parts in layers.items():
         yield from _changes(_Layer(key, _bare(key), parts, config, scales.get(key)), base, scheme, (), adapter)
     for name in others:
         yield from _whole(name, _bare(name), adapter, base, config, scheme)
+
+
+def is_known(config: Config) -> bool:
+    """Whether what adapters with this config add is computed here."""
+    return config.get("peft_type") in _KINDS and not any(config.get(key) for key in (*_OTHER_SUMS, "layer_replication"))
+
+
+def kind_of(config: Config) -> str:
+    """Return the name of the kind of an adapter, as a reader is shown it."""
+    kind = config.get("peft_type")
+    return _KINDS.get(str(kind), printable(kind))
 
 
 def _bare(name: str) -> str:
@@ -155,7 +166,7 @@ def _changes(
             raise ShapeError("its parts may belong to several weights" if targets else "no weight of the base fits its parts")
         made, bias = _applied(layer, base[targets[0]], adapter)
         yield Change(targets[0], scheme, parts, made, settings=known, assumed=assumed)
-        if bias is not None:
+        if bias is not None and not ("ia3_l" in layer.parts and f"{layer.name}.bias" not in base):  # IA3 adds none
             yield Change(_bias(layer, base), scheme, parts, bias, settings=known, assumed=assumed)
     except ShapeError as error:
         if not targets:

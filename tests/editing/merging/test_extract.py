@@ -50,7 +50,8 @@ def test_an_adapter_of_the_rank_of_a_change_gives_the_net_back():
 
 
 def test_peft_loads_an_adapter_into_the_same_net(tmp_path):
-    peft = pytest.importorskip("peft")
+    import peft
+
     before, after = tuned()
     steelyard.extract_adapter(before, after, rank=2, out=tmp_path / "lora")
     loaded = peft.PeftModel.from_pretrained(before, str(tmp_path / "lora")).eval()

@@ -1,7 +1,8 @@
 """The weights of a live net with adapters of PEFT: those of the base with the active adapters merged into them.
 
 Modules are asked what they say (`base_layer`, `active_adapters`, `merged_adapters`, `disable_adapters`, `scaling`), and PEFT is
-not imported. The names are those of the plain net, as `merge_and_unload` has them.
+not imported. Kinds of adapters that are not known are merged by the layers themselves, on a copy. The names are those of the
+plain net, as `merge_and_unload` has them.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.adapters.peft import live_changes
+from steelyard.adapters.peft import is_known, kind_of, live_changes
 from steelyard.codecs.peft import PREFIX, part_of
 from steelyard.core.effective import Derivation, Pieces
 from steelyard.core.merging import Change, merged
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weights import Weights
+from steelyard.frameworks.torch.tuners import tuners_in, with_tuners
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from steelyard.codecs.plain import Config
+    from steelyard.codecs.plain import Config, Plain
     from steelyard.core.weight import Weight
 
 _SCHEME = "the base of a net with adapters of PEFT"
@@ -44,16 +46,22 @@ class _Stored(NamedTuple):
 def adapted(model: nn.Module, pieces: Pieces) -> Iterator[Weight]:
     """Yield all weights of a net with adapters under the names of the plain net; none for another net."""
     configs = next((found for module in model.modules() if isinstance(found := getattr(module, "peft_config", None), dict)), None)
-    if not configs:
-        return
-    stored = _stored(pieces)
+    if not configs or not any(_WRAPPERS.search(f".{name}") for name in pieces):
+        return  # prompts change no layer
+    plain = {name: _plain(config) for name, config in configs.items()}
     modules = dict(model.named_modules(remove_duplicate=False))
+    unknown = {name: config for name, config in plain.items() if not is_known(config)}
+    tuners = [*tuners_in(modules, unknown, PREFIX)]
+    around = {path: False for path, module in modules.items() if "base_layer" in module._modules}
+    stored = _stored(pieces, around | {tuner.path: True for tuner in tuners})
     listed = Weights(infer_roles(weight.replace(tied=None, overlaps=None) for weight in stored.base.values())).effective()
-    changes = [change for name in configs for change in _changes(name, configs[name], stored, modules, listed)]
-    yield from _named(merged(listed.values(), changes), stored)
+    changes = [change for name, config in plain.items() for change in _changes(name, config, stored, modules, listed)]
+    kinds = ", ".join(dict.fromkeys(map(kind_of, unknown.values())))
+    yield from _named(with_tuners(merged(listed.values(), changes), tuners, kinds, pieces), stored)
 
 
-def _stored(pieces: Pieces) -> _Stored:
+def _stored(pieces: Pieces, around: Mapping[str, bool]) -> _Stored:
+    """Sort the weights of a model; `around` has the paths of layers around those of the base, and whether these merge."""
     base: dict[str, Weight] = {}
     adapters: dict[str, dict[str, Weight]] = {}
     names: dict[str, str] = {}
@@ -62,7 +70,9 @@ def _stored(pieces: Pieces) -> _Stored:
         weight, part = pieces.get(name), part_of(name)
         if weight is None:
             continue
-        if part is not None and part.adapter:
+        if _is_inner(name, part is None, around):
+            hidden.append(name)
+        elif part is not None and part.adapter:
             words = (f"{PREFIX}{part.layer}" if part.layer else PREFIX[:-1], part.part, part.leaf)
             adapters.setdefault(part.adapter, {})[".".join(filter(None, words))] = weight
         elif match := _SAVED.search(name) or _SHARED.match(name):
@@ -77,12 +87,25 @@ def _stored(pieces: Pieces) -> _Stored:
     return _Stored(base, adapters, names, hidden)
 
 
+def _is_inner(name: str, is_unknown: bool, around: Mapping[str, bool]) -> bool:
+    """Whether a weight is one of a layer around that of the base, and only this layer knows what it is for."""
+    if name.startswith("base_model.") and not name.startswith(PREFIX):  # numbers that layers share
+        return not _SHARED.match(name)
+    at = -1
+    while (at := name.find(".", at + 1)) >= 0:
+        merges = around.get(name[:at])
+        if merges is not None:
+            return (merges or is_unknown) and not name.startswith("base_layer.", at + 1)
+    return False
+
+
 def _changes(
-    adapter: str, config: Any, stored: _Stored, modules: Mapping[str, nn.Module], base: Mapping[str, Weight]
+    adapter: str, config: Config, stored: _Stored, modules: Mapping[str, nn.Module], base: Mapping[str, Weight]
 ) -> Iterator[Change]:
     """Yield what one adapter does to the layers in which it is active, and not merged already."""
     parts: dict[str, Weight] = {}
     scales: dict[str, float] = {}
+    tokens: dict[str, Plain] = {}
     for name, weight in stored.adapters.get(adapter, {}).items():
         part = part_of(name)
         layer = layer_of(name).removeprefix(PREFIX) if part is None else part.layer
@@ -92,8 +115,13 @@ def _changes(
             scaling = getattr(module, "scaling", None)
             if isinstance(scaling, dict) and isinstance(scaling.get(adapter), (int, float)):
                 scales[layer] = float(scaling[adapter])
+            indices = getattr(module, "token_indices", None)
+            if isinstance(indices, dict):  # a layer tied to an embedding has its tokens, and the config names the embedding alone
+                tokens[layer] = list(indices.get(adapter, ()))
     if any(not name.startswith("base_model.vera_") for name in parts):
-        yield from live_changes(Pieces(Weights(parts.values())), base, _plain(config), scales)
+        yield from live_changes(
+            Pieces(Weights(parts.values())), base, {**config, **({"trainable_token_indices": tokens} if tokens else {})}, scales
+        )
 
 
 def _wrapper(layer: str, modules: Mapping[str, nn.Module]) -> nn.Module | None:

@@ -72,8 +72,9 @@ def _of_module(model: nn.Module) -> Iterator[_Found]:
         if own := parts_of_rounded(part):
             parts_in = tuple(joined(prefix, name) for name in own)
             yield _Found(parts_in[0], _ROUNDED, parts_in, partial(rounded, part), part._parameters["weight"], part)
+    by_path = {prefix: part for prefix, part, _ in parts}
     for name, (slots, key, _) in held_slots(parts).items():
-        yield from _subclass(name, slots[key])
+        yield from _subclass(name, slots[key], by_path[name.rpartition(".")[0]])
 
 
 def _effective(pieces: Pieces, found: _Found) -> Weight:
@@ -208,7 +209,7 @@ def _unpacked(part: nn.Module, kind: str, word: str) -> torch.Tensor:
     return held[word].dequantize() if held[word].is_quantized else held[word]
 
 
-def _subclass(name: str, tensor: torch.Tensor) -> Iterator[_Found]:
+def _subclass(name: str, tensor: torch.Tensor, part: nn.Module) -> Iterator[_Found]:
     """Yield the numbers of a tensor of a subclass that knows how to dequantise itself, such as those of torchao."""
     kind = type(tensor)
     if hasattr(tensor, "full_tensor"):
@@ -217,7 +218,7 @@ def _subclass(name: str, tensor: torch.Tensor) -> Iterator[_Found]:
     if not known and kind.dequantize is torch.Tensor.dequantize:
         return
     library = kind.__module__.partition(".")[0]
-    yield _Found(name, f"{library} {printable(kind.__name__)}", (name,), partial(_dequantised, tensor), tensor)
+    yield _Found(name, f"{library} {printable(kind.__name__)}", (name,), partial(_dequantised, tensor), tensor, part)
 
 
 def _dequantised(tensor: torch.Tensor) -> torch.Tensor:
