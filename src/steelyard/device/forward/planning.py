@@ -36,10 +36,14 @@ class Facts(NamedTuple):
 
 def planned_forward(source: object, probe: object, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]) -> Export:
     """Return the export of a source's forward pass without its files. Raises as `export` does."""
+    _check(facts.options, facts.choices)
+    return of_program(program_of(source, probe), probe, facts, symbols, derived)
+
+
+def of_program(known: Program, probe: object, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]) -> Export:
+    """Return the export of a program without its files. Raises as `export` does."""
     options, choices = facts.options, facts.choices
     dtype = options.dtype or "float32"
-    _check(options, choices, dtype)
-    known = program_of(source, probe)
     program = prepared(known, dtype, fold=choices.fold)
     arithmetic = Arithmetic(dtype, ACCUMULATE[choices.accumulate] or dtype)
     integers = counting(program)
@@ -55,9 +59,9 @@ def planned_forward(source: object, probe: object, facts: Facts, symbols: Symbol
     return made
 
 
-def _check(options: Options, choices: Choices, dtype: str) -> None:
-    if dtype not in ("float32", "float64"):
-        raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(dtype)}; nothing was written")
+def _check(options: Options, choices: Choices) -> None:
+    if options.dtype not in (None, "float32", "float64"):
+        raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(options.dtype)}; nothing was written")
     if choices.accumulate not in ACCUMULATE:
         raise ShapeError(f"accumulate is {printable(choices.accumulate)!r}; it must be float or double; nothing was written")
     if options.channels or options.progmem:

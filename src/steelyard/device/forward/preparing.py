@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.device.forward.overwriting import moved
 from steelyard.device.program.folding import folded
 from steelyard.device.program.linear import Embedding
 from steelyard.device.program.program import Operation, Program, Step
@@ -43,11 +44,12 @@ def counting(program: Program) -> frozenset[int]:
     counts = set(range(len(program.input_names)))
     used: dict[int, set[bool]] = {}
     origin = {place: place for place in counts}
+    shapes = [*program.input_shapes, *(step.shape for step in program.steps)]
     for at, step in enumerate(program.steps, start=len(program.input_names)):
         for place in step.inputs:
             if place not in origin:
                 continue
-            if isinstance(step.operation, (Reshape, Select)):
+            if isinstance(step.operation, (Reshape, Select)) and moved(step, shapes) is not None:
                 origin[at] = origin[place]
             else:
                 used.setdefault(origin[place], set()).add(isinstance(step.operation, Embedding))

@@ -69,7 +69,7 @@ def curve(word: str, settings: Mapping[str, float], arithmetic: Arithmetic) -> F
     if word == "softplus":
         limited = "" if math.isinf(settings["threshold"]) else "if (scaled > {threshold}) return x;\n"
         body = f"const REAL scaled = x * {{beta}};\n{limited}{_SOFTPLUS}"
-    values = {name: literal(value, arithmetic) for name, value in {**_FACTS, **settings}.items() if not math.isinf(value)}
+    values = {name: literal(value, arithmetic.numbers) for name, value in {**_FACTS, **settings}.items() if not math.isinf(value)}
     return Function(word, body.format(**values))
 
 

@@ -38,5 +38,5 @@ def dense(at: At, operation: Dense) -> list[Call]:
     body = body.replace("SUM sum = bias", "SUM sum = (SUM)bias")
     parameters = ("const REAL *x", "REAL *y", "const REAL *kernel", *["const REAL *bias"] * biased)
     kernel = Kernel(f"dense{'_rows' * (rows > 1)}{'_plain' * (not biased)}", parameters, body)
-    arguments = (at.input(), at.output, at.table("kernel"), *[at.table("bias")] * biased)
+    arguments = (at.input(), at.output, at.table("kernel"), *([at.table("bias")] if biased else []))
     return [Call(kernel, arguments, {**({"rows": rows} if rows > 1 else {}), "outs": outs, "ins": ins})]

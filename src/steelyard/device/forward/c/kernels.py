@@ -30,11 +30,11 @@ class Kernel(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function of one number `x`, such as an activation, whose name is that in the kernels' text: `word` in `CALL_word(x)`."""
+    """A function that kernels call as `CALL_name(...)`: of one number `x`, such as an activation, or with a `head` of its own."""
 
     name: str
     body: str
-    needs: tuple[Function, ...] = ()
+    head: str = "REAL {name}(REAL x)"
 
 
 class Call(NamedTuple):
@@ -45,21 +45,26 @@ class Call(NamedTuple):
     sizes: Mapping[str, int]
 
 
-def literal(value: float, arithmetic: Arithmetic) -> str:
+def linked(body: str, word: str, function: Function | None) -> str:
+    """Return a text in which a word calls a function; without one it is the number itself."""
+    return body.replace(f"{word}(", f"CALL_{function.name}(" if function else "(")
+
+
+def literal(value: float, dtype: str) -> str:
     """Return a number as C has it.
 
-    >>> from steelyard.device.program.arithmetic import Arithmetic
-    >>> literal(0.1, Arithmetic()), literal(2, Arithmetic("float64", "float64"))
+    >>> literal(0.1, "float32"), literal(2, "float64")
     ('0.100000001f', '2.0')
     """
     import numpy as np
 
-    return literals.decimals(np.array([value], arithmetic.numbers), _ENDINGS[arithmetic.numbers])[0]
+    return literals.decimals(np.array([value], dtype), _ENDINGS[dtype])[0]
 
 
 def spelled(text: str, arithmetic: Arithmetic) -> str:
     """Return a text of C with the types of an arithmetic, without casts that change nothing."""
     real, wide = _TYPES[arithmetic.numbers], _TYPES[arithmetic.sums]
+    text = text.replace("(REAL)-INFINITY", f"-{'INFINITY' if real == 'float' else 'HUGE_VAL'}").replace("TO_SUM", wide)
     if real == wide:
         text = text.replace("(SUM)", "").replace("(REAL)", "")
     text = re.sub(r"\bSUM\b", wide, re.sub(r"\bREAL\b", real, text))
@@ -106,11 +111,8 @@ class Kernels:
     def _function(self, function: Function) -> Iterator[str]:
         if function in self._functions:
             return
-        for each in function.needs:
-            yield from self._function(each)
         self._functions[function] = self._named(function.name, function.body)
-        head = f"static REAL {self._functions[function]}(REAL x)"
-        yield self._written(head, self._linked(function.body, function.needs))
+        yield self._written(f"static {function.head.format(name=self._functions[function])}", function.body)
 
     def _linked(self, body: str, needs: Iterable[Function]) -> str:
         for each in needs:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.device.forward.c import curves, dense
+from steelyard.device.forward.c import attention, convolutions, curves, dense, norms, pools, recurrent, shaping
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -59,6 +59,15 @@ class At(NamedTuple):
         """An expression of C for the numbers that the step has to itself."""
         return offset("scratch", self.forward.memory.work[self.step])
 
+    def shifted(self, start: str, count: int) -> str:
+        """Return an expression for the address so many numbers after another."""
+        return offset(start, count)
+
+    def space(self, channels: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the lengths of the spatial axes of the input and of the output, whose channels are first or last."""
+        places = slice(1, None) if channels == "first" else slice(None, -1)
+        return self.shape()[places], self.own.shape[places]
+
     def table(self, field: str) -> str:
         """Return an expression of C for an array of the operation."""
         return self.tables[self.forward.symbols[self.step, field]]
@@ -96,6 +105,27 @@ def calls(forward: Forward, tables: dict[str, str]) -> Iterator[tuple[Step, list
 
 EMITTERS: dict[str, Emitter] = {
     "Activation": curves.activation,
+    "Affine": norms.affine,
+    "Attention": attention.attention,
+    "Combine": shaping.combine,
+    "Concatenate": shaping.concatenate,
+    "Constant": shaping.constant,
+    "Conv": convolutions.conv,
+    "ConvTranspose": convolutions.conv_transpose,
     "Dense": dense.dense,
+    "Embedding": shaping.embedding,
+    "GlobalPool": pools.global_pool,
+    "GroupNorm": norms.group_norm,
+    "LayerNorm": norms.layer_norm,
+    "Pad": shaping.pad,
+    "Permute": shaping.permute,
+    "Pool": pools.pool,
+    "Prelu": norms.prelu,
+    "Recurrent": recurrent.recurrent,
+    "Reshape": shaping.reshape,
+    "Scale": shaping.scale,
+    "Select": shaping.select,
+    "Softmax": norms.softmax,
+    "Upsample": shaping.upsample,
 }
 """The emitter of each operation, by the name of its class."""
