@@ -13,11 +13,12 @@ from steelyard.device.forward.forward import Choices
 from steelyard.device.forward.planning import Facts, of_program
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.arithmetic import Arithmetic
-from steelyard.device.program.attention import Attention
+from steelyard.device.program.attention import Attention, MatMul
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, Embedding, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm, Softmax
 from steelyard.device.program.program import Program, Step
 from steelyard.device.program.recurrent import Recurrent
+from steelyard.device.program.resampling import Resample
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
 from steelyard.device.symbols import Symbols
@@ -90,7 +91,12 @@ def shapes():
     yield program(Scale("add", 1.0), Select((2, slice(0, 4, 1), slice(0, 4, 1))), Scale("multiply", 2.0))
     yield program([Scale("divide", 3.0), 0], [Concatenate(1), 0, 1], [Concatenate(3), 2, 2, 2])
     yield program(Pad(((0, 0), (1, 2), (0, 3)), 0.5))
+    for mode in ("edge", "reflect", "symmetric", "wrap"):
+        yield program(Pad(((0, 0), (1, 2), (0, 3)), 0.0, mode))
     yield program(Upsample((2, 3), "first"))
+    yield program(Resample(np.array([[0, 1], [1, 3], [2, 2]]), numbers(3, 2), 2))
+    yield program([MatMul(), 0, 1], inputs=((3, 4, 5), (1, 5, 2)))
+    yield program([MatMul(), 0, 1], inputs=((4, 5), (5, 2)))
     yield program(Upsample((2, 3), "last"))
     yield program(Reshape((4, 12)), Dense(numbers(5, 12), numbers(5)), Reshape((20,)))
     yield program([Constant(numbers(3, 4, 4)), 0], [Combine("subtract"), 0, 1])
@@ -103,7 +109,8 @@ def shapes():
 
 def activations(words):
     for word in words:
-        yield program(Activation(word, ACTIVATED.get(word, SETTINGS.get(word, {}))))
+        before = [Scale("maximum", 0.5)] if word == "square_root" else []
+        yield program(*before, Activation(word, ACTIVATED.get(word, SETTINGS.get(word, {}))))
 
 
 def recurrent():

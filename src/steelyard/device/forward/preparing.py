@@ -128,6 +128,9 @@ def _cast(step: Step, dtype: str, known: dict[int, tuple[Array, Array]]) -> Oper
 
     made = {}
     for name, array in arrays(step.operation).items():
+        if array.dtype.kind in "iu":
+            made[name] = known.setdefault(id(array), (array, _counted(step, name, array)))[1]
+            continue
         with np.errstate(over="ignore", under="ignore"):
             # a sum that begins with -0.0 would begin with 0.0 in NumPy
             cast = (
@@ -141,3 +144,12 @@ def _cast(step: Step, dtype: str, known: dict[int, tuple[Array, Array]]) -> Oper
             )
         made[name] = known.setdefault(id(array), (array, cast))[1]
     return step.operation._replace(**made)  # type: ignore[attr-defined,no-any-return]
+
+
+def _counted(step: Step, name: str, array: Array) -> Array:
+    """Return places in the type that all languages read them in."""
+    import numpy as np
+
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) <= np.iinfo(np.uint16).max:
+        raise ShapeError(f"{printable(step.name)!r} has {name} above 65,535, which is not known")
+    return np.ascontiguousarray(array.astype(np.uint16))

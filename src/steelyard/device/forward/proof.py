@@ -7,7 +7,9 @@ from math import isfinite, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.device.forward.bound import RULES, error_bound
+from steelyard.device.forward.bound.curves import CURVES
 from steelyard.device.forward.preparing import counting
+from steelyard.device.program.activations import Activation
 from steelyard.device.program.linear import Embedding
 from steelyard.errors import ProofError, ShapeError
 from steelyard.transfers.probes import listed_inputs
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from steelyard.device.program.arithmetic import Arithmetic
     from steelyard.device.program.program import Program
 
+BOUNDED = {*CURVES, "exponential"}
+"""The activations for which a bound is known."""
 SEED, EXAMPLES = 0, 8
 """The seed and the number of random examples."""
 STORED = 4096
@@ -74,7 +78,8 @@ def proven(program: Program, known: Program, arithmetic: Arithmetic, probe: obje
 
 def _bound(program: Program, inputs: Sequence[Array], arithmetic: Arithmetic) -> float | None:
     """Return the a-priori bound, None if there is none."""
-    if any(type(step.operation) not in RULES for step in program.steps):
+    operations = [step.operation for step in program.steps]
+    if any(type(each) not in RULES or (isinstance(each, Activation) and each.word not in BOUNDED) for each in operations):
         return None
     bound = error_bound(program, *inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums)
     return bound if isfinite(bound) else None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.device.forward.c.kernels import Call, Kernel, literal
+from steelyard.device.forward.c.loops import nested, row_major
 
 if TYPE_CHECKING:
     from steelyard.device.forward.c.steps import At
-    from steelyard.device.program.attention import Attention
+    from steelyard.device.program.attention import Attention, MatMul
 
 _BODY = """
 for (size_t head = 0; head < heads; head++)
@@ -42,6 +44,15 @@ for (size_t head = 0; head < heads; head++)
         }
     }
 """
+_PRODUCT = """
+for (size_t r = 0; r < rows; r++)
+    for (size_t c = 0; c < columns; c++) {
+        SUM sum = 0.0S;
+        for (size_t t = 0; t < terms; t++)
+            sum += (SUM)first[r * terms + t] * (SUM)second[t * columns + c];
+        made[r * columns + c] = (REAL)sum;
+    }
+"""
 
 
 def attention(at: At, operation: Attention) -> list[Call]:
@@ -66,3 +77,27 @@ def _layout(shape: tuple[int, ...], heads: int) -> tuple[int, int, int, int, int
         return (*shape, shape[1] * shape[2], shape[2])  # type: ignore[return-value]
     dim = shape[1] // heads
     return heads, shape[0], dim, dim, shape[1]
+
+
+def matmul(at: At, _: MatMul) -> list[Call]:
+    """Return the call for products of matrices; other axes of length 1 are repeated."""
+    rows, columns = at.own.shape[-2:]
+    before = at.own.shape[:-2]
+    counters, counts = ([f"{word}{axis}" for axis in range(len(before))] for word in "bn")
+    sizes = {f"n{axis}": length for axis, length in enumerate(before)} | {"rows": rows, "columns": columns}
+    sizes |= {"terms": at.shape(0)[-1]}
+    starts = []
+    for nth in range(2):
+        shape = (1,) * (len(before) + 2 - len(at.shape(nth))) + at.shape(nth)
+        steps = [prod(shape[axis + 1 :]) if shape[axis] > 1 else 0 for axis in range(len(before))]
+        sizes |= {f"s{nth}{axis}": step for axis, step in enumerate(steps)}
+        starts.append("".join(f" + {counter} * s{nth}{axis}" for axis, counter in enumerate(counters)))
+    lines = [
+        f"const REAL *const first = p{starts[0]};",
+        f"const REAL *const second = q{starts[1]};",
+        f"REAL *const made = y + {row_major([*counters, '0'], [*counts, 'rows * columns'])};",
+        *_PRODUCT.strip().split("\n"),
+    ]
+    body = "\n".join(nested([(counter, f"n{axis}") for axis, counter in enumerate(counters)], lines))
+    kernel = Kernel(f"matmul{len(before)}d", ("const REAL *p", "const REAL *q", "REAL *y"), body)
+    return [Call(kernel, (at.input(0), at.input(1), at.output), sizes)]

@@ -41,6 +41,9 @@ _CURVES = {
     "hard_silu": "REAL share = x * {sixth} + 0.5R;\n"
     "share = share < 0.0R ? 0.0R : share > 1.0R ? 1.0R : share;\nreturn x * share;",
     "hard_tanh": _CLIPPED,
+    "erf": "return erfR(x);",
+    "absolute": "return fabsR(x);",
+    "square_root": "return sqrtR(x);",
     "threshold": "return x > {threshold} ? x : {value};",
     "thresholded_relu": "return x > {alpha} ? x : 0.0R;",
 }

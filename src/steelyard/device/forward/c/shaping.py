@@ -7,11 +7,12 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.device.forward.c.kernels import Call, Kernel, literal
-from steelyard.device.forward.c.loops import nested
+from steelyard.device.forward.c.loops import nested, row_major
 
 if TYPE_CHECKING:
     from steelyard.device.forward.c.steps import At
     from steelyard.device.program.linear import Embedding
+    from steelyard.device.program.resampling import Resample
     from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
     from steelyard.device.program.windows import Pad, Upsample
 
@@ -93,12 +94,69 @@ def concatenate(at: At, operation: Concatenate) -> list[Call]:
 
 def pad(at: At, operation: Pad) -> list[Call]:
     """Return the calls that fill the output, and copy the input into it."""
+    if operation.mode != "constant":
+        return [_reflected(at, operation)]
     fill = Kernel("fill", ("REAL *y", "REAL value"), "for (size_t i = 0; i < count; i++)\n    y[i] = value;")
     value = literal(operation.value, at.arithmetic.numbers)
     made = strides(at.own.shape)
     start = sum(before * step for (before, _), step in zip(operation.padding, made, strict=True))
     axes = list(zip(at.shape(), strides(at.shape()), made, strict=True))
     return [Call(fill, (at.output, value), {"count": at.size}), copied(at.input(), at.shifted(at.output, start), axes)]
+
+
+_BEYOND = {
+    "edge": ("0", "n{0} - 1"),
+    "reflect": ("b{0} - i{0}", "2 * n{0} - 2 - r{0}"),
+    "symmetric": ("b{0} - 1 - i{0}", "2 * n{0} - 1 - r{0}"),
+    "wrap": ("n{0} - b{0} + i{0}", "r{0} - n{0}"),
+}
+"""The places of an image that the places before and after it have, by the mode of a padding."""
+
+
+def _reflected(at: At, operation: Pad) -> Call:
+    """Return the call for a padding with numbers of the image."""
+    axes = range(len(at.shape()))
+    before, after = _BEYOND[operation.mode]
+    lines = [f"const size_t r{axis} = i{axis} - b{axis};" for axis in axes]
+    for axis, (start, _) in enumerate(operation.padding):  # a comparison of an unsigned number with 0 has a warning
+        first = f"i{axis} < b{axis} ? {before.format(axis)} : " if start else ""
+        lines.append(f"const size_t j{axis} = {first}r{axis} < n{axis} ? r{axis} : {after.format(axis)};")
+    read = row_major([f"j{axis}" for axis in axes], [f"n{axis}" for axis in axes])
+    written = row_major([f"i{axis}" for axis in axes], [f"m{axis}" for axis in axes])
+    body = "\n".join(nested([(f"i{axis}", f"m{axis}") for axis in axes], [*lines, f"y[{written}] = x[{read}];"]))
+    sizes = {f"n{axis}": length for axis, length in enumerate(at.shape())}
+    sizes |= {f"m{axis}": length for axis, length in enumerate(at.own.shape)}
+    sizes |= {f"b{axis}": start for axis, (start, _) in enumerate(operation.padding)}
+    kernel = Kernel(f"pad_{operation.mode}{len(at.shape())}d", ("const REAL *x", "REAL *y"), body)
+    return Call(kernel, (at.input(), at.output), sizes)
+
+
+_RESAMPLE = """
+for (size_t o = 0; o < outer; o++)
+    for (size_t c = 0; c < made; c++)
+        for (size_t i = 0; i < inner; i++) {
+            SUM sum = 0.0S;
+            for (size_t t = 0; t < terms; t++)
+                sum += (SUM)x[(o * length + places[c * terms + t]) * inner + i] * (SUM)shares[c * terms + t];
+            y[(o * made + c) * inner + i] = (REAL)sum;
+        }
+"""
+
+
+def resample(at: At, operation: Resample) -> list[Call]:
+    """Return the call for sums of places along an axis."""
+    shape, axis = at.shape(), operation.axis
+    made, terms = operation.places.shape
+    sizes = {
+        "outer": prod(shape[: axis - 1]),
+        "length": shape[axis - 1],
+        "inner": prod(shape[axis:]),
+        "made": made,
+        "terms": terms,
+    }
+    parameters = ("const REAL *x", "REAL *y", "const uint16_t *places", "const REAL *shares")
+    arguments = (at.input(), at.output, at.table("places"), at.table("shares"))
+    return [Call(Kernel("resample", parameters, _RESAMPLE), arguments, sizes)]
 
 
 def upsample(at: At, operation: Upsample) -> list[Call]:

@@ -44,11 +44,15 @@ static uint_least32_t sum_of(const void *table, size_t count, size_t size)
     for (i = 0; i < count; i++) {
         uint64_t bits = 0;
         uint32_t word;
+        uint16_t half;
         if (size == 8) {
             memcpy(&bits, (const char *)table + i * size, 8);
-        } else {
+        } else if (size == 4) {
             memcpy(&word, (const char *)table + i * size, 4);
             bits = word;
+        } else {
+            memcpy(&half, (const char *)table + i * size, 2);
+            bits = half;
         }
         sum = ((sum ^ (uint_least32_t)(bits & 0xffffffffu)) * 16777619u) & 0xffffffffu;
         if (size == 8)
@@ -165,7 +169,8 @@ def table_sum(table: Table) -> int:
 
     total = START
     for block in table.plain.blocks():
-        words = np.ascontiguousarray(block).astype(block.dtype.newbyteorder("<"), copy=False).view("<u4")
+        bits = np.ascontiguousarray(block).view(f"u{block.itemsize}").astype("<u8" if block.itemsize == 8 else "<u4")
+        words = bits.view("<u4")
         for word in words.tolist():
             total = (total ^ word) * FACTOR & 0xFFFFFFFF
     return total
