@@ -273,7 +273,7 @@ def _concatenated(site: Site) -> IntegerOperation:
     return joined(site, "concatenate", site.step.operation.axis)
 
 
-def _looked_up(site: Site) -> IntegerOperation:
+def looked_up(site: Site) -> IntegerOperation:
     """Return a function of one number as the codes of all that it may have."""
     import numpy as np
 
@@ -286,7 +286,8 @@ def _looked_up(site: Site) -> IntegerOperation:
     return ints.Lookup(site.output.codes(operation.run([numbers[:, None]], ints.EXACT)[:, 0]))
 
 
-def _shared(site: Site) -> IntegerOperation:
+def shared(site: Site) -> IntegerOperation:
+    """Return a softmax by the powers of all differences of two codes."""
     import numpy as np
 
     operation = site.step.operation
@@ -301,10 +302,10 @@ _MAKERS: dict[type, Callable[[Site], IntegerOperation]] = {
     **dict.fromkeys((Dense, Conv, ConvTranspose, Affine), _sums),
     **dict.fromkeys((Pool, GlobalPool), _pooled),
     **dict.fromkeys(_MOVING, _moved),
-    **dict.fromkeys((Activation, Scale, Prelu), _looked_up),
+    **dict.fromkeys((Activation, Scale, Prelu), looked_up),
     Embedding: _rows,
     Constant: _fixed,
     Combine: _combined,
     Concatenate: _concatenated,
-    Softmax: _shared,
+    Softmax: shared,
 }
