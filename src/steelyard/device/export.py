@@ -12,7 +12,8 @@ from steelyard.core.selection import readable
 from steelyard.device import forward as forwards
 from steelyard.device.elements import CHANNELS
 from steelyard.device.exported import Export, Options
-from steelyard.device.forward import planning
+from steelyard.device.forward import integers, planning
+from steelyard.device.forward.c import int8
 from steelyard.device.forward.forward import Choices
 from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
@@ -53,6 +54,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
     probe: object = None,
     fold: bool = True,
     accumulate: Literal["float", "double"] = "float",
+    rounding: Literal["single", "double"] | None = None,
+    calibrate: Literal["minmax", "percentile", "mse"] = "minmax",
 ) -> Export:
     """Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
 
@@ -69,7 +72,9 @@ def export(  # noqa: PLR0913 - each is an option, by name
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
     batch norms into kernels, `accumulate` is the type of sums. Raises `ShapeError` for a layer that is not known, `ProofError` if
-    the outputs are not those of the net.
+    the outputs are not those of the net. With `dtype` "int8", or "int4" for kernels of 4 bits, `net_run` has codes and integers
+    alone; `probe` calibrates the scales by `calibrate`, and `rounding` is that of the device's kernels: "single" (XNNPACK, one
+    build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference kernels).
 
     The same weights give the same bytes; files take their places when all are complete. Raises `FormatError` for another suffix,
     `ShapeError` for options that do not fit, `LossyError` for a number that does not fit into `dtype`, and `UnreadableError`
@@ -86,7 +91,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
     if forward:
-        planned = plan_forward(source, listed, path, options, Choices(fold, accumulate), probe, select)
+        planned = plan_forward(source, listed, path, options, Choices(fold, accumulate, rounding or "", calibrate), probe, select)
     else:
         planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
     write(planned, path, used)
@@ -126,20 +131,27 @@ def plan_forward(
     select: str | Iterable[str] = "*",
 ) -> Export:
     """Return what `write` writes of a forward pass, with all checks done. Raises as `export` does."""
-    suffix = _suffix(path, forwards.SUFFIXES)
+    suffix = _suffix(path, (".c",) if options.dtype in integers.BITS else forwards.SUFFIXES)
     if select != "*":
         raise ShapeError("a forward pass needs all weights of the net; leave out select; nothing was written")
     language, form = writer(suffix), forwards.writer(suffix)
-    options = _checked(options._replace(text=options.text or language.TEXTS[0]), suffix, language)
+    kind, texts = options.dtype, language.TEXTS
+    given = options._replace(text=options.text or texts[0], dtype=None if kind in integers.BITS else kind)
+    options = _checked(given, suffix, language)._replace(dtype=kind)
     symbols = Symbols(options.name, language.LIMIT, (*language.RESERVED, *form.RESERVED))
     facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
-    made = planning.planned_forward(source, probe, facts, symbols, language.derived)
+    if options.dtype in integers.BITS:
+        made = integers.planned_integers(source, probe, facts, symbols, language.derived)
+    else:
+        made = planning.planned_forward(source, probe, facts, symbols, language.derived)
     made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
     return made
 
 
 def _pieces(planned: Export, path: str) -> dict[str, Pieces]:
     file, suffix = os.path.basename(path), _suffix(path)
+    if isinstance(planned.forward, integers.IntegerForward):
+        return int8.files(planned, planned.forward, file)
     if planned.forward is not None:
         return forwards.writer(suffix).files(planned, planned.forward, file)
     return writer(suffix).files(planned, file)

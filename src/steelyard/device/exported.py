@@ -12,6 +12,7 @@ from steelyard.storage.source import Stored
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.device.forward.forward import Forward
+    from steelyard.device.forward.integers import IntegerForward
 
 
 class Options(NamedTuple):
@@ -118,7 +119,7 @@ class Export:
         self.true_names = dict(true_names)
         self.notes = tuple(notes)
         self.files: tuple[str, ...] = ()
-        self.forward: Forward | None = None
+        self.forward: Forward | IntegerForward | None = None
 
     @property
     def size(self) -> int:

@@ -43,3 +43,4 @@ def export_lines(export: Export, screen: Screen, *, written: bool = True) -> Ite
     files = ", ".join(printable(file, NAME_LIMIT) for file in export.files)
     yield screen.broken(f"{files}: {count}, {numbers}, {in_units(export.nbytes)}{'' if written else '; nothing was written'}")
     yield from (screen.broken(printable(note, NAME_LIMIT)) for note in export.notes)
+    yield from (screen.broken(line) for line in (export.forward.report() if export.forward else ()))

@@ -40,7 +40,7 @@ def others():
             layers.Conv2D(4, (3, 2), activation="leaky_relu"),
             layers.BatchNormalization(),
             layers.ReLU(),
-            layers.Conv2D(4, 1, activation="elu"),
+            layers.Conv2D(4, 1, activation="relu"),
             layers.Flatten(),
             layers.Dense(3),
         ]

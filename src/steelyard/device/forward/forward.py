@@ -20,6 +20,8 @@ class Choices(NamedTuple):
 
     fold: bool = True
     accumulate: str = "float"
+    rounding: str = ""
+    calibrate: str = "minmax"
 
 
 class Forward(NamedTuple):
@@ -48,6 +50,10 @@ class Forward(NamedTuple):
         known = "not known" if proof.bound is None else f"{proof.bound:.3g} of the largest output"
         yield f"bound    {known}, for any order of sums and fused products"
         yield from (f"assumed  {printable(each, 1000)}" for each in self.program.assumptions)
+
+    def report(self) -> Iterator[str]:
+        """Yield what is printed of the forward pass after the arrays."""
+        yield from ()
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value for one example."""

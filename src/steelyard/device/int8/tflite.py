@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from steelyard.device.int8 import operations as ints
 from steelyard.device.int8.making import Site, added, codes_of_range, joined, looked_up, shared
 from steelyard.device.int8.program import IntegerOperation, IntegerStep, QuantizedProgram
-from steelyard.device.int8.requantizing import HIGHEST, LOWEST, ROUNDINGS, Multipliers, Quantization, multipliers
+from steelyard.device.int8.requantizing import HIGHEST, LOWEST, ROUNDINGS, Multipliers, Quantization, clipped, multipliers, scaled
 from steelyard.device.program.activations import Activation, known_settings
 from steelyard.device.program.linear import Conv, Dense
 from steelyard.device.program.norms import Softmax
@@ -41,7 +41,7 @@ _INT32, _INT8 = 2, 9
 _NUMPY = {0: "float32", _INT32: "int32", 4: "int64", _INT8: "int8"}
 _RANGES = {1: (0.0, math.inf), 2: (-1.0, 1.0), 3: (0.0, 6.0)}
 """The ends of fused activations by their numbers."""
-_WORDS = {14: "sigmoid", 28: "tanh", 98: "leaky_relu", 111: "elu", 117: "hard_silu", 150: "gelu"}
+_WORDS = {14: "sigmoid", 28: "tanh", 111: "elu", 117: "hard_silu", 150: "gelu"}
 _QUANTIZE, _DEQUANTIZE = 114, 6
 _OF_SHAPES = (45, 77, 83)
 """The operators STRIDED_SLICE, SHAPE and PACK."""
@@ -194,10 +194,7 @@ def _read(reading: _Reading, operator: Table, codes: list[int], known: list[Quan
         known[place] = made.made.quantization
         reading.places[outputs[0]] = place
     elif code in _WORDS:
-        settings = known_settings(_WORDS[code], {})
-        if code == 98:
-            settings["negative_slope"] = _real(made, 4)
-        made.put(looked_up(made.site(Activation(_WORDS[code], settings), 1)))
+        made.put(looked_up(made.site(Activation(_WORDS[code], known_settings(_WORDS[code], {})), 1)))
     elif code in _OPERATORS:
         _OPERATORS[code](made)
     else:
@@ -326,14 +323,23 @@ def _concatenated(operator: _Operator) -> None:
     operator.put(joined(operator.site(Concatenate(axis), count, 6), "concatenate", axis), count)
 
 
-def _rescaled(lowest: float) -> Callable[[_Operator], None]:
-    def add(operator: _Operator) -> None:
-        site = operator.site(Combine("maximum"), 1)
-        if lowest == 0:
-            site = site._replace(ends=codes_of_range(_RANGES[1], site.output))
-        operator.put(joined(site, "maximum", 0))
+def _rescaled(operator: _Operator) -> None:
+    operator.put(joined(operator.site(Combine("maximum"), 1), "maximum", 0))
 
-    return add
+
+def _rectified(operator: _Operator) -> None:
+    """Add a ReLU, or a leaky one: positive and negative codes have factors of their own, which are quotients of floats."""
+    import numpy as np
+
+    data, out = operator.tensor(0).quantization, operator.made.quantization
+    ratio = np.float32(data.scale) / np.float32(out.scale)
+    slope = np.float32(data.scale) * np.float32(_real(operator, 4)) / np.float32(out.scale)
+    steps = np.arange(LOWEST, HIGHEST + 1) - data.zero_point
+    positive, negative = (
+        scaled(steps, multipliers(np.array([np.float64(factor)])), operator.reading.rounding) if factor else 0 * steps
+        for factor in (ratio, slope)
+    )
+    operator.put(ints.Lookup(clipped(np.where(steps >= 0, positive, negative) + out.zero_point)))
 
 
 def _reshaped(operator: _Operator) -> None:
@@ -363,11 +369,12 @@ _OPERATORS: dict[int, Callable[[_Operator], None]] = {
     9: _dense,
     17: _pooled("max"),
     18: _multiplied,
-    19: _rescaled(0),
+    19: _rectified,
     22: _reshaped,
     25: _shared,
     34: _padded,
     40: _mean,
     41: _combined("subtract"),
-    _QUANTIZE: _rescaled(-math.inf),
+    98: _rectified,
+    _QUANTIZE: _rescaled,
 }
