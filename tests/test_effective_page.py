@@ -66,6 +66,10 @@ w["model.layers.0.mlp.up_proj.weight"].derivation  # the scheme, the stored weig
 steelyard.save(w, "plain.safetensors")
 ```
 
+Packed weights become float32, unless their file says what the library rounds them to (bitsandbytes, MLX). With
+`steelyard.effective(source, dtype="scales")`, or `convert --dtype scales`, those whose scales are all float16, or all bfloat16,
+become that type: half the bytes, as most nets had before they were packed.
+
 `ls` and `check` name every scheme, with the count of numbers in the net and of those stored. The config beside a file
 (`config.json`, `quantize_config.json`, `quant_config.json`, `quantization_map.json`) is read; where it disagrees with the shapes,
 or the shapes leave open what it would decide, the weight is listed as unreadable, with the reason.

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 
 def effective(
-    source: Any, adapter: Any = None, *, base_is_residual: bool = False, fold: Literal["norms"] | None = None
+    source: Any,
+    adapter: Any = None,
+    *,
+    base_is_residual: bool = False,
+    fold: Literal["norms"] | None = None,
+    dtype: Literal["scales"] | None = None,
 ) -> Weights:
     """Return the weights that the layers of `source` multiply with, under the names of plain layers; nothing is read yet.
 
@@ -24,18 +29,33 @@ def effective(
     `merge_adapter`, with `fold` "norms" batch norms are folded into the layers before them. Raises what `steelyard.weights`
     and `merge_adapter` do, and `ShapeError` for an adapter without its base.
 
+    Packed weights become float32, unless their file says what the library rounds them to. With `dtype` "scales" those whose
+    scales are all float16, or all bfloat16, are rounded to that type, which most nets had before they were packed; reading a
+    number that does not fit raises `LossyError`.
+
     Examples:
         >>> import numpy as np
         >>> pruned = {"fc.weight_orig": np.array([1.0, 2.0]), "fc.weight_mask": np.array([0.0, 1.0])}
         >>> effective(pruned)["fc.weight"].numpy().tolist()
         [0.0, 2.0]
     """
+    if dtype is not None:
+        source = _in_type_of_scales(weights(source), dtype)
     if adapter is None:
         return weights(source).effective(fold)
     from steelyard.core.folding import with_folded
 
     merged = merge_adapter(source, adapter, base_is_residual=base_is_residual)
     return merged if fold is None else with_folded(merged, fold)
+
+
+def _in_type_of_scales(stored: Weights, dtype: str) -> Weights:
+    from steelyard.core.effective import in_type_of_scales
+    from steelyard.errors import ShapeError, printable
+
+    if dtype != "scales":
+        raise ShapeError(f'dtype is {printable(dtype)!r}; it must be "scales", or cast the result by `astype`')
+    return in_type_of_scales(stored.effective(), stored)
 
 
 def merge_adapter(base: Any, adapter: Any, *, base_is_residual: bool = False) -> Weights:

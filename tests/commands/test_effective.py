@@ -7,6 +7,7 @@ import pytest
 
 import steelyard
 from steelyard.cli import main
+from steelyard.dtypes import numpy_dtype
 
 STORED = {"fc.weight_orig": np.array([[1, 2], [3, 4]], "f4"), "fc.weight_mask": np.array([[0, 1], [1, 0]], "f4")}
 
@@ -59,3 +60,14 @@ def test_convert_folds_norms_only_where_it_is_known_what_feeds_them(tmp_path, ca
     steelyard.save({"bn.running_mean": np.zeros(2), "bn.running_var": np.ones(2), "fc.weight": np.ones((2, 3))}, path)
     assert main(["convert", path, str(tmp_path / "out.npz"), "--fold", "norms"]) == 2
     assert "which layers feed batch norms" in capsys.readouterr().err
+
+
+def test_convert_writes_packed_weights_in_the_type_of_their_scales(tmp_path):
+    packed, out = str(tmp_path / "packed.safetensors"), str(tmp_path / "out.safetensors")
+    codes = np.array([[1.0, -2.0]], numpy_dtype("float8_e4m3fn"))
+    steelyard.save({"fc.weight": codes, "fc.weight_scale": np.ones(1, "f2"), "fc.bias": np.ones(1, "f4")}, packed)
+    assert main(["convert", packed, out, "--dtype", "scales"]) == 0
+    assert {name: weight.dtype for name, weight in steelyard.weights(out).items()} == {
+        "fc.bias": "float32",
+        "fc.weight": "float16",
+    }

@@ -5,7 +5,8 @@ import pytest
 
 import steelyard
 from steelyard.core.effective import Derivation
-from steelyard.errors import ReadOnlyError
+from steelyard.dtypes import numpy_dtype
+from steelyard.errors import ReadOnlyError, ShapeError
 
 PRUNED = {
     "a.weight": np.ones((2, 3), "f4"),
@@ -76,3 +77,18 @@ def test_two_weights_of_one_name_are_refused_and_the_rest_is_given(others, reaso
     assert reason in effective["fc.weight"].unreadable
     assert {*GPTQ, *others} == {*effective["fc.weight"].derivation.parts}
     assert effective["b.weight"].unreadable is None
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("float16", "float16"), ("bfloat16", "bfloat16"), ("float32", "float32")])
+def test_on_request_packed_weights_have_the_type_of_their_scales(scale, expected):
+    codes = np.array([[1.0, -2.0], [0.25, 3.0]], numpy_dtype("float8_e4m3fn"))
+    stored = {"fc.weight": codes, "fc.weight_scale": np.full(1, 0.3, numpy_dtype(scale)), "norm.weight": np.ones(2, "f4")}
+    plain, asked = steelyard.effective(stored), steelyard.effective(stored, dtype="scales")
+    assert (plain["fc.weight"].dtype, asked["fc.weight"].dtype, asked["norm.weight"].dtype) == ("float32", expected, "float32")
+    assert np.array_equal(asked["fc.weight"].numpy(), plain["fc.weight"].numpy().astype(numpy_dtype(expected)))
+    assert asked["fc.weight"].derivation == plain["fc.weight"].derivation
+
+
+def test_another_word_for_the_type_is_refused():
+    with pytest.raises(ShapeError, match="dtype is 'float16'; it must be \"scales\""):
+        steelyard.effective(PRUNED, dtype="float16")

@@ -71,6 +71,14 @@ def test_any_run_of_an_array_by_columns_is_that_of_numpy(shape, band, monkeypatc
             assert np.array_equal(read(start, stop), array.reshape(-1)[start:stop])
 
 
+def test_a_run_of_an_array_by_columns_belongs_to_its_caller():
+    array = np.arange(12.0).reshape(3, 4)
+    read = ByColumns(array_reader(array.ravel(order="F")), (3, 4))
+    run = read(0, 8)
+    run += 100
+    assert read(0, 8).tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
 def test_a_large_array_by_columns_is_read_once_by_blocks_of_rows(monkeypatch):
     monkeypatch.setattr(sizes, "BAND_BYTES", 1 << 14)
     monkeypatch.setattr(sizes, "SKIPPED_BYTES", 64)

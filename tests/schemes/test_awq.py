@@ -52,3 +52,12 @@ def test_what_is_refused(tmp_path):
     assert "other than 4" in reason(tmp_path, leaves, awq | {"bits": 8})
     assert "scales is missing" in reason(tmp_path, {key: leaves[key] for key in ("qweight", "qzeros")}, awq)
     assert "fit none of its layouts" in reason(tmp_path, leaves | {"qzeros": np.zeros((0, 5), "i4")}, awq)
+
+
+def test_equal_zero_points_are_subtracted_at_once(tmp_path):
+    leaves, _ = layer()
+    zeros = np.full((3, 40), 8)
+    found = effective(tmp_path, leaves | {"qzeros": words(zeros, ORDER)})["fc.weight"].numpy()
+    others = effective(tmp_path, leaves | {"qzeros": words(zeros - 1, ORDER)})["fc.weight"].numpy()
+    scales = np.repeat(leaves["scales"].T.astype("f4"), 32, axis=1)
+    assert np.allclose(others - found, scales, atol=1e-6)

@@ -53,6 +53,14 @@ def test_without_an_order_the_groups_follow_one_another(tmp_path):
     assert "g_idx is missing" in reason(tmp_path, leaves, config | {"desc_act": True})
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_symmetric_layer_with_groups_in_any_order(bits, tmp_path):
+    order = np.random.default_rng(1).permutation(np.arange(IN) % GROUPS)
+    leaves, known = layer(bits, order, zeros=1 << bits - 1)
+    config = {"bits": bits, "checkpoint_format": "gptq_v2", "sym": True, "desc_act": True}
+    assert np.array_equal(effective(tmp_path, leaves, config)["fc.weight"].numpy(), known)
+
+
 @pytest.mark.parametrize(("stored", "format_"), [(7, "gptq"), (8, "gptq_v2")])
 def test_equal_zero_points_show_the_format_without_a_config(stored, format_, tmp_path):
     leaves, known = layer(4, zeros=8, stored_less=8 - stored)

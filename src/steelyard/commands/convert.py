@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from steelyard.commands import add_file, add_selection, code_in, print_json, selected, shard_size, warn_of_code
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
+
+
+SCALES: Final = "scales"
+"""The word for the type of the scales of packed weights."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,6 +34,10 @@ def run(args: argparse.Namespace) -> None:
 
     code = code_in(args.file)  # before OUT may replace it
     everything, used = opened(args.file, args.scope)
+    if args.dtype == SCALES:
+        from steelyard.effective_weights import effective
+
+        everything = effective(everything, dtype=SCALES)
     if args.adapter:
         from steelyard.effective_weights import merge_adapter
 
@@ -38,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = renamed(chosen, args.rename, args.prefix)
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
-    chosen = chosen.astype(args.dtype) if args.dtype else chosen
+    chosen = chosen.astype(args.dtype) if args.dtype not in (None, SCALES) else chosen
     if args.like:
         chosen = into(chosen, opened(args.like)[0])
     with following(chosen, "converting") as watched:
@@ -51,7 +59,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files to read and to write, and the changes."""
     add_file(parser)
     parser.add_argument("out", metavar="OUT", help="the file to write, such as net.safetensors, net.pt or net.npz")
-    parser.add_argument("--dtype", type=_dtype, metavar="DTYPE", help="cast floats, for example to float16; integers are kept")
+    parser.add_argument(
+        "--dtype",
+        type=_dtype,
+        metavar="DTYPE",
+        help="cast floats, for example to float16; integers are kept; 'scales' is like --effective, in the 16 bits of the scales",
+    )
     parser.add_argument("--rename", action="append", default=[], metavar="'PATTERN=NAME'", help="rename weights; may be repeated")
     parser.add_argument("--prefix", default="", metavar="TEXT", help="a prefix for every name")
     parser.add_argument(
@@ -77,6 +90,6 @@ def _tell(args: argparse.Namespace, out: str, written: Weights, code: list[str])
 def _dtype(text: str) -> str:
     from steelyard.dtypes import FLOATS
 
-    if text not in FLOATS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(FLOATS)}")
+    if text not in (*FLOATS, SCALES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join((*FLOATS, SCALES))}")
     return text

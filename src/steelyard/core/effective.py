@@ -15,7 +15,7 @@ from steelyard.core.plugins import load, names, table
 from steelyard.core.roles import infer_roles, layer_of, leaf_of
 from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Refused, Role, Weight
-from steelyard.dtypes import UNKNOWN
+from steelyard.dtypes import UNKNOWN, is_floating, itemsize
 from steelyard.errors import FileMissingError, FormatError, ShapeError, SteelyardError, UnreadableError, printable
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 Setting = str | int | float | bool | None
+_HALVES = {"float16", "bfloat16"}
 
 
 class Derivation(NamedTuple):
@@ -138,6 +139,24 @@ def attempted(name: str, derivation: Derivation, make: Callable[[], Weight]) -> 
 def effective(weights: Weights) -> Weights:
     """Return the weights that the net computes with; the body of `Weights.effective`."""
     return replaced(weights, [*derive(weights)])
+
+
+def in_type_of_scales(made: Weights, stored: Weights) -> Weights:
+    """Return effective weights in float16 or bfloat16 where all floats among the pieces of a weight are, those of 8 bits aside.
+
+    Others stay as they are, such as those with scales of float32, or that are made of integers alone.
+    """
+    from steelyard.core.casting import cast
+
+    halves = {name: _type_of_scales(weight, stored) for name, weight in made.items()}
+    return made.with_weights(cast(weight, half) if (half := halves[name]) else weight for name, weight in made.items())
+
+
+def _type_of_scales(weight: Weight, stored: Mapping[str, Weight]) -> str | None:
+    parts = weight.derivation.parts if weight.derivation and weight.dtype == "float32" else ()
+    words = {stored[name].dtype for name in parts if name in stored and is_floating(stored[name].dtype)}
+    wide = {word for word in words if itemsize(word) > 1}
+    return wide.pop() if len(wide) == 1 and wide <= _HALVES else None
 
 
 def replaced(weights: Weights, made: list[Weight]) -> Weights:

@@ -199,30 +199,38 @@ class ByColumns:
         bands = range(first // height, -(-last // height))
         kept = ((at * height, self._kept(at * height, min((at + 1) * height, self.shape[0]))) for at in bands)
         parts = [band[max(first - top, 0) : last - top] for top, band in kept]
-        if len(parts) == 1:
-            return parts[0]
 
         import numpy as np
 
-        return np.concatenate(parts)
+        return np.concatenate(parts)  # a copy, which the caller may change
 
     def _kept(self, first: int, last: int) -> Array:
         return _BANDS.get((self._key, first), lambda: self._band(first, last), 2 * sizes.BAND_BYTES)
 
     def _band(self, first: int, last: int) -> Array:
-        """Read the rows [first, last): a piece of each column, or many columns at once where little lies between the pieces."""
+        """Return the rows [first, last), turned to row-major order a few columns at a time."""
+        import numpy as np
+
+        from steelyard.core.axes import copy_turned
+
+        columns, height = prod(self.shape[1:]), last - first
+        band = np.empty((height, columns), self.flat(0, 0).dtype)
+        step = max(sizes.READ_BLOCK // self.shape[0], 1)
+        for at in range(0, columns, step):
+            pieces = self._pieces(first, last, at, min(at + step, columns))
+            copy_turned(band[:, at : at + len(pieces)], pieces.T)
+        return band.reshape(height, *reversed(self.shape[1:])).transpose(0, *reversed(range(1, len(self.shape))))
+
+    def _pieces(self, first: int, last: int, begin: int, end: int) -> Array:
+        """Read the rows [first, last) of some columns, a row for each: at once where little lies between the pieces."""
         import numpy as np
         from numpy.lib.stride_tricks import as_strided
 
-        length, columns, height = self.shape[0], prod(self.shape[1:]), last - first
-        band = np.empty((columns, height), self.flat(0, 0).dtype)
-        near = (length - height) * band.itemsize <= sizes.SKIPPED_BYTES
-        step = max(sizes.READ_BLOCK // length, 1) if near else 1
-        for at in range(0, columns, step):
-            end = min(at + step, columns)
-            read = self.flat(at * length + first, (end - 1) * length + last)
-            band[at:end] = as_strided(read, (end - at, height), (length * read.itemsize, read.itemsize))
-        return band.reshape(*reversed(self.shape[1:]), height).transpose()
+        length, size = self.shape[0], self._itemsize()
+        if (length - (last - first)) * size > sizes.SKIPPED_BYTES:
+            return np.stack([self.flat(at * length + first, at * length + last) for at in range(begin, end)])
+        read = self.flat(begin * length + first, (end - 1) * length + last)
+        return as_strided(read, (end - begin, last - first), (length * size, size))
 
 
 def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:

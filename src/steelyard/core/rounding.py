@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, DType
 
 _FEW = 1 << 10  # fewer numbers are cast sooner than their bits are moved
+_TILE = 1 << 16  # rounded at a time: several arrays of so many numbers stay in the cache
 _INFINITY, _TOO_LARGE = 0x7F800000, 0x47800000
 """The bits of float32 infinity, and those of 2^16, which float16 does not have."""
 _SMALLEST, _SUBNORMAL = 0x38800000, 0x3F000000
@@ -26,26 +27,45 @@ def rounded(values: Array, dtype: DType) -> Array:
 
     if dtype != np.float16 or values.dtype != np.float32 or values.size < _FEW:
         return values.astype(dtype, copy=False)
-    bits = np.ascontiguousarray(values).view(np.uint32)
+    flat = np.ascontiguousarray(values).reshape(-1)
+    made = np.empty(flat.size, np.uint16)
+    for start in range(0, flat.size, _TILE):
+        made[start : start + _TILE] = _bits_of_halves(flat[start : start + _TILE])
+    return made.view(np.float16).reshape(values.shape)
+
+
+def _bits_of_halves(values: Array) -> Array:
+    """Return the bits of the float16 numbers next to float32 ones."""
+    import numpy as np
+
+    bits = values.view(np.uint32)
     size = bits & np.uint32(0x7FFFFFFF)
     largest = int(size.max())
     if largest > _INFINITY:  # NaN
-        return values.astype(dtype)
-    signs = (bits >> np.uint32(16)).astype(np.uint16)
-    signs &= np.uint16(0x8000)
+        return values.astype(np.float16).view(np.uint16)
     if largest > _TOO_LARGE:
         np.minimum(size, np.uint32(_TOO_LARGE), out=size)
-    small = size < _SMALLEST
     made = _halves(size)
-    if small.any():
-        # the sum is rounded to the last bit of 0.5
-        shifted = (size.view(np.float32) + np.float32(0.5)).view(np.uint32) - np.uint32(_SUBNORMAL)
-        differing = shifted.astype(np.uint16)
-        differing ^= made
+    small = size < _SMALLEST
+    count = int(np.count_nonzero(small))
+    if count * 8 > size.size:
+        differing: Array = made ^ _subnormal(size)
         differing &= small.view(np.int8).astype(np.uint16) * np.uint16(0xFFFF)  # all bits, where a branch would cost more
         made ^= differing
+    elif count:
+        at = np.flatnonzero(small)
+        made[at] = _subnormal(size[at])
+    signs = (bits >> np.uint32(16)).astype(np.uint16)
+    signs &= np.uint16(0x8000)
     made |= signs
-    return made.view(np.float16)
+    return made
+
+
+def _subnormal(size: Array) -> Array:
+    """Return the bits of float16 of subnormal numbers without signs: their sums with 0.5 are rounded to its last bit."""
+    import numpy as np
+
+    return ((size.view(np.float32) + np.float32(0.5)).view(np.uint32) - np.uint32(_SUBNORMAL)).astype(np.uint16)
 
 
 def _halves(size: Array) -> Array:

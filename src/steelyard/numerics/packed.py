@@ -109,9 +109,12 @@ def _spread(words: Array, bits: int) -> Array:
     while step:
         lower, upper = (sum((1 << step * bits) - 1 << at * 8 for at in range(begin, count, 2 * step)) for begin in (0, step))
         raised = words << kind(step * (8 - bits))
-        raised &= kind(upper)
-        words &= kind(lower)
+        if bits > 4:  # else what moves up does not meet the lower half
+            raised &= kind(upper)
+            words &= kind(lower)
         words |= raised
+        if bits <= 4:
+            words &= kind(lower | upper)
         step //= 2
     return words
 
@@ -168,7 +171,10 @@ def less_zeros(codes: Array, zeros: Array, scales: Array, group: int) -> Array:
     """
     import numpy as np
 
-    in_groups(np.subtract, codes, zeros, group)
+    if zeros.size and (zeros == zeros[0, 0]).all():  # as in a symmetric layer
+        codes -= zeros[0, 0]
+    else:
+        in_groups(np.subtract, codes, zeros, group)
     values = codes.astype(np.float32)
     in_groups(np.multiply, values, scales, group)
     return values

@@ -131,10 +131,12 @@ def _outputs(words: Weight, first: int, last: int) -> Array:
     import numpy as np
 
     begin, end = first // _PER_WORD, -(-last // _PER_WORD)
-    stored = rows(words, begin, end)
+    stored = rows(words, begin, end).astype("<i4", copy=False).view(np.int8).reshape(end - begin, -1, _PER_WORD // 2)
+    of_word = np.ascontiguousarray(stored.transpose(0, 2, 1))  # its bytes, the lowest first
     unpacked = np.empty((end - begin, _PER_WORD, words.shape[1]), np.int8)
     for place, field in enumerate(_COLUMNS):
-        unpacked[:, place] = stored >> field * _BITS  # its lowest byte
+        byte, is_high = divmod(field, 2)
+        np.right_shift(of_word[:, byte], _BITS * is_high, out=unpacked[:, place])
     unpacked &= (1 << _BITS) - 1
     return unpacked.reshape(-1, words.shape[1])[first - begin * _PER_WORD : last - begin * _PER_WORD]
 

@@ -221,10 +221,16 @@ def _part(numbers: _Numbers, inputs: int, first: int, last: int) -> Array:
     import numpy as np
 
     scales, zeros = floats(rows(numbers.scales, first, last)), numbers.zeros(first, last)
-    codes = numbers.unpack(rows(numbers.codes, first, last))[:, :inputs].astype(zeros.dtype)
+    unpacked = numbers.unpack(rows(numbers.codes, first, last))[:, :inputs]
+    codes: Array = unpacked.view(zeros.dtype) if zeros.itemsize == 1 else unpacked.astype(zeros.dtype)
     if numbers.order is None:
         return less_zeros(codes, zeros, scales, numbers.group)
-    codes -= np.take(zeros, numbers.order, axis=1, mode="wrap")  # which copies without a check of each index
+    # `wrap` copies without a check of each index
+    codes -= zeros[0, 0] if _are_equal(zeros) else np.take(zeros, numbers.order, axis=1, mode="wrap")
     values = codes.astype(np.float32)
     values *= np.take(scales, numbers.order, axis=1, mode="wrap")
     return values
+
+
+def _are_equal(values: Array) -> bool:
+    return bool(values.size and (values == values[0, 0]).all())
