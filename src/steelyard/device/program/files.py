@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.device.program.program import Program
 
-_RUNTIMES = {"ONNX": (("onnxruntime", "onnxruntime"),)}
-"""The modules that run a language, and the framework whose function does so."""
+_RUNTIMES = {"ONNX": "onnxruntime", "TFLite": "tensorflow"}
+"""The framework that runs the files of a language."""
 
 
 def program_of_file(computation: Computation, weights: Weights, inputs: Sequence[Array] | None) -> Program:
@@ -30,11 +30,11 @@ def answers_of_file(source: object, computation: Computation, inputs: Sequence[A
     """Return the outputs of a file by a runtime that the process has imported; None where it has none."""
     if not isinstance(source, (str, os.PathLike)):
         return None
-    for module, framework in _RUNTIMES.get(computation.language, ()):
-        if module in sys.modules:
-            found: list[Array] = plugins.load("frameworks", framework).run_file(os.fspath(source), inputs)
-            return found
-    return None
+    framework = _RUNTIMES.get(computation.language, "")
+    if framework not in sys.modules:
+        return None
+    found: list[Array] = plugins.load("frameworks", framework).run_file(os.fspath(source), inputs)
+    return found
 
 
 def _given(computation: Computation, inputs: Sequence[Array]) -> list[tuple[int, ...]]:

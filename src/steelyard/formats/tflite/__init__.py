@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.subbyte import bytes_of, decoded
+from steelyard.core.computation import with_computation
 from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, printable
+from steelyard.formats.tflite.computation import computation_of
 from steelyard.formats.tflite.flatbuffers import Table, root
 from steelyard.formats.tflite.graph import graph_of
 from steelyard.formats.tflite.roles import meanings
@@ -88,6 +90,7 @@ def read(source: Source, scope: Scope) -> Weights:
     """List constants in the order of subgraphs and tensors; scope "all" adds shapes, axes and other integers."""
     model = root(source)
     listed, schemes, places = _listed(model, source)
+    constants = {place: listed[name] for place, name in places.items()}
     if scope != "all":
         listed = {
             name: weight
@@ -102,6 +105,7 @@ def read(source: Source, scope: Scope) -> Weights:
     meta |= {"metadata": held} if (held := _metadata(model, source)) else {}
     owned = {place: listed[name] for place, name in places.items() if name in listed}
     found = Weights(listed.values(), meta=meta, graph=lambda: graph_of(root(source), owned, _layer))
+    found = with_computation(found, lambda: computation_of(root(source), constants))
     return with_derive(found, _effective(schemes, places, source)) if schemes or _has_halves(listed) else found
 
 

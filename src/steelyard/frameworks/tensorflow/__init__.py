@@ -4,6 +4,7 @@ A `tf.Module` is listed in the order of `module.variables`, other objects in tha
 by "/". Variables of text are skipped. Symbolic, sparse and ragged tensors are refused.
 """
 
+from steelyard.frameworks.tensorflow.lite import run_file
 from steelyard.frameworks.tensorflow.weights import assign, weights
 
-__all__ = ["assign", "weights"]
+__all__ = ["assign", "run_file", "weights"]

@@ -1,8 +1,8 @@
-"""What a file computes without the inputs of the net: shapes, masks and other constants, while a program is made."""
+"""What an ONNX file computes without the inputs of the net: shapes, masks and other constants, while a program is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.limits import is_possible
@@ -16,16 +16,16 @@ LARGEST = 1 << 26
 _TYPES = {1: "float32", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64", 2: "uint8", 3: "int8"}
 
 
-def computed(call: Call) -> Array | Unknown:
-    """Return what an operator of ONNX makes of constants; `Unknown` for one that is not known."""
+def computed(call: Call, functions: Mapping[str, Callable[..., Array]]) -> Array | Unknown:
+    """Return what an operator makes of constants by the function of its word; `Unknown` where there is none."""
     import numpy as np
 
     word = call.operator.word
-    function = _FUNCTIONS.get(word)
+    function = functions.get(word)
     if function is None:
         return Unknown(f"takes a constant that {word} computes, which is not known")
     given = [None if each is None else call.known(place) for place, each in enumerate(call.given)]
-    if word not in _MOVING and any(each is not None and each.dtype.kind == "i" and (each == BATCH).any() for each in given):
+    if word not in MOVING and any(each is not None and each.dtype.kind == "i" and (each == BATCH).any() for each in given):
         return Unknown(f"takes a number that {word} computes from that of the examples, which is not known")
     try:
         with np.errstate(all="ignore"):
@@ -169,21 +169,26 @@ def _divided(_: Call, x: Array, y: Array) -> Array:
     return x // y if x.dtype.kind in "iu" else x / y
 
 
-_MOVING = (
-    "Cast",
-    "Concat",
-    "Expand",
-    "ConstantOfShape",
-    "Gather",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Unsqueeze",
-    "Shape",
+MOVING = frozenset(
+    {
+        *(
+            "Cast",
+            "Concat",
+            "Expand",
+            "ConstantOfShape",
+            "Gather",
+            "Identity",
+            "Reshape",
+            "Slice",
+            "Squeeze",
+            "Unsqueeze",
+            "Shape",
+        ),
+        *("CAST", "CONCATENATION", "EXPAND_DIMS", "PACK", "RESHAPE", "SQUEEZE", "STRIDED_SLICE"),
+    }
 )
 """Operators that move numbers, also the number of examples."""
-_FUNCTIONS: dict[str, Callable[..., Array]] = {
+ONNX: dict[str, Callable[..., Array]] = {
     "Add": _numpy("add"),
     "And": _numpy("logical_and"),
     "Cast": _cast,

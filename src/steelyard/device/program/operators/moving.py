@@ -21,7 +21,9 @@ def reshaped(call: Call, data: Data, target: Sequence[int]) -> Data:
     if rest.count(-1) == 1:
         whole = prod(length for length in rest if length != -1)
         rest[rest.index(-1)] = count(shape) // max(whole, 1)
-    if prod(rest) != count(shape) or min(rest, default=1) < 0 or prod(rest[:at]) != prod(shape[: data.batch]):
+    # where there is one example only, its numbers have their order wherever the axis of the examples is
+    is_mixed = call.sizes != {1} and prod(rest[:at]) != prod(shape[: data.batch])
+    if prod(rest) != count(shape) or min(rest, default=1) < 0 or is_mixed:
         call.refuse(f"makes the shape {_shown(target)} of {_shown(shape)}, which mixes the examples with other axes")
     held = call.building.shapes[data.place]
     return Data(data.place if tuple(rest) == held else call.add(Reshape(tuple(rest)), data.place), at)

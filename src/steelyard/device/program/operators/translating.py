@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.graph import names_of_inputs
 from steelyard.device.program.building import Building
-from steelyard.device.program.operators import onnx
-from steelyard.device.program.operators.constants import computed
+from steelyard.device.program.operators import onnx, tflite
+from steelyard.device.program.operators.constants import ONNX, computed
 from steelyard.device.program.operators.tensors import Call, Data, Unknown
 from steelyard.device.program.program import Program
 from steelyard.errors import ShapeError, printable
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.device.program.operators.tensors import Maker, Tensor
 
-_LANGUAGES: dict[str, Mapping[str, Maker]] = {"ONNX": onnx.MAKERS}
+_MAKERS: dict[str, Mapping[str, Maker]] = {"ONNX": onnx.MAKERS, "TFLite": tflite.MAKERS}
+_FUNCTIONS = {"ONNX": ONNX, "TFLite": tflite.FUNCTIONS}
 
 
 def translated(computation: Computation, weights: Weights, shapes: Sequence[tuple[int, ...]]) -> Program:
@@ -44,14 +45,28 @@ def translated(computation: Computation, weights: Weights, shapes: Sequence[tupl
         if operator.word == "ConstantOfShape":  # its value is an attribute
             given.append(held.read(f"{operator.name}.value"))
         call = Call(operator, given, building, computation.version, uses, sizes)
-        made = _made(call, _LANGUAGES[computation.language])
+        made = _made(call, computation.language)
         listed = made if isinstance(made, list) else [made]
         tensors.update((name, each) for name, each in zip(operator.outputs, listed, strict=False) if name)
         for name in operator.outputs[len(listed) :]:
             tensors[name] = Unknown(f"takes an output of {printable(operator.name)!r} that is not known")
     names = names_of_inputs(computation.inputs, (step.name for step in building.steps))
     outputs = [_output(name, tensors, building) for name in computation.outputs]
-    return Program(names, shapes, building.steps, outputs)
+    return _needed(Program(names, shapes, building.steps, outputs))
+
+
+def _needed(program: Program) -> Program:
+    """Return a program without the steps that no output needs."""
+    first = len(program.input_names)
+    needed = set(program.outputs)
+    for place in range(first + len(program.steps) - 1, first - 1, -1):
+        if place in needed:
+            needed.update(program.steps[place - first].inputs)
+    kept = [*range(first), *(place for place in sorted(needed) if place >= first)]
+    places = {place: nth for nth, place in enumerate(kept)}
+    steps = [program.steps[place - first] for place in kept[first:]]
+    moved = [step._replace(inputs=tuple(places[each] for each in step.inputs)) for step in steps]
+    return Program(program.input_names, program.input_shapes, moved, [places[place] for place in program.outputs])
 
 
 class _Constants:
@@ -81,14 +96,16 @@ def _floating(values: Array) -> Array:
     return values.astype("float32") if is_short else values
 
 
-def _made(call: Call, makers: Mapping[str, Maker]) -> Tensor | list[Tensor]:
+def _made(call: Call, language: str) -> Tensor | list[Tensor]:
     word = call.operator.word
-    if word == "Shape" and any(isinstance(each, Data) for each in call.given):
+    if call.setting("quantised"):
+        call.refuse("computes with quantised numbers, which is not known")
+    if word.upper() == "SHAPE" and any(isinstance(each, Data) for each in call.given):
         return onnx.shape(call)
     if not any(isinstance(each, Data) for each in call.given):
         unknown = next((each for each in call.given if isinstance(each, Unknown)), None)
-        return computed(call) if unknown is None else unknown
-    maker = makers.get(word)
+        return computed(call, _FUNCTIONS[language]) if unknown is None else unknown
+    maker = _MAKERS[language].get(word)
     if maker is None:
         call.refuse("is not known")
     return maker(call)
