@@ -99,7 +99,6 @@ def audited():
     def of_bytes(content, count=20_000):
         return b"\x80\x04(" + b"".join(b"C\x10" + content(number) for number in range(count)) + b"l."
 
-    yield "after-magic.pkl", b"\x80\x04N.\0\0" + b"\x80\x04" * 50_000
     yield "after-names.pkl", b"\x80\x04N.\0\0" + b"\x80\x02cm\nC\n" * 20_000
     yield "after-headers.pkl", b"\x80\x04N.\0\0" + b"PK\3\4" * 50_000
     yield "short.pkl", b"N." * 300_000
