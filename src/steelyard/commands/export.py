@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> None:
     compiler includes, unless --text asks for another form. With --dry-run only the table of the arrays is printed.
 
     With --forward, a .c has the function net_run too, which computes the outputs of the net, and net_test.c compares them with
-    those that the net gives for the examples of --probe.
+    those that the net gives for the examples of --probe. With --dtype int8, or int4 for kernels of 4 bits, it computes in
+    integers, as --rounding asks for, with scales by --probe; the error of each layer is printed.
 
     steelyard export net.safetensors -o net.h --dtype float32
     """
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
         if args.forward:
-            choices = Choices(not args.no_fold, args.accumulate)
+            choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate)
             planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, _probe(args.probe))
         else:
             planned = plan(watched, args.out, Options(*facts), source_name(args.file))
@@ -92,5 +93,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--no-fold", action="store_true", help="with --forward, keep batch norms apart from the kernels before them"
     )
     parser.add_argument("--accumulate", choices=("float", "double"), default="float", help="with --forward, the type of sums")
+    parser.add_argument(
+        "--rounding", choices=("single", "double"), help="with --forward --dtype int8 or int4, that of the device's kernels"
+    )
+    parser.add_argument(
+        "--calibrate", choices=("minmax", "percentile", "mse"), default="minmax", help="how --probe gives the scales of int8"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the table of the arrays, and write nothing")
     add_selection(parser)

@@ -71,14 +71,13 @@ def export(  # noqa: PLR0913 - each is an option, by name
 
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
-    batch norms into kernels, `accumulate` is the type of sums. Raises `ShapeError` for a layer that is not known, `ProofError` if
-    the outputs are not those of the net. With `dtype` "int8", or "int4" for kernels of 4 bits, `net_run` has codes and integers
-    alone; `probe` calibrates the scales by `calibrate`, and `rounding` is that of the device's kernels: "single" (XNNPACK, one
-    build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference kernels).
+    batch norms into kernels, `accumulate` is the type of sums. With `dtype` "int8", or "int4" for kernels, `net_run` has codes
+    and integers alone: `probe` calibrates the scales by `calibrate`, and `rounding` is that of the device's kernels: "single"
+    (XNNPACK, one build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference kernels).
 
-    The same weights give the same bytes; files take their places when all are complete. Raises `FormatError` for another suffix,
-    `ShapeError` for options that do not fit, `LossyError` for a number that does not fit into `dtype`, and `UnreadableError`
-    unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
+    The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options that do not fit and
+    for a layer that is not known, `ProofError` for outputs that are not those of the net, `LossyError` for a number that does not
+    fit into `dtype`, `UnreadableError` unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile

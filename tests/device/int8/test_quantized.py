@@ -174,3 +174,15 @@ def test_data_without_finite_numbers_are_refused():
         quantized(program, [np.where(x > 2, np.inf, x)], rounding="single")
     with pytest.raises(ShapeError, match="no examples"):
         quantized(program, [x[:0]], rounding="single")
+
+
+def test_an_output_that_is_far_smaller_than_its_inputs_is_refused():
+    class Difference(nn.Module):
+        def forward(self, x):
+            return x[:, :2] - x[:, 2:]
+
+    x = examples(2, count=8) * 1000
+    x = np.concatenate([x, x], axis=1)
+    x[:, 2:] *= np.float32(1 + 2.0**-22)
+    with pytest.raises(ShapeError, match="range is far smaller than those of its inputs"):
+        quantized(program_of(Difference(), x), [x], rounding="single")

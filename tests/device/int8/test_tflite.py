@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 from carried import SHARED
 from keras import layers
+from toolchains import STRICT, run, tool
 
+import steelyard
 from steelyard.device.int8.tflite import quantized_of_tflite
 from steelyard.errors import ShapeError
 
@@ -110,6 +112,15 @@ def test_single_rounding_gives_the_outputs_of_xnnpack(model):
 
 def test_padding_and_tables_are_those_of_the_reference_kernels(tmp_path):
     compare(converted(others(), tmp_path / "net.tflite"))
+
+
+@pytest.mark.parametrize("rounding", ["single", "double"])
+def test_a_model_becomes_c_that_gives_its_codes(model, rounding, tmp_path):
+    made = steelyard.export(model, tmp_path / "net.c", forward=True, dtype="int8", rounding=rounding)
+    run(tool("gcc"), "-std=c99", *STRICT, "net.c", "net_test.c", "-o", "test", cwd=tmp_path)
+    assert b"0 codes differ" in run("./test", cwd=tmp_path)
+    wanted, output = ran(model, made.forward.inputs[0], KERNELS.BUILTIN_REF if rounding == "double" else KERNELS.AUTO)
+    assert np.array_equal(made.forward.outputs[0], wanted[output])
 
 
 def test_a_model_that_takes_floats_is_run_on_codes(tmp_path):

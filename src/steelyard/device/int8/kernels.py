@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from steelyard.device.int8.making import Site
 
 _GREATEST_BIAS = 1 << 30
-_LIMIT = 1 << 31
+_LIMIT = (1 << 31) - 256
+"""a zero point is added afterwards"""
 
 
 def summed(site: Site) -> Sums:
@@ -86,6 +87,6 @@ def check(site: Site, made: Sums, codes: Array, bias: Array) -> None:
 
     reach = max(HIGHEST - made.input_zero, made.input_zero - LOWEST)
     greatest = np.abs(codes.astype(np.int64)).sum(axis=1) * reach + np.abs(bias)
-    shifts = np.maximum(made.requantization.by.shifts, 0) if site.rounding == "double" else 0
+    shifts = np.maximum(made.requantization.by.shifts, 0)
     if (greatest.astype(np.float64) * np.exp2(shifts) >= _LIMIT).any():
         site.refuse(f"has sums up to {int(greatest.max()):,}, which may leave 32 bits; export the net in float32")

@@ -43,9 +43,12 @@ class Site(NamedTuple):
     bits: int
     rounding: str
 
-    def requantization(self, factors: object) -> ints.Requantization:
-        """Return the requantisation to the output by factors from its sums."""
-        return ints.Requantization(multipliers(factors), self.output.zero_point, *self.ends)  # type: ignore[arg-type]
+    def requantization(self, factors: object, largest: int = 0) -> ints.Requantization:
+        """Return the requantisation to the output by factors from its sums, of which none is above the `largest`."""
+        by = multipliers(factors)  # type: ignore[arg-type]
+        if largest << max(int(by.shifts.max()), 0) >= 1 << 31:
+            self.refuse("has an output whose range is far smaller than those of its inputs; calibrate with other data")
+        return ints.Requantization(by, self.output.zero_point, *self.ends)
 
     def refuse(self, why: str) -> NoReturn:
         """Raise `ShapeError` for the step, by the name of its layer."""
@@ -236,7 +239,7 @@ def _combined(site: Site) -> IntegerOperation:
     if word == "multiply" and len(site.inputs) == 2:
         first, second = site.inputs
         factor = float(first.scale) * float(second.scale) / float(site.output.scale)
-        return ints.Multiplied((first.zero_point, second.zero_point), site.requantization(factor))
+        return ints.Multiplied((first.zero_point, second.zero_point), site.requantization(factor, 1 << 16))
     if word not in ("maximum", "minimum"):
         site.refuse(f"combines {len(site.inputs)} inputs by {word!r}, which has no form in integers yet")
     return joined(site, word, 0)
@@ -252,10 +255,7 @@ def added(site: Site, word: str) -> ints.Added:
     out = twice / ((1 << ints.SUM_SHIFT) * float(site.output.scale)) / (count if word == "average" else 1)
     negative = tuple(place > 0 and word == "subtract" for place in range(count))
     zeros = tuple(each.zero_point for each in site.inputs)
-    made = ints.Added(zeros, multipliers(factors), negative, site.requantization(out))  # type: ignore[arg-type]
-    if int(made.requantization.by.shifts[0]) > 0:
-        site.refuse("has an output whose range is far smaller than those of its inputs; calibrate with other data")
-    return made
+    return ints.Added(zeros, multipliers(factors), negative, site.requantization(out, 1 << 30))  # type: ignore[arg-type]
 
 
 def joined(site: Site, word: str, axis: int) -> ints.Joined:
@@ -264,7 +264,7 @@ def joined(site: Site, word: str, axis: int) -> ints.Joined:
     for each in site.inputs:
         factor = float(each.scale) / float(site.output.scale)
         same = each == site.output
-        rescaled.append(None if same else (each.zero_point, site.requantization(factor)))
+        rescaled.append(None if same else (each.zero_point, site.requantization(factor, 255)))
     return ints.Joined(word, axis, tuple(rescaled))
 
 

@@ -315,7 +315,7 @@ def _multiplied(operator: _Operator) -> None:
     first, second = (operator.tensor(nth).quantization for nth in (0, 1))
     factor = np.float64(np.float32(first.scale) * np.float32(second.scale) / np.float32(operator.made.quantization.scale))
     site = operator.site(Combine("multiply"), 2, 4)
-    operator.put(ints.Multiplied((first.zero_point, second.zero_point), site.requantization(factor)), 2)
+    operator.put(ints.Multiplied((first.zero_point, second.zero_point), site.requantization(factor, 1 << 16)), 2)
 
 
 def _concatenated(operator: _Operator) -> None:
