@@ -4,11 +4,12 @@ import numpy as np
 
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.arithmetic import Arithmetic
-from steelyard.device.program.attention import Attention
+from steelyard.device.program.attention import Attention, MatMul
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, Embedding, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm, Softmax
 from steelyard.device.program.program import Program, Step
 from steelyard.device.program.recurrent import GATES, Recurrent
+from steelyard.device.program.resampling import Resample, coordinates, linear
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
 
@@ -38,6 +39,11 @@ def chain(shape, *operations):
     return graph([shape], *[(operation, place) for place, operation in enumerate(operations)])
 
 
+def sampled(length, made):
+    """Return the places and shares of an axis in another length."""
+    return linear(coordinates(length, made, made / length, "half_pixel"), length)
+
+
 def conv(shape, channels="first", strides=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, bias=True):
     return Conv(draw(*shape, scale=0.4), draw(shape[0]) if bias else None, strides, padding, dilation, groups, channels)
 
@@ -48,9 +54,12 @@ def recurrent(kind, size, units, *, inner=False, backward=False, returns="all", 
     return Recurrent(kind, *kernels, draw(units) if inner else None, *words, backward, returns)
 
 
-def one(word):
-    settings = AROUND.get(word, SETTINGS.get(word, {}))
-    return chain((40,), Dense(draw(40, 40, scale=0.4), draw(40)), Activation(word, settings))
+def curves(words):
+    """Return a program whose outputs are activations of one dense layer; a root is that of its absolute values."""
+    steps = [(Dense(draw(40, 40, scale=0.4), draw(40)), 0), (Activation("absolute", {}), 1)]
+    for word in words:
+        steps.append((Activation(word, AROUND.get(word, SETTINGS.get(word, {}))), 2 if word == "square_root" else 1))
+    return graph([(40,)], *steps, outputs=[*range(3, len(steps) + 1)])
 
 
 LINEAR = {
@@ -80,6 +89,10 @@ WINDOWS = {
     "global pools, last": graph(
         [(4, 2, 3)], (GlobalPool("max", False, "last"), 0), (GlobalPool("average", False, "last"), 0), (Combine("add"), 1, 2)
     ),
+    "padding by edges": chain(
+        (3, 4), Pad(((1, 2), (2, 0)), 0.0, "edge"), Pad(((0, 0), (3, 1)), 0.0, "reflect"), Pad(((0, 1), (1, 2)), 0.0, "wrap")
+    ),
+    "resampling": chain((3, 4, 2), Resample(*sampled(4, 7), 2), Resample(*sampled(3, 5), 1)),
     "padding": chain((2, 3, 4), Pad(((0, 0), (0, 3), (1, 2)), 0.1)),
     "upsampling": chain((2, 3, 4), Upsample((2, 3), "first")),
     "upsampling, last": chain((3, 2), Upsample((2,), "last")),
@@ -105,6 +118,7 @@ SEQUENCES = {
     "gru, gated before": chain((5, 3), recurrent("gru", 3, 4), recurrent("gru", 4, 3, returns="last")),
     "attention": graph([(4, 6), (5, 6)], (Attention(3, 3, False), 0, 1, 1)),
     "causal attention": graph([(4, 8), (4, 4)], (Attention(4, 2, True), 0, 1, 1)),
+    "matrices": graph([(2, 3, 4), (4, 5), (1, 5, 2)], (Reshape((1, 4, 5)), 1), (MatMul(), 0, 3), (MatMul(), 4, 2)),
     "attention by heads": graph([(2, 4, 3), (2, 5, 3), (2, 5, 2)], (Attention(0, 0, False), 0, 1, 2)),
 }
 SHAPES = {
@@ -123,6 +137,6 @@ SHAPES = {
     "divide": graph([(4,)], (Activation("exponential", {}), 0), (Combine("divide"), 0, 1)),
     "outputs": graph([(4,)], (Dense(draw(3, 4), None), 0), (Activation("relu", {}), 1), (Dense(draw(2, 3), None), 2), outputs=[2, 3]),
 }  # fmt: skip
-CURVED = {word: one(word) for word in CURVES}
+CURVED = {f"activations, {at + 1} of 4": curves([*CURVES][at::4]) for at in range(4)}
 PROGRAMS = {**LINEAR, **WINDOWS, **NORMS, **SEQUENCES, **SHAPES, **CURVED}
 """Programs with the inputs of three examples."""

@@ -41,7 +41,7 @@ def test_the_bound_follows_errors_through_a_net(scale):
     layers = [conv((4, 2, 3, 3)), Activation("mish", {}), LayerNorm(draw(4), None, 4, 1e-5, True)]
     program, (x,) = chain((2, 6, 6), *layers, Activation("tanh", {}), Dense(draw(3, 4), draw(3)), Softmax("softmax", 3))
     bound = error_bound(program, scale * x)
-    assert error_of(program, [scale * x]) <= bound < 0.1
+    assert error_of(program, [scale * x]) <= bound < 1
 
 
 def test_the_bound_holds_for_any_order_of_the_sums():

@@ -138,6 +138,7 @@ def plan_forward(
     given = options._replace(text=options.text or texts[0], dtype=None if kind in integers.BITS else kind)
     options = _checked(given, suffix, language)._replace(dtype=kind)
     symbols = Symbols(options.name, language.LIMIT, (*language.RESERVED, *form.RESERVED))
+    choices = choices._replace(libm=choices.libm and form.LIBM)
     facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
     if options.dtype in integers.BITS:
         made = integers.planned_integers(source, probe, facts, symbols, language.derived)

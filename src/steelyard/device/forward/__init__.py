@@ -4,6 +4,7 @@
 A writer is a language: a folder or a file here, which has
 
 `RESERVED`, the words that no symbol of a table may be made of;
+`LIBM`, whether it has elementary functions of its own, else it takes those of `math`;
 `files`, which returns the pieces of each file by its name for an `Export` whose `forward` is a `Forward`.
 """
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.device.forward.forward import Forward
     from steelyard.device.writers import Pieces
 
-SUFFIXES = {".c": "c"}
+SUFFIXES = {".c": "c", ".rs": "rust"}
 """The writer of each suffix."""
 
 
@@ -25,6 +26,7 @@ class Writer(Protocol):
     """The interface of a language."""
 
     RESERVED: tuple[str, ...]
+    LIBM: bool
 
     def files(self, export: Export, forward: Forward, file: str, /) -> dict[str, Pieces]:
         """Return the pieces of each file by its name; `file` is the name of the one that was asked for, which is the first."""

@@ -22,6 +22,7 @@ class Choices(NamedTuple):
     accumulate: str = "float"
     rounding: str = ""
     calibrate: str = "minmax"
+    libm: bool = True
 
 
 class Forward(NamedTuple):
@@ -43,7 +44,7 @@ class Forward(NamedTuple):
         """Yield what a header states of the forward pass: how it is computed, and how far it is off."""
         proof, choices = self.proof, self.choices
         folded = "batch norms folded into kernels" if choices.fold else "batch norms kept apart"
-        types = f"in {self.arithmetic.numbers}, sums in {self.arithmetic.sums}"
+        types = f"in {self.arithmetic.numbers}, sums in {self.arithmetic.sums}{'' if choices.libm else ', own functions'}"
         yield f"forward  {types}, {folded}; {self.memory.size:,} numbers of scratch"
         origin = "those of the net" if proof.is_run else "those of its graph in float64, since the net itself was not run"
         yield f"error    {proof.error:.3g} of the largest output on {proof.examples:,} examples, from {origin}"

@@ -45,7 +45,7 @@ def of_program(known: Program, probe: object, facts: Facts, symbols: Symbols, de
     options, choices = facts.options, facts.choices
     dtype = options.dtype or "float32"
     program = prepared(known, dtype, fold=choices.fold)
-    arithmetic = Arithmetic(dtype, ACCUMULATE[choices.accumulate] or dtype)
+    arithmetic = Arithmetic(dtype, ACCUMULATE[choices.accumulate] or dtype, choices.libm)
     integers = counting(program)
     proof = proven(program, known, arithmetic, probe)
     listed, names = _named(program)
@@ -64,6 +64,8 @@ def _check(options: Options, choices: Choices) -> None:
         raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(options.dtype)}; nothing was written")
     if choices.accumulate not in ACCUMULATE:
         raise ShapeError(f"accumulate is {printable(choices.accumulate)!r}; it must be float or double; nothing was written")
+    if options.dtype == "float64" and not choices.libm:
+        raise ShapeError("our own functions compute in float32; leave out dtype; nothing was written")
     if options.channels or options.progmem:
         word = "channels" if options.channels else "progmem"
         raise ShapeError(

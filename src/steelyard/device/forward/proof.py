@@ -7,20 +7,19 @@ from math import isfinite, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.device.forward.bound import RULES, error_bound
-from steelyard.device.forward.bound.curves import CURVES
+from steelyard.device.forward.bound.bounded import MATH_ULPS
+from steelyard.device.forward.math import ULPS
 from steelyard.device.forward.preparing import counting
-from steelyard.device.program.activations import Activation
 from steelyard.device.program.linear import Embedding
 from steelyard.errors import ProofError, ShapeError
 from steelyard.transfers.probes import listed_inputs
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.device.forward.forward import Forward
     from steelyard.device.program.arithmetic import Arithmetic
     from steelyard.device.program.program import Program
 
-BOUNDED = {*CURVES, "exponential"}
-"""The activations for which a bound is known."""
 SEED, EXAMPLES = 0, 8
 """The seed and the number of random examples."""
 STORED = 4096
@@ -60,7 +59,7 @@ def proven(program: Program, known: Program, arithmetic: Arithmetic, probe: obje
     outputs = known.answers if known.answers is not None else _listed(known.run(*inputs, dtype="float64"))
     if not all(np.isfinite(each).all() for each in outputs):
         raise ProofError("the net has NaN or Inf among its outputs for the probe; pass other inputs as probe=")
-    made = _listed(program.run(*inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums))
+    made = _listed(program.run(*inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums, libm=arithmetic.libm))
     error = _apart(made, outputs)
     limit = LIMITS[arithmetic.numbers]
     if not error <= limit:
@@ -76,12 +75,19 @@ def proven(program: Program, known: Program, arithmetic: Arithmetic, probe: obje
     return Proof(given, stored, error, tolerance, len(inputs[0]), known.answers is not None, bound)
 
 
+def twin(forward: Forward) -> tuple[Array, ...]:
+    """Return the outputs of the same operations in NumPy for the stored inputs."""
+    arithmetic = forward.arithmetic
+    given = {"dtype": arithmetic.numbers, "accumulate": arithmetic.sums}
+    return _listed(forward.program.run(*forward.proof.inputs, **given, libm=arithmetic.libm))
+
+
 def _bound(program: Program, inputs: Sequence[Array], arithmetic: Arithmetic) -> float | None:
     """Return the a-priori bound, None if there is none."""
-    operations = [step.operation for step in program.steps]
-    if any(type(each) not in RULES or (isinstance(each, Activation) and each.word not in BOUNDED) for each in operations):
+    if any(type(step.operation) not in RULES for step in program.steps):
         return None
-    bound = error_bound(program, *inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums)
+    ulps = MATH_ULPS if arithmetic.libm else ULPS
+    bound = error_bound(program, *inputs, dtype=arithmetic.numbers, accumulate=arithmetic.sums, ulps=ulps)
     return bound if isfinite(bound) else None
 
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from steelyard.device.forward.bound import attention, curves, norms, recurrent, shaping, sums
 from steelyard.device.forward.bound.bounded import MATH_ULPS, Bounded, Roundings
 from steelyard.device.program.activations import Activation
-from steelyard.device.program.attention import Attention
+from steelyard.device.program.attention import Attention, MatMul
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, Embedding, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm, Softmax
 from steelyard.device.program.recurrent import Recurrent
+from steelyard.device.program.resampling import Resample
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
 from steelyard.errors import ShapeError
@@ -80,6 +81,7 @@ RULES: dict[type, Rule] = {
     ConvTranspose: sums.kernel,
     Affine: sums.affine,
     Prelu: sums.prelu,
+    Resample: sums.resample,
     Embedding: shaping.embedding,
     Pool: sums.pool,
     GlobalPool: sums.global_pool,
@@ -89,6 +91,7 @@ RULES: dict[type, Rule] = {
     GroupNorm: norms.group_norm,
     Recurrent: recurrent.recurrent,
     Attention: attention.attention,
+    MatMul: attention.matmul,
     Combine: shaping.combine,
     Scale: shaping.scale,
     Constant: shaping.constant,

@@ -12,7 +12,7 @@ from steelyard.device.program.norms import Softmax
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-    from steelyard.device.program.attention import Attention
+    from steelyard.device.program.attention import Attention, MatMul
 
 
 def attention(operation: Attention, inputs: Sequence[Bounded], roundings: Roundings) -> Bounded:
@@ -32,8 +32,14 @@ def attention(operation: Attention, inputs: Sequence[Bounded], roundings: Roundi
     return Bounded(*(_joined(each) for each in means)) if operation.heads else means
 
 
+def matmul(operation: MatMul, inputs: Sequence[Bounded], roundings: Roundings) -> Bounded:
+    """Return the bound of a product of matrices."""
+    first, second = inputs
+    return _products(first, second, roundings)
+
+
 def _products(a: Bounded, b: Bounded, roundings: Roundings) -> Bounded:
-    count = a.value.shape[3]
+    count = a.value.shape[-1]
     error = a.error @ b.reach + abs(a.value) @ b.error + roundings.summed(count) * (a.reach @ b.reach)
     return Bounded(a.value @ b.value, error + count * roundings.tiny)
 

@@ -46,7 +46,10 @@ def curved(word: str, settings: Settings, x: Bounded, roundings: Roundings) -> B
     if word == "exponential":
         spread = np.abs(value) * np.expm1(x.error)
         return Bounded(value, spread + roundings.function * (np.abs(value) + spread) + roundings.tiny)
-    curve = CURVES[word]
+    if word == "square_root":
+        return _root(x, value, roundings)
+    if (curve := CURVES.get(word)) is None:
+        return Bounded(value, np.full(value.shape, np.inf))
     spread = curve.slope(settings) * x.error
     own = roundings.growth(curve.steps) + curve.calls * roundings.function
     error = spread + own * (np.abs(value) + spread + curve.inner(x.reach, settings)) + roundings.tiny * bool(own)
@@ -54,6 +57,14 @@ def curved(word: str, settings: Settings, x: Bounded, roundings: Roundings) -> B
         near = np.abs(x.value - edge) <= x.error + roundings.growth(2) * (abs(edge) + x.reach)
         error = error + np.where(near, curve.leap(x.reach, settings), 0)
     return Bounded(value, np.minimum(error, curve.width(settings) * (1 + own)))
+
+
+def _root(x: Bounded, value: Array, roundings: Roundings) -> Bounded:
+    """Return the bound of a square root; it is infinite where a device may have the root of a negative number."""
+    import numpy as np
+
+    spread = np.where(x.error > 0, np.where(x.value > x.error, x.error / np.sqrt(np.abs(x.value)), np.inf), 0)
+    return Bounded(value, spread + roundings.growth(1) * (value + spread))
 
 
 def _one(_: Settings) -> float:
@@ -102,9 +113,11 @@ CURVES: dict[str, Curve] = {
     ),
     "hard_silu": Curve(lambda _: 1.5, 5, 0, _itself),
     "hard_tanh": Curve(_one, 1, width=lambda s: abs(s["highest"] - s["lowest"])),
+    "erf": Curve(lambda _: 1.13, 0, 1, width=lambda _: 2),
+    "absolute": Curve(_one),
     "threshold": Curve(
         _one, 1, edges=lambda s: (s["threshold"],), leap=lambda reach, s: reach + abs(s["value"])
     ),
     "thresholded_relu": Curve(_one, edges=lambda s: (s["alpha"],), leap=lambda reach, _s: reach),
 }  # fmt: skip
-"""The curves of `program.activations`, in its order; "exponential", which has no Lipschitz constant, is apart."""
+"""The curves of `program.activations`, in its order, but those without a Lipschitz constant."""

@@ -11,6 +11,7 @@ from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, 
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
+    from steelyard.device.program.resampling import Resample
     from steelyard.device.program.windows import GlobalPool, Pool
 
 
@@ -24,6 +25,16 @@ def kernel(operation: Dense | Conv | ConvTranspose, inputs: Sequence[Bounded], r
     whole = bare if operation.bias is None else bare._replace(bias=absolute(operation.bias))
     rounding = roundings.summed(count + 1) + roundings.cast(size, operation.bias)
     error = bare.run([x.error], DOUBLE) + rounding * whole.run([x.reach], DOUBLE) + count * roundings.tiny
+    return Bounded(operation.run([x.value], DOUBLE), error)
+
+
+def resample(operation: Resample, inputs: Sequence[Bounded], roundings: Roundings) -> Bounded:
+    """Return the bound of an axis in another length."""
+    (x,) = inputs
+    count = operation.shares.shape[1]
+    along = operation._replace(shares=absolute(operation.shares))
+    rounding = roundings.summed(count + 1) + roundings.cast(operation.shares)
+    error = along.run([x.error], DOUBLE) + rounding * along.run([x.reach], DOUBLE) + count * roundings.tiny
     return Bounded(operation.run([x.value], DOUBLE), error)
 
 

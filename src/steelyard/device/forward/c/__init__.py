@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard.device.writers import Pieces
 
 RESERVED = ("run", "test", "in", "out", "scratch", "print")
+LIBM = True
 
 
 def files(export: Export, forward: Forward, file: str) -> dict[str, Pieces]:

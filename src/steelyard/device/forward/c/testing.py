@@ -10,19 +10,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.device import literals
-from steelyard.device.exported import Table
 from steelyard.device.forward.c.kernels import spelled
 from steelyard.device.forward.c.source import scratch_name, size_name
 from steelyard.device.forward.c.steps import pointer
+from steelyard.device.forward.checksum import table_sum
 from steelyard.device.writers import c
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.device.exported import Export
     from steelyard.device.forward.forward import Forward
-
-FACTOR, START = 16777619, 2166136261
-"""The factor and the start of FNV-1a, whose steps can be undone, so that one changed word changes the sum."""
 
 _HEAD = """
 /* Compares {name}_run with the net: cc {stem}.c {stem}_test.c -lm && ./a.out ends with 0 if their outputs agree. */
@@ -161,19 +158,6 @@ def _main(export: Export, forward: Forward) -> Iterator[str]:
     yield "    failed |= !(error <= TOLERANCE);\n"
     yield f'    printf("{export.options.name}: error %.3g of the largest output in %d examples, tolerance %.3g: %s\\n",\n'
     yield '           error, EXAMPLES, TOLERANCE, failed ? "failed" : "passed");\n    return failed;\n}\n'
-
-
-def table_sum(table: Table) -> int:
-    """Return the sum of the bits of a table, as the test computes it."""
-    import numpy as np
-
-    total = START
-    for block in table.plain.blocks():
-        bits = np.ascontiguousarray(block).view(f"u{block.itemsize}").astype("<u8" if block.itemsize == 8 else "<u4")
-        words = bits.view("<u4")
-        for word in words.tolist():
-            total = (total ^ word) * FACTOR & 0xFFFFFFFF
-    return total
 
 
 def _bits(forward: Forward) -> str:
