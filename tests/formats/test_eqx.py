@@ -85,3 +85,13 @@ def test_a_file_of_another_model_is_refused(saved):
 def test_a_single_leaf_has_a_place_too(tmp_path):
     eqx.tree_serialise_leaves(tmp_path / "one.eqx", jnp.arange(3.0))
     assert [*steelyard.weights(tmp_path / "one.eqx")] == ["0"]
+
+
+def test_a_module_and_its_state_in_one_file_go_back_into_both(tmp_path):
+    made = [eqx.nn.make_with_state(eqx.nn.BatchNorm)(4, "batch", mode="ema") for _ in range(2)]
+    one = steelyard.weights(made[0])
+    one = one.assign({name: np.arange(weight.size).reshape(weight.shape) == 1 for name, weight in one.items() if weight.shape})
+    eqx.tree_serialise_leaves(tmp_path / "both.eqx", one)
+    back = steelyard.weights(made[1]).assign(tmp_path / "both.eqx")
+    assert isinstance(back, tuple)
+    assert steelyard.diff(back, one).same

@@ -192,7 +192,12 @@ def _guess(source: Source) -> str:
     if source.path is not None and source.is_folder:
         inside = weight_files(source.path)
         several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
-        return f"a folder with several models: {several}; choose the file of one" if inside else "a folder without weight files"
+        which = (
+            f"with several models: {several}; choose the file of one"
+            if len(inside) > 1
+            else f"with one weight file: {several}; pass it"
+        )
+        return f"a folder {which if inside else 'without weight files'}"
     head = source.head(256)
     if not head:
         return "the file is empty (0 bytes)"

@@ -33,7 +33,9 @@ SHARD_SIZE = 5_000_000_000
 """The default size of a shard in bytes, as in the Hub's own tools."""
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
-_SINGLE = re.compile(r".*\.safetensors|((diffusion_)?pytorch|adapter)_model.*\.bin")
+_SINGLE = re.compile(
+    r".*\.safetensors|((diffusion_)?pytorch|adapter)_model.*\.bin|(model|task)\.weights\.h5"
+)  # a preset of KerasHub
 _INDEXES = (".safetensors.index.json", ".bin.index.json")
 _KEPT = ("merge", "quantized", "quantization_config")
 """What an index keeps of the metadata: the recipe of a merge, and what was asked of a quantiser."""

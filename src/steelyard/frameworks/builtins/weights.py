@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.members import assign_members, prefixed, with_ties
+from steelyard.core.members import assign_members, dotted, prefixed, with_ties
+from steelyard.core.places import LEAVES
 from steelyard.core.plugins import framework_of, load
 from steelyard.core.readers import dtype_word, from_array
 from steelyard.core.roles import infer_roles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias, TypeGuard
 
     from steelyard.core.graph import Graph
-    from steelyard.core.protocols import Framework
+    from steelyard.core.protocols import Framework, NamesInOrder
     from steelyard.core.weight import Array
 
     Numbers: TypeAlias = "bool | int | float | complex | list[Numbers] | tuple[Numbers, ...]"
@@ -52,6 +53,22 @@ def weights(model: object) -> Iterable[Weight]:
                 bare.append(listed[-1])
     inferred = {weight.name: weight for weight in infer_roles(bare)}
     return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
+
+
+def orders(model: object) -> dict[str, NamesInOrder]:
+    """Return the order "leaves" of a list or tuple whose parts all have it, such as a module of Equinox and its state."""
+    if not isinstance(model, (list, tuple)) or _is_numbers(model):
+        return {}
+    found = {}
+    for name, member in _members(model):
+        of_part = getattr(framework_of(member), "orders", None)
+        order = of_part(member).get(LEAVES) if of_part else None
+        if order is None:
+            return {}
+        found[name] = order
+    if not found:
+        return {}
+    return {LEAVES: lambda: [leaf and dotted(name, leaf) for name, order in found.items() for leaf in order() or ()]}
 
 
 def _joined(members: Sequence[tuple[str, object]], listed: list[Weight]) -> list[Weight]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,35 @@ def loading(model: object, checkpoint: Mapping[str, Weight], versions: Mapping[s
     metadata = OrderedDict((name, {"version": version}) for name, version in versions.items())
     state._metadata = metadata  # type: ignore[attr-defined] # load_state_dict looks for this attribute
     own = {name: _shape(value) for name, value in twin.state_dict().items() if isinstance(value, torch.Tensor)}
+    _whole(model, state)
     missing, unexpected, errors = _found(twin, state)
+    if any("meta tensor" in error for error in errors):
+        return None  # a module reads numbers while it loads, as those of bitsandbytes do
     sizes = {name for error in errors for name in re.findall(r"size mismatch for (.+?): ", error)}
     shapes = [Mismatch(name, checkpoint[name].shape, own.get(name, ())) for name in tensors if name in sizes]
     rest = [error for error in errors if "size mismatch for " not in error]
     lacking = [name for name in missing if name.rpartition(".")[2] != _EXTRA or len(tensors) == len(checkpoint)]
     loaded = sum(name in own for name in tensors) - len(shapes)
     return Names(lacking, unexpected, shapes, rest, loaded)
+
+
+def _whole(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put one tensor in place of the parts of each that a subclass packs, if a checkpoint has the same parts."""
+    packed = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "__tensor_flatten__")}
+    for name, tensor in packed.items():
+        parts = {f"{name}.{part}" for part in _parts(tensor)}
+        if name not in state and parts and parts == {each for each in state if each.startswith(f"{name}.")}:
+            for part in parts:
+                del state[part]
+            state[name] = _empty(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def _parts(tensor: Any) -> Iterator[str]:
+    """Yield the names of the tensors inside one of a subclass, as files of it have them."""
+    for word in tensor.__tensor_flatten__()[0]:
+        inner = getattr(tensor, word)
+        nested = [*_parts(inner)] if hasattr(inner, "__tensor_flatten__") else []
+        yield from (f"{word}.{each}" for each in nested) if nested else (word,)
 
 
 def _shape(tensor: torch.Tensor) -> tuple[int, ...]:

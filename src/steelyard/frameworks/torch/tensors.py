@@ -226,6 +226,8 @@ def plain(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 def _without_numbers(name: str, tensor: torch.Tensor, why: str) -> UnreadableError:
     shown = printable(name) or "the tensor"
+    if type(tensor).dequantize is not torch.Tensor.dequantize:
+        why += "; its effective weights have those it computes with"
     return UnreadableError(f"{shown} is a {printable(type(tensor).__name__)}, which does not give its numbers{why}")
 
 
