@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> None:
     code = code_in(args.file)
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
-    if (args.probe or args.no_fold) and not args.forward:
-        raise ShapeError("--probe and --no-fold are for --forward; nothing was written")
+    if (args.probe or args.no_fold or args.no_libm) and not args.forward:
+        raise ShapeError("--probe, --no-fold and --no-libm are for --forward; nothing was written")
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
         if args.forward:
-            choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate)
+            choices = Choices(not args.no_fold, args.accumulate, not args.no_libm, args.rounding or "", args.calibrate)
             planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, _probe(args.probe))
         else:
             planned = plan(watched, args.out, Options(*facts), source_name(args.file))
@@ -92,6 +92,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-fold", action="store_true", help="with --forward, keep batch norms apart from the kernels before them"
     )
+    parser.add_argument("--no-libm", action="store_true", help="with --forward, write the functions of libm too, in float32")
     parser.add_argument("--accumulate", choices=("float", "double"), default="float", help="with --forward, the type of sums")
     parser.add_argument(
         "--rounding", choices=("single", "double"), help="with --forward --dtype int8 or int4, that of the device's kernels"

@@ -54,6 +54,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
     probe: object = None,
     fold: bool = True,
     accumulate: Literal["float", "double"] = "float",
+    libm: bool = True,
     rounding: Literal["single", "double"] | None = None,
     calibrate: Literal["minmax", "percentile", "mse"] = "minmax",
 ) -> Export:
@@ -71,13 +72,13 @@ def export(  # noqa: PLR0913 - each is an option, by name
 
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
-    batch norms into kernels, `accumulate` is the type of sums. With `dtype` "int8", or "int4" for kernels, `net_run` has codes
-    and integers alone: `probe` calibrates the scales by `calibrate`, and `rounding` is that of the device's kernels: "single"
-    (XNNPACK, one build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference kernels).
+    batch norms into kernels, `accumulate` is the type of sums, and with `libm=False` its functions are written too. With `dtype`
+    "int8", or "int4" for kernels, `net_run` has integers alone: `calibrate` is how `probe` sets the scales, `rounding` that of
+    the device's kernels: "single" (XNNPACK, one build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference).
 
-    The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options that do not fit and
-    for a layer that is not known, `ProofError` for outputs that are not those of the net, `LossyError` for a number that does not
-    fit into `dtype`, `UnreadableError` unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`.
+    The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options or layers that do
+    not fit, `ProofError` for outputs that are not those of the net, `LossyError` for a number beyond `dtype`, and
+    `UnreadableError` unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
@@ -90,7 +91,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
     if forward:
-        planned = plan_forward(source, listed, path, options, Choices(fold, accumulate, rounding or "", calibrate), probe, select)
+        choices = Choices(fold, accumulate, libm, rounding or "", calibrate)
+        planned = plan_forward(source, listed, path, options, choices, probe, select)
     else:
         planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
     write(planned, path, used)

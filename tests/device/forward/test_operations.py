@@ -4,48 +4,26 @@ from itertools import product
 
 import numpy as np
 import pytest
+from c_programs import compiled, numbers, program
 from toolchains import STRICT, run, tool
 
 from steelyard.device.exported import Options
-from steelyard.device.forward.c import RESERVED, files
 from steelyard.device.forward.c.curves import LIBM
 from steelyard.device.forward.forward import Choices
-from steelyard.device.forward.planning import Facts, of_program
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
-from steelyard.device.program.arithmetic import Arithmetic
 from steelyard.device.program.attention import Attention, MatMul
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, Embedding, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm, Softmax
-from steelyard.device.program.program import Program, Step
 from steelyard.device.program.recurrent import Recurrent
 from steelyard.device.program.resampling import Resample
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
-from steelyard.device.symbols import Symbols
-from steelyard.device.writers import c
 
-RNG = np.random.default_rng(0)
 ACTIVATED = {
     "hard_tanh": {"lowest": -0.5, "highest": 0.5},
     "softplus": {"beta": 2.0, "threshold": 1.0},
     "clipped_relu": {"highest": 0.5},
 }
-
-
-def numbers(*shape):
-    return RNG.standard_normal(shape).astype("float32")
-
-
-def program(*steps, inputs=((3, 4, 4),)):
-    """Return a program of operations, each with its inputs, by default the value before it."""
-    made, shapes = [], [tuple(shape) for shape in inputs]
-    for step in steps:
-        operation, *places = step if isinstance(step, list) else [step]
-        places = tuple(places) or (len(shapes) - 1,)
-        given = [np.ones((1, *shapes[place]), "float32") for place in places]
-        shapes.append(operation.run(given, Arithmetic()).shape[1:])
-        made.append(Step("layer", operation, places, shapes[-1]))
-    return Program([f"x{at}" for at in range(len(inputs))], inputs, made, [len(shapes) - 1])
 
 
 def convolutions():
@@ -144,55 +122,6 @@ def with_libm():
     yield from attentions()
 
 
-DRIVER = """
-#include <stdio.h>
-{includes} /* one compilation for all nets */
-static {real} scratch[65536], y[65536];
-{given}
-int main(void)
-{{
-    size_t i;
-{calls}
-    return 0;
-}}
-"""
-CALL = """
-    for (i = 0; i < sizeof scratch / sizeof *scratch; i++) scratch[i] = y[i] = ({real})0 / ({real})0;
-    n{at}_run({inputs}, y, scratch);
-    if (fwrite(y, sizeof *y, N{at}_OUT, stdout) != N{at}_OUT) return 1;
-"""
-
-
-def exported(known, at, options, choices):
-    symbols = Symbols(f"n{at}", c.LIMIT, (*c.RESERVED, *RESERVED))
-    facts = Facts("a test", "0", options._replace(name=f"n{at}"), choices)
-    return of_program(known, None, facts, symbols, c.derived)
-
-
-def compiled(programs, folder, options, choices):
-    """Return the outputs of the first stored example of each program in C, and of their twins."""
-    real, given, calls, expected, names = {None: "float", "float64": "double"}[options.dtype], [], [], [], []
-    for at, known in enumerate(programs):
-        made = exported(known, at, options, choices)
-        for name, pieces in files(made, made.forward, f"n{at}.c").items():
-            (folder / name).write_text("".join(pieces))
-        names.append(f"n{at}.c")
-        forward, inputs = made.forward, made.forward.proof.inputs
-        for nth, array in enumerate(inputs):
-            kind = "int32_t" if nth in forward.integers else real
-            values = ", ".join(float(value).hex() if kind == real else str(value) for value in array[0].reshape(-1))
-            given.append(f"static const {kind} x{at}_{nth}[] = {{{values}}};")
-        calls.append(CALL.format(at=at, real=real, inputs=", ".join(f"x{at}_{nth}" for nth in range(len(inputs)))))
-        first = [array[:1] for array in inputs]
-        expected.append(forward.program.run(*first, dtype=forward.arithmetic.numbers, accumulate=forward.arithmetic.sums)[0])
-    includes = "\n".join(f'#include "n{at}.c"' for at in range(len(names)))
-    text = DRIVER.format(real=real, includes=includes, given="\n".join(given), calls="".join(calls))
-    (folder / "driver.c").write_text(text)
-    run(tool("gcc"), "-std=c99", "-O0", "-ffp-contract=off", *STRICT, "driver.c", "-lm", "-o", "nets", cwd=folder)
-    made = np.frombuffer(run("./nets", cwd=folder), real.replace("float", "f4").replace("double", "f8"))
-    return np.split(made, np.cumsum([each.size for each in expected])[:-1]), expected
-
-
 @pytest.mark.parametrize(("dtype", "accumulate"), [(None, "float"), (None, "double"), ("float64", "float")])
 def test_operations_without_libm_have_the_bits_of_their_twins(dtype, accumulate, tmp_path):
     programs = list(without_libm())
@@ -208,3 +137,37 @@ def test_operations_with_libm_are_as_near_to_their_twins_as_libraries_are(dtype,
     for known, one, other in zip(programs, made, expected, strict=True):
         apart = np.abs(one - other.reshape(-1)).max() / np.abs(other).max()
         assert apart <= (1e-14 if dtype else 1e-6), known
+
+
+def test_operations_with_our_own_functions_have_the_bits_of_their_twins(tmp_path):
+    programs = list(with_libm())
+    made, expected = compiled(programs, tmp_path, Options(), Choices(libm=False))
+    for known, one, other in zip(programs, made, expected, strict=True):
+        assert np.array_equal(one.view("u4"), other.reshape(-1).view("u4")), known
+
+
+@pytest.mark.parametrize("compiler", ["clang", "g++", "arm-none-eabi-gcc", "avr-gcc"])
+def test_other_compilers_have_nothing_to_warn_of(compiler, tmp_path):
+    programs = [*list(without_libm())[::3], *with_libm()]
+    compiled(programs, tmp_path, Options(), Choices(libm=compiler != "avr-gcc"), run_them=False)
+    language = ["-x", "c++", "-std=c++11"] if compiler == "g++" else ["-std=c99"]
+    flags = ["-Wall", "-Wextra"] if compiler == "avr-gcc" else STRICT  # the pgmspace of avr-libc does not count here
+    text = (tmp_path / "driver.c").read_text().replace("65536", "4096")
+    (tmp_path / "driver.c").write_text(text)
+    run(tool(compiler), *language, *flags, "-fsyntax-only", "driver.c", cwd=tmp_path)
+
+
+def test_cppcheck_has_nothing_to_say(tmp_path):
+    programs = [*list(without_libm())[::12], *list(with_libm())[::4]]
+    compiled(programs, tmp_path, Options(), Choices(), run_them=False)
+    files = [f"n{at}.c" for at in range(len(programs))]
+    ignored = ("missingIncludeSystem", "unusedFunction", "unmatchedSuppression")
+    run(
+        tool("cppcheck"),
+        "--enable=all",
+        *(f"--suppress={word}" for word in ignored),
+        "--std=c99",
+        "--quiet",
+        *files,
+        cwd=tmp_path,
+    )

@@ -64,7 +64,8 @@ def attention(at: At, operation: Attention) -> list[Call]:
     for word, layout in zip("qkv", layouts, strict=True):
         sizes |= {f"{word}_head": layout[3], f"{word}_step": layout[4]}
     sizes |= {"y_head": wide, "y_step": heads * wide} if operation.heads else {"y_head": steps * wide, "y_step": wide}
-    body = _BODY.replace("END", "s + 1 < keys ? s + 1 : keys" if operation.causal else "keys")
+    end = "keys" if not operation.causal else "s + 1" if steps <= keys else "s + 1 < keys ? s + 1 : keys"
+    body = _BODY.replace("END", end)
     body = body.replace("ROOT", literal(math.sqrt(dim), at.arithmetic.numbers))
     parameters = ("const REAL *q", "const REAL *k", "const REAL *v", "REAL *y", "REAL *scores")
     kernel = Kernel(f"attention{'_causal' * operation.causal}", parameters, body)

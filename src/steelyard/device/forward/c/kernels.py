@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.device import literals
+from steelyard.device.forward.math import sources
+from steelyard.device.forward.math.c import TEXTS
+from steelyard.device.forward.math.c import literal as own_literal
 
 if TYPE_CHECKING:
     from steelyard.device.program.arithmetic import Arithmetic
@@ -61,8 +64,8 @@ def literal(value: float, dtype: str) -> str:
     return literals.decimals(np.array([value], dtype), _ENDINGS[dtype])[0]
 
 
-def spelled(text: str, arithmetic: Arithmetic) -> str:
-    """Return a text of C with the types of an arithmetic, without casts that change nothing."""
+def spelled(text: str, arithmetic: Arithmetic, prefix: str = "") -> str:
+    """Return a text of C with the types of an arithmetic, without casts that change nothing; own functions have the prefix."""
     real, wide = _TYPES[arithmetic.numbers], _TYPES[arithmetic.sums]
     text = text.replace("(REAL)-INFINITY", f"-{'INFINITY' if real == 'float' else 'HUGE_VAL'}").replace("TO_SUM", wide)
     if real == wide:
@@ -70,6 +73,9 @@ def spelled(text: str, arithmetic: Arithmetic) -> str:
     text = re.sub(r"\bSUM\b", wide, re.sub(r"\bREAL\b", real, text))
     text = re.sub(r"\b(\d+\.\d+)R\b", rf"\1{_ENDINGS[arithmetic.numbers]}", text)
     text = re.sub(r"\b(\d+\.\d+)S\b", rf"\1{_ENDINGS[arithmetic.sums]}", text)
+    if not arithmetic.libm:
+        text = text.replace("sqrtS(", f"{prefix}_sqrt{'64' * (wide == 'double')}(")
+        text = re.sub(rf"\b({'|'.join(TEXTS)})R\(", rf"{prefix}_\1(", text)
     text = re.sub(r"\b([a-z0-9]+)R\(", rf"\1{_ENDINGS[arithmetic.numbers]}(", text)
     return re.sub(r"\b([a-z0-9]+)S\(", rf"\1{_ENDINGS[arithmetic.sums]}(", text)
 
@@ -80,7 +86,7 @@ class Kernels:
     def __init__(self, prefix: str, calls: Sequence[Call], arithmetic: Arithmetic) -> None:
         self._prefix = prefix
         self._arithmetic = arithmetic
-        self._names: dict[str, str] = {}
+        self._names = {} if arithmetic.libm else {f"{prefix}_{name}": name for name in TEXTS}
         self._functions: dict[Function, str] = {}
         self._calls: dict[Kernel, list[Call]] = {}
         for call in calls:
@@ -97,6 +103,13 @@ class Kernels:
 
     def definitions(self) -> Iterator[str]:
         """Yield the functions, each after those that it calls."""
+        kernels = [*self._definitions()]
+        if not self._arithmetic.libm:
+            used = set(re.findall(rf"\b{self._prefix}_({'|'.join(TEXTS)})\(", "".join(kernels)))
+            yield from (f"\n{text}" for text in sources(used, TEXTS, self._prefix, own_literal))
+        yield from kernels
+
+    def _definitions(self) -> Iterator[str]:
         for kernel, name in self._kernels.items():
             for each in kernel.needs:
                 yield from self._function(each)
@@ -121,7 +134,7 @@ class Kernels:
 
     def _written(self, head: str, body: str) -> str:
         lines = "".join(f"    {line}\n" if line else "\n" for line in body.strip("\n").split("\n"))
-        return spelled(f"\n{head}\n{{\n{lines}}}\n", self._arithmetic)
+        return spelled(f"\n{head}\n{{\n{lines}}}\n", self._arithmetic, self._prefix)
 
     def _varied(self, kernel: Kernel) -> list[str]:
         """Return the sizes that are not the same in all calls."""
