@@ -61,14 +61,12 @@ def export(  # noqa: PLR0913 - each is an option, by name
     """Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
 
     The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (with .bin.json), .csv or
-    .json. Every weight is one row-major array, called `{name}_` and its own name in letters, digits and underscores; tied weights
-    are one, a scalar is an array, and of weights without numbers there is the size.
+    .json. A weight is one row-major array, `{name}_` and its own name in letters, digits and underscores; tied weights are one.
 
-    `dtype` casts floats, and the header states what that changed. `text` is "decimal" (9 digits, 17 of float64), "hex", "bits",
-    "bytes", or "bin": a file of its own, the default above 1,000,000 numbers. Floats of 16 bits are float32, unless they are
-    cast or written as bits; NaN and Inf are written as bits. `channels` puts the inputs of a kernel after its outputs ("first")
-    or last; `select` is as in `Weights.select`. `section` and `align` (bytes) are those of each array, `progmem` puts them into
-    AVR's program memory, `names` adds an array of true names.
+    `dtype` casts floats; the header states what that changed. `text` is "decimal" (9 digits, 17 of float64), "hex", "bits",
+    "bytes", or "bin": a file of its own, the default above 1,000,000 numbers. Floats of 16 bits become float32, unless cast or
+    written as bits; NaN and Inf are bits. `channels` puts the inputs of a kernel after its outputs ("first") or last. `section`
+    and `align` (bytes) are those of each array, `progmem` is for AVR's program memory, `names` adds an array of true names.
 
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
