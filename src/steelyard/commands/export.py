@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
         if args.forward:
-            choices = Choices(not args.no_fold, args.accumulate, not args.no_libm, args.rounding or "", args.calibrate)
+            choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
             planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, _probe(args.probe))
         else:
             planned = plan(watched, args.out, Options(*facts), source_name(args.file))

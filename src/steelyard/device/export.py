@@ -89,7 +89,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
     if forward:
-        choices = Choices(fold, accumulate, libm, rounding or "", calibrate)
+        choices = Choices(fold, accumulate, rounding or "", calibrate, libm)
         planned = plan_forward(source, listed, path, options, choices, probe, select)
     else:
         planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))

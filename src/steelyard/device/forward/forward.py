@@ -20,7 +20,6 @@ class Choices(NamedTuple):
 
     fold: bool = True
     accumulate: str = "float"
-    libm: bool = True
     rounding: str = ""
     calibrate: str = "minmax"
     libm: bool = True
