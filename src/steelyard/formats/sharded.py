@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def _folder(source: Source, scope: Scope) -> Weights:
     if len(shards) == 1:
         return weights_in(source.beside(shards[0]), scope)
     parts = {shard: _shard(source, shard, scope) for shard in shards}
-    return Weights(_each_once(source, parts), meta={"shards": shards})
+    return Weights(_each_once(source, parts), meta={**_facts_of_tensors(parts.values()), "shards": shards})
 
 
 def _candidates(source: Source) -> dict[str, list[str]]:
@@ -119,15 +119,32 @@ def _indexed(source: Source, scope: Scope) -> Weights:
         shards.setdefault(shard, []).append(name)
     facts = metadata.pop("steelyard", None)
     weights = []
-    for shard, held in [(shard, _shard(source, shard, scope)) for shard in sorted(shards)]:
+    parts = {shard: _shard(source, shard, scope) for shard in sorted(shards)}
+    for shard, held in parts.items():
         wanted = set(shards[shard])
-        if absent := [name for name in shards[shard] if name not in held]:
-            raise FormatError(source.name, f"{printable(absent[0])} is not in {printable(shard)}, to which the index maps it")
-        weights += [weight for weight in held.values() if weight.name in wanted]
+        listed = {weight.name: _mapped(weight.name, wanted) for weight in held.values()}
+        if absent := wanted.difference(listed.values()):
+            raise FormatError(source.name, f"{printable(min(absent))} is not in {printable(shard)}, to which the index maps it")
+        weights += [weight for weight in held.values() if listed[weight.name] is not None]
     if isinstance(facts, str):
         weights = with_facts(weights, facts)
     kept = {key: metadata[key] for key in _KEPT if key in metadata}
-    return Weights(weights, meta={**kept, "metadata": metadata, "shards": sorted(shards)})
+    return Weights(weights, meta={**_facts_of_tensors(parts.values()), **kept, "metadata": metadata, "shards": sorted(shards)})
+
+
+def _mapped(name: str, wanted: Collection[str]) -> str | None:
+    """Return the tensor of an index that a weight is, or that it is a part of, as the codes and scales of a quantised one are."""
+    while name not in wanted:
+        name = name.rpartition(".")[0]
+        if not name:
+            return None
+    return name
+
+
+def _facts_of_tensors(parts: Iterable[Weights]) -> dict[str, object]:
+    """Return what the metadata of each shard says of its tensors, and their names, as one file has them."""
+    said = {name: text for part in parts for name, text in _of_shards(part).items() if name not in ("format", _NAMES)}
+    return {**said, _NAMES: json.dumps([*said])} if said else {}
 
 
 def missing_shards(source: Source) -> dict[str, list[str]]:

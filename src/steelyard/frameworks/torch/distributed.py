@@ -6,6 +6,10 @@ Reading gathers the parts of all processes, so a call on one process alone would
 process group. The processes therefore first count one another in the store of the group, which needs no collective call, and
 refuse together or alone after `PATIENCE`. What a process asks for right after a refusal is refused at once, since the same
 processes are missing: a loop over the weights of a net would wait for each of them.
+
+A first request must wait. A process that is late and one that will never ask look the same from here: neither has run any of
+this code, and the backends do not show which collective call another process is in. A barrier with a short limit would refuse
+calls of all processes too, where one of them imports or computes longer.
 """
 
 from __future__ import annotations
