@@ -32,11 +32,15 @@ WIDTH = 96
 
 
 class Writer(NamedTuple):
-    """`write` writes the model of a number with the files of `made` into the folder `out`; arguments are those of a command."""
+    """`write` writes the model of a number with the files of `made` into the folder `out`; arguments are those of a command.
+
+    Files of a set change as a whole; others that are written together are replaced one after the other.
+    """
 
     name: str
     write: list[str] | Callable[[Path, Path, int], object]
     is_set: bool = False
+    is_apart: bool = False
 
     def action(self, made: Path, out: Path, number: int) -> list[str] | Callable[[], object]:
         """Return the arguments of the command, or a function, that writes the model of this number."""
@@ -88,7 +92,11 @@ WRITERS = [
         Writer(f"plot {suffix}", ["plot", "{made}/{n}.npz", "-o", f"{{out}}/p.{suffix}", "--dpi", "30"])
         for suffix in ("png", "svg")
     ),
-    Writer("export", ["export", "{made}/{n}.npz", "-o", "{out}/net.h"]),
+    *(
+        Writer(f"export {suffix}", ["export", "{made}/{n}.npz", "-o", f"{{out}}/net.{suffix}"], is_apart=suffix in ("bin", "c"))
+        for suffix in ("h", "c", "bin", "rs", "csv")
+    ),
+    Writer("export py with bin", ["export", "{made}/{n}.npz", "-o", "{out}/net.py", "--text", "bin"], is_apart=True),
     Writer("check baseline", ["check", "{made}/{n}.nan.npz", "--write-baseline", "{out}/baseline.json"]),
     Writer("check sarif", ["check", "{made}/{n}.note.safetensors", "--sarif", "{out}/check.sarif"]),
     Writer("check bom", ["check", "{made}/{n}.npz", "--bom", "{out}/bom.json"]),

@@ -209,4 +209,7 @@ def write(planned: Export, path: str, used: Iterable[str] = ()) -> None:
 
 
 def _fill(file: BinaryIO, pieces: Pieces) -> None:
+    """Write the content of a file to disk: a full disk is found before any file takes its place."""
     file.writelines(piece.encode("utf-8", "backslashreplace") if isinstance(piece, str) else piece for piece in pieces)
+    file.flush()
+    os.fsync(file.fileno())
