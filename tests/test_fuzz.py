@@ -12,8 +12,9 @@ from pathlib import Path
 import carried
 import pytest
 
+import steelyard
 from steelyard.core import plugins
-from steelyard.errors import SteelyardError
+from steelyard.errors import FormatError, SteelyardError
 from steelyard.formats import format_of, weights_in
 from steelyard.storage.source import open_path
 
@@ -46,6 +47,20 @@ def test_every_format_has_a_target_whose_first_seeds_it_reads(tmp_path):
         source = open_path(run.sample(name, tmp_path / name))
         assert format_of(source).__name__.endswith(f".{name.partition('-')[0]}"), seed.opened
         assert len(weights_in(source, "all")), name
+
+
+FEW = {"MEMORY": 10, "MEMORY_PER_BYTE": 0}
+FEW_OF = {"numpy": {"NPY_HEADER": 10}, "flax": {"RECURSION": 0}}
+"""Other limits for readers to which a small file costs no memory."""
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_limits_of_a_file_reach_the_reader_of_every_format(name, tmp_path):
+    path, few = run.sample(name, tmp_path), FEW_OF.get(name, FEW)
+    with pytest.raises(FormatError, match=r"(bytes of memory.*refused|that are allowed|levels deep)"):
+        steelyard.weights(path, limits=few).to_vector()
+    with steelyard.limits.allow(**few):
+        assert len(steelyard.weights(path, limits={"RECURSION": 64} if name == "flax" else "none"))
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)

@@ -15,6 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.plain import from_json
 from steelyard.core.roles import infer_roles, layer_of
@@ -47,7 +48,9 @@ def read(source: Source, scope: Scope) -> Weights:
     index = source.beside(_INDEX) if source.is_folder else source
     if index.size > limits.JSON:
         raise FormatError(index.name, f"the index has {index.size:,} bytes, more than the {limits.JSON:,} that are allowed")
-    content = from_json(index.read(0, index.size), index)
+    text = index.read(0, index.size)
+    check_json(text, index)
+    content = from_json(text)
     if not isinstance(content, dict):
         raise FormatError(index.name, "the index is not an object of weights")
     return Weights(infer_roles(_weights(index, content)))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.sets import prefixed
 from steelyard.core.weights import Weights
@@ -110,7 +111,9 @@ def _diffusers_modules(folder: Source, names: list[str]) -> Iterator[tuple[str, 
 def _json(source: Source) -> object:
     if source.size > limits.JSON:
         raise FormatError(source.name, f"has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
-    return from_json(source.read(0, source.size), source)
+    text = source.read(0, source.size)
+    check_json(text, source)
+    return from_json(text)
 
 
 def _module(folder: Source, path: str, scope: Scope) -> Weights | None:
