@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from steelyard.device.forward.forward import Forward
     from steelyard.device.writers import Pieces
 
-SUFFIXES = {".c": "c", ".rs": "rust"}
+SUFFIXES = {".c": "c", ".rs": "rust", ".py": "micropython"}
 """The writer of each suffix."""
 
 

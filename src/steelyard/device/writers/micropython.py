@@ -60,11 +60,12 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
     """Return the module, and the numbers, if they have a file of their own."""
     stem, _ = os.path.splitext(file)
     if export.options.text != "bin":
-        return {file: _module(export, "")}
-    return {file: _module(export, f"{stem}.bin"), f"{stem}.bin": packed.content(export.tables, None)}
+        return {file: module(export, "")}
+    return {file: module(export, f"{stem}.bin"), f"{stem}.bin": packed.content(export.tables, None)}
 
 
-def _module(export: Export, numbers: str) -> Iterator[str]:
+def module(export: Export, numbers: str) -> Iterator[str]:
+    """Yield the module of all tables; `numbers` is the name of their own file, if they have one."""
     yield from (f"# {in_comment(line)}".rstrip() + "\n" for line in head(export, _USE))
     yield "from array import array\n"
     if numbers:
