@@ -60,23 +60,58 @@ multiply with, under the names of plain layers. Nothing is read before the numbe
 need. The library that wrote a file is not needed.
 
 ```python
-w = steelyard.effective("Llama-3-8B-GPTQ/model.safetensors")
-w["model.layers.0.mlp.up_proj.weight"]  # float32, (14336, 4096)
-w["model.layers.0.mlp.up_proj.weight"].derivation  # the scheme, the stored weights, the words of the config, what was assumed
-steelyard.save(w, "plain.safetensors")
+>>> import tempfile
+>>> import numpy as np
+>>> import steelyard
+>>> folder = tempfile.mkdtemp()
+>>> kernel = np.linspace(-1, 1, 64, dtype="float32").reshape(2, 32)
+>>> net = steelyard.weights({"fc.weight": kernel, "fc.bias": np.zeros(2, "float32")})
+>>> small = steelyard.quantize(net, "int4", group=32, like="compressed-tensors")
+>>> steelyard.save(small, f"{folder}/packed/")
+>>> list(steelyard.weights(f"{folder}/packed"))
+['fc.weight_packed', 'fc.weight_scale', 'fc.weight_shape', 'fc.bias']
+>>> w = steelyard.effective(f"{folder}/packed")
+>>> w["fc.weight"]
+Weight('fc.weight', (2, 32), float32, kernel, axes='out in')
+>>> bool(abs(w["fc.weight"].numpy() - kernel).max() < 1 / 14)  # half a step of 4 bits
+True
+>>> w["fc.weight"].derivation.scheme, w["fc.weight"].derivation.parts
+('compressed-tensors 4 bits', ('fc.weight_packed', 'fc.weight_scale', 'fc.weight_shape'))
+>>> steelyard.save(w, f"{folder}/plain.safetensors")
+>>> steelyard.diff(f"{folder}/packed", f"{folder}/plain.safetensors", effective=True).same
+True
+
 ```
 
-Packed weights become float32, unless their file says what the library rounds them to (bitsandbytes, MLX). With
-`steelyard.effective(source, dtype="scales")`, or `convert --dtype scales`, those whose scales are all float16, or all bfloat16,
-become that type: half the bytes, as most nets had before they were packed.
+`derivation` also has the words of the config and what was assumed. `ls` and `check` name every scheme, with the count of numbers
+in the net and of those stored:
 
-`ls` and `check` name every scheme, with the count of numbers in the net and of those stored. The config beside a file
-(`config.json`, `quantize_config.json`, `quant_config.json`, `quantization_map.json`) is read; where it disagrees with the shapes,
-or the shapes leave open what it would decide, the weight is listed as unreadable, with the reason.
+```python
+>>> print(steelyard.weights(f"{folder}/packed").meta["notes"][0])
+1 weight is packed by compressed-tensors 4 bits: 64 numbers of the net, stored as 8
+
+```
+
+The config in the metadata of a file is read, or else that beside it (`config.json`, `quantize_config.json`, `quant_config.json`,
+`quantization_map.json`); where it disagrees with the shapes, or the shapes leave open what it would decide, the weight is listed
+as unreadable, with the reason.
 
 A live net of PyTorch gives what its hooks, parametrizations and tensor subclasses compute, torchao and bitsandbytes among them.
 They are computed from the stored parts, since a plain attribute such as `weight` of a pruned layer is old until the next batch,
 and on copies in evaluation mode: no buffer, random generator or training flag of the net changes.
+
+```python
+>>> import torch
+>>> from torch.nn.utils import prune
+>>> layer = prune.l1_unstructured(torch.nn.Linear(4, 2), "weight", 0.5)
+>>> _ = layer.weight_orig.data.mul_(2)
+>>> found = steelyard.effective(layer)["weight"]
+>>> torch.equal(found.to_torch(), layer.weight_orig * layer.weight_mask), torch.equal(found.to_torch(), layer.weight)
+(True, False)
+>>> found.derivation.scheme
+'pruning of PyTorch'
+
+```
 
 ## Schemes
 
@@ -89,7 +124,10 @@ table.
 """
 MIDDLE = """
 Live nets are asked for what only they know: modules of PyTorch with parametrizations or adapters of PEFT, quantised layers of
-Keras and those with `enable_lora`, norms of Equinox.
+Keras and those with `enable_lora`, norms of Equinox. Adapters of PEFT of kinds that Steelyard does not compute (OFT, HRA,
+FourierFT, LN tuning, VB-LoRA, RandLoRA and others) are merged by the layers of PEFT, on a copy; one that no layer can merge is
+refused by name. The tests compare them, nets of torchao and bitsandbytes, those that Accelerate keeps in files and models of
+KerasHub with the answers of these libraries.
 
 ## Adapters
 
@@ -97,11 +135,34 @@ Keras and those with `enable_lora`, norms of Equinox.
 live nets, several adapters as a list. The sums are made in float64, block by block, and rounded once to the type of the base; a
 packed base is dequantised first.
 
+```python
+>>> _ = steelyard.extract_adapter({"fc.weight": 0 * kernel}, {"fc.weight": kernel}, rank=2, out=f"{folder}/lora")
+>>> merged = steelyard.merge_adapter({"fc.weight": 0 * kernel}, f"{folder}/lora")["fc.weight"]
+>>> np.allclose(merged.numpy(), kernel, atol=1e-5), merged.derivation.scheme
+(True, 'LoRA of PEFT')
+
+```
+
 | adapter | what is read | compared with | files | largest difference |
 |---|---|---|---|---|
 """
 END = """
 ## Refused, with the reason
+
+```python
+>>> import ml_dtypes
+>>> lost = {"fc.weight": np.ones((2, 4), ml_dtypes.float8_e4m3fn)}
+>>> steelyard.effective(lost).unreadable["fc.weight"]
+'fc.weight is packed by FP8: its scale is missing'
+>>> layer = torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 4))
+>>> steelyard.effective(layer)["weight"].derivation.scheme
+'orthogonal parametrization of PyTorch'
+>>> torch.save(layer.state_dict(), f"{folder}/state.pt")
+>>> reason = steelyard.effective(f"{folder}/state.pt").unreadable["weight"]
+>>> reason.partition(": ")[2]
+'the file does not say which of its three maps it uses'
+
+```
 
 - Numbers in the order of a kernel, in code books, or rotated: Marlin, EETQ, AQLM, VPTQ, QuIP#, EXL2, EXL3, SpQR, QQQ, BitBLAS,
   ParoQuant, sparse bit masks, and compressed-tensors with a `transform_config`.
@@ -171,13 +232,16 @@ def table(rows, differences):
     """Return the lines of a table."""
     lines = []
     for _, scheme, told, found in rows:
-        sources = Counter(
-            f"{entry['library'].partition(' ')[0]} {entry['version']}" if entry["status"] == "run" else "the published formula"
-            for entry, _ in found
-        )
+        sources = Counter(_library(entry) if entry["status"] == "run" else "the published formula" for entry, _ in found)
         count = sum(len(names) for _, names in found)
         lines.append(f"| {scheme} | {told} | {', '.join(sources)} | {count} | {differences[scheme]} |\n")
     return "".join(lines)
+
+
+def _library(entry):
+    """Return the library and its version, which at times has the library's name already."""
+    name = entry["library"].partition(" ")[0]
+    return entry["version"] if entry["version"].startswith(name) else f"{name} {entry['version']}"
 
 
 @pytest.mark.skipif("UPDATE_DOCS" not in os.environ, reason="it measures every case again")

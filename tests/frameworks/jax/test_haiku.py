@@ -73,3 +73,24 @@ def test_a_pair_of_parameters_and_state_is_one_net_whose_statistics_belong_to_th
 def test_a_dict_of_layers_with_other_names_is_not_taken_for_haiku():
     w = steelyard.weights({"fc": ones(w=(4, 4), b=(4,))})
     assert w["fc/w"].axes == ""
+
+
+def test_a_net_that_haiku_made_has_roles_and_axes_and_comes_back_as_itself():
+    import haiku as hk
+    import jax
+
+    def net(x, training):
+        x = hk.Conv2D(4, 3, name="stem")(x).mean((1, 2))
+        x = hk.BatchNorm(create_scale=True, create_offset=True, decay_rate=0.9)(x, training)
+        return hk.Linear(3, name="head")(x)
+
+    made = hk.transform_with_state(net).init(jax.random.key(0), jnp.ones((2, 5, 5, 3)), training=True)
+    w = steelyard.weights(made)
+    assert {name: each.axes for name, each in w.items() if each.role == "kernel"} == {
+        "0/stem/w": "kh kw in out",
+        "0/head/w": "in out",
+    }
+    assert {each.role.value for each in w.values()} >= {"scale", "offset", "mean", "variance", "count"}
+    back = w.assign({"0/head/b": np.ones(3, "float32")})
+    assert back[0]["head"]["b"].tolist() == [1, 1, 1]
+    assert steelyard.diff(back[1], made[1]).same
