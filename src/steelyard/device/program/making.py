@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.computation import computation_of
 from steelyard.core.graph import PARAMETER, Graph, Layer, Run
+from steelyard.core.plugins import framework_of
 from steelyard.device.program import sequences, weighted, weightless
 from steelyard.device.program.building import Building, Node, refuse
 from steelyard.device.program.files import answers_of_file, program_of_file
 from steelyard.device.program.program import Program
 from steelyard.device.program.proving import is_proven, prove
+from steelyard.device.program.scaling import with_scalers
 from steelyard.device.program.shaping import Combine, Concatenate
 from steelyard.errors import ShapeError, printable
 from steelyard.transfers.endpoints import Endpoint
-from steelyard.transfers.probes import inputs_of_net, listed_inputs
+from steelyard.transfers.probes import BATCH, SEED, inputs_of_net, listed_inputs
 
 if TYPE_CHECKING:
     from steelyard.core.computation import Computation
+    from steelyard.core.scaling import Scaled
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
     from steelyard.transfers.layers.layer_weights import LayerWeights
@@ -52,6 +55,8 @@ def program_of(source: object, probe: object = None, *, outputs: object = None) 
     answers = None if outputs is None else listed_inputs(outputs)
     if (computation := computation_of(end.weights)) is not None:
         return _of_file(end, source, computation, None if probe is None else listed_inputs(probe), answers)
+    if (pipeline := _scaled(end.model)) is not None:
+        return _of_pipeline(pipeline, end, probe, answers)
     inputs = _probe(end, probe)
     if end.runs and inputs is not None:
         _observe(end, inputs)
@@ -89,6 +94,26 @@ def _of_file(
         answers = answers_of_file(source, computation, inputs)
     if inputs is not None and answers is not None:
         prove(program, end.name, inputs, answers)
+    return program
+
+
+def _scaled(model: object) -> Scaled | None:
+    """Return the scalers before the net of a live model; None if it has none."""
+    if model is None or isinstance(model, Mapping):
+        return None
+    scaled = getattr(framework_of(model), "scaled", None)
+    found: Scaled | None = scaled(model) if scaled else None
+    return found
+
+
+def _of_pipeline(pipeline: Scaled, end: Endpoint, probe: object, answers: list[Array] | None) -> Program:
+    """Return the program of a net and the scalers of its inputs, proven by the outputs of the whole pipeline."""
+    import numpy as np
+
+    width = len(pipeline.scalers[0].centre)
+    inputs = listed_inputs(probe) if probe is not None else [np.random.default_rng(SEED).standard_normal((BATCH, width))]
+    program = with_scalers(program_of(pipeline.net), pipeline.scalers, width)
+    prove(program, end.name, inputs, [pipeline.run(*inputs)] if answers is None else answers)
     return program
 
 

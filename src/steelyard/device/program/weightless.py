@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.norms import Softmax
+from steelyard.device.program.operators.layers import Windows, rounded_up
+from steelyard.device.program.resampling import coordinates, cubic, linear, means, nearest, sampled
 from steelyard.device.program.sequences import dot_product_attention
 from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Scale, Select
 from steelyard.device.program.weighted import around, known_channels
-from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
+from steelyard.device.program.windows import GlobalPool, Pad, Pool
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
+    from steelyard.device.program.resampling import Axis
 
 _COMBINED = {
     "add": "add",
@@ -27,6 +30,8 @@ _COMBINED = {
 }
 SPLITTING = ("split", "chunk", "tensor_split", "unbind")
 """Functions of PyTorch that return several parts of a tensor."""
+_PAD_MODES = {"Reflection": "reflect", "Replication": "edge", "Circular": "wrap"}
+"""The beginnings of the names of PyTorch's modules that pad with numbers of their input, and the modes of `Pad`."""
 _JOINED = ("concatenate", "cat", "concat")
 
 
@@ -107,7 +112,7 @@ def _completed(shape: tuple[Setting, ...], count: int) -> tuple[int, ...]:
 
 def pool(node: Node) -> int:
     """Add a pool over windows."""
-    node.only("pool", "size", "strides", "padding", "count_padding", "dilation", "output_size", "data_format")
+    node.only("pool", "size", "strides", "padding", "count_padding", "dilation", "output_size", "data_format", "round_up")
     settings, rank, channels = node.layer.settings, node.rank, known_channels(node)
     word = str(settings.get("pool"))
     if word not in ("max", "average"):
@@ -115,6 +120,8 @@ def pool(node: Node) -> int:
     space = node.shape[1:] if channels == "first" else node.shape[:-1]
     if "output_size" in settings:
         sizes = _exact(node, space)
+        if sizes is None:
+            return _means(node, space)
         return node.add(Pool(word, sizes, sizes, ((0, 0),) * rank, (1,) * rank, True, channels), node.input)
     size = integers(node.layer, settings.get("size"), rank)
     strides = integers(node.layer, settings.get("strides"), rank) if settings.get("strides") is not None else size
@@ -124,17 +131,51 @@ def pool(node: Node) -> int:
     counts = bool(settings.get("count_padding", word == "max"))
     if word == "average" and "count_padding" not in settings and any(map(any, padding)):
         refuse(node.layer, "averages over padding, of which it is not known whether it counts")
-    return node.add(Pool(word, size, strides, padding, dilation, counts, channels), node.input)
+    place = node.input
+    if settings.get("round_up"):
+        beyond = rounded_up(space, Windows(size, strides, padding, dilation))
+        if any(beyond) and word == "average" and counts and any(map(any, padding)):  # the padding counts as the image does
+            place, padding = node.add(Pad(_around_space(padding, channels), 0.0), place), ((0, 0),) * rank
+        counts = counts and not (any(beyond) and word == "average")
+        padding = tuple((before, after + more) for (before, after), more in zip(padding, beyond, strict=True))
+    return node.add(Pool(word, size, strides, padding, dilation, counts, channels), place)
 
 
-def _exact(node: Node, space: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the windows of an adaptive pool, which must all have one size."""
+def _around_space(padding: tuple[tuple[int, int], ...], channels: str) -> tuple[tuple[int, int], ...]:
+    return ((0, 0), *padding) if channels == "first" else (*padding, (0, 0))
+
+
+def _means(node: Node, space: tuple[int, ...]) -> int:
+    """Add an adaptive average pool whose windows differ in size."""
+    lengths = _lengths(node, space)
+    return _resampled(node, [means(length, made) for length, made in zip(space, lengths, strict=True)], space)
+
+
+def _resampled(node: Node, axes: list[Axis], space: tuple[int, ...]) -> int:
+    place = node.input
+    for operation in sampled(axes, space, known_channels(node)):
+        place = node.add(operation, place)
+    return place
+
+
+def _lengths(node: Node, space: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the lengths that an adaptive pool makes."""
     given = node.layer.settings["output_size"]
     wanted = given if isinstance(given, tuple) and len(given) == len(space) else (given,) * len(space)
     lengths = [length if want is None else want for want, length in zip(wanted, space, strict=True)]
-    if not all(isinstance(want, int) and want and not length % want for want, length in zip(lengths, space, strict=True)):
-        refuse(node.layer, f"pools {space} places into {given}, whose windows differ in size")
-    return tuple(length // want for want, length in zip(lengths, space, strict=True) if isinstance(want, int))
+    if not all(isinstance(want, int) and want > 0 for want in lengths):
+        refuse(node.layer, f"pools {space} places into {given}")
+    return tuple(want for want in lengths if isinstance(want, int))
+
+
+def _exact(node: Node, space: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the windows of an adaptive pool where all have one size; None for an average over others."""
+    lengths = _lengths(node, space)
+    if any(length % want for want, length in zip(lengths, space, strict=True)):
+        if node.layer.settings["pool"] == "average":
+            return None
+        refuse(node.layer, f"pools {space} places into {lengths}, whose windows differ in size")
+    return tuple(length // want for want, length in zip(lengths, space, strict=True))
 
 
 def global_pool(node: Node) -> int:
@@ -153,8 +194,10 @@ def pad(node: Node) -> int:
     """Add places around an image, as PyTorch (the last axis first) or Keras (each axis in turn) states them."""
     node.only("padding", "value", "mode")
     settings, name = node.layer.settings, node.layer.class_name
-    if settings.get("mode", "constant") != "constant" or name.startswith(("Reflection", "Replication", "Circular")):
-        refuse(node.layer, "pads with numbers of its input, which is not known")
+    word = str(settings.get("mode") or next((word for word in _PAD_MODES if name.startswith(word)), "constant"))
+    if word not in (*_PAD_MODES, *_PAD_MODES.values(), "constant", "replicate", "circular"):
+        refuse(node.layer, f"pads by {printable_word(word)}, which is not known")
+    mode = _PAD_MODES.get(word, {"replicate": "edge", "circular": "wrap"}.get(word, word))
     given, value = settings.get("padding"), settings.get("value", 0)
     flat = [each for part in given for each in (part if isinstance(part, tuple) else (part,))] if isinstance(given, tuple) else []
     if len(flat) % 2 or not flat or not all(isinstance(each, int) and each >= 0 for each in flat):
@@ -168,21 +211,36 @@ def pad(node: Node) -> int:
         padding = [*[(0, 0)] * rest, *reversed(pairs)]
     if rest < 0 or len(padding) != len(node.shape) or not isinstance(value, (int, float)):
         refuse(node.layer, f"has the padding {given} for an input of shape {node.shape}")
-    return node.add(Pad(tuple(padding), float(value)), node.input)
+    return node.add(Pad(tuple(padding), float(value), mode), node.input)
 
 
 def upsample(node: Node) -> int:
-    """Add an upsampling that repeats each place."""
-    node.only("scale", "interpolation", "data_format")
-    settings = node.layer.settings
-    if settings.get("interpolation", "nearest") != "nearest":
-        refuse(node.layer, f"interpolates by {printable_word(settings['interpolation'])}, which is not known")
-    given = settings.get("scale")
+    """Add an image in another size."""
+    node.only("scale", "size", "interpolation", "align_corners", "data_format")
+    settings, channels = node.layer.settings, known_channels(node)
+    space = node.shape[1:] if channels == "first" else node.shape[:-1]
+    word = str(settings.get("interpolation") or "nearest")
+    given = settings.get("scale") if settings.get("scale") is not None else settings.get("size")
     each = given if isinstance(given, tuple) else (given,) * node.rank
-    whole = tuple(int(times) for times in each if isinstance(times, (int, float)) and times == int(times) and times > 0)
-    if len(whole) != node.rank:
-        refuse(node.layer, f"scales by {given}, which is not a whole number for each axis")
-    return node.add(Upsample(whole, known_channels(node)), node.input)
+    numbers = [float(number) for number in each if isinstance(number, (int, float)) and number > 0]
+    if len(numbers) != node.rank:
+        refuse(node.layer, f"scales by {given}, which is not a number for each axis")
+    is_scale = settings.get("scale") is not None
+    sizes = [int(length * number) if is_scale else int(number) for length, number in zip(space, numbers, strict=True)]
+    scales = numbers if is_scale else [made / length for made, length in zip(sizes, space, strict=True)]
+    mode = "align_corners" if settings.get("align_corners") else "asymmetric" if word == "nearest" else "half_pixel"
+    axes = []
+    for length, made, scale in zip(space, sizes, scales, strict=True):
+        where = coordinates(length, made, scale, mode)
+        if word == "nearest":
+            axes.append(nearest(where, length, "floor"))
+        elif word in ("linear", "bilinear", "trilinear"):
+            axes.append(linear(where, length))
+        elif word == "bicubic" and channels == "first":  # that of Keras has another curve, and other ends
+            axes.append(cubic(where, length, -0.75))
+        else:
+            refuse(node.layer, f"interpolates by {printable_word(word)}, which is not known")
+    return _resampled(node, axes, space)
 
 
 def merge(node: Node) -> int:

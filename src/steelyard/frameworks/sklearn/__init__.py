@@ -7,7 +7,8 @@ with a `predict` of their own.
 
 from steelyard.frameworks.sklearn.build import build
 from steelyard.frameworks.sklearn.graph import graph, run
+from steelyard.frameworks.sklearn.scaling import scaled
 from steelyard.frameworks.sklearn.smaller import smaller
 from steelyard.frameworks.sklearn.weights import assign, meta, weights
 
-__all__ = ["assign", "build", "graph", "meta", "run", "smaller", "weights"]
+__all__ = ["assign", "build", "graph", "meta", "run", "scaled", "smaller", "weights"]
