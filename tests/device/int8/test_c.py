@@ -5,6 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from machines import MACHINES, built, emulated
 from test_quantized import NETS, build
 from toolchains import STRICT, run, tool
 from torch import nn
@@ -96,3 +97,20 @@ def test_what_has_no_meaning_in_integers_is_refused(folder):
     with pytest.raises(FormatError):
         steelyard.export(net, folder / "a.rs", probe=x, rounding="single", **known)
     assert not [*folder.glob("a.*")]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_microcontrollers_compute_the_codes_of_the_twin(machine, folder):
+    net, x = build("merged")
+    steelyard.export(net, folder / "m.c", forward=True, probe=x, dtype="int8", rounding="double")
+    status, text = emulated(machine, built(machine, ["m.c", "m_test.c"], folder))
+    assert (status, "0 codes differ" in text) == (0, True), text
+
+
+def test_the_code_is_cpp_too_and_does_nothing_that_c_leaves_undefined(folder):
+    net, x = build("merged")
+    for rounding in ("single", "double"):
+        steelyard.export(net, folder / "u.c", forward=True, probe=x, dtype="int8", rounding=rounding)
+        run(tool("g++"), "-x", "c++", "-std=c++11", *STRICT, "-c", "u.c", cwd=folder)
+        run(tool("gcc"), "-std=c99", "-fsanitize=undefined,address", "u.c", "u_test.c", "-o", "u", cwd=folder)
+        assert b"0 codes differ" in run("./u", cwd=folder)
