@@ -11,6 +11,7 @@ from toolchains import STRICT, run, tool
 from torch import nn
 
 import steelyard
+from steelyard.cli import main
 from steelyard.errors import FormatError, ShapeError
 
 
@@ -114,3 +115,15 @@ def test_the_code_is_cpp_too_and_does_nothing_that_c_leaves_undefined(folder):
         run(tool("g++"), "-x", "c++", "-std=c++11", *STRICT, "-c", "u.c", cwd=folder)
         run(tool("gcc"), "-std=c99", "-fsanitize=undefined,address", "u.c", "u_test.c", "-o", "u", cwd=folder)
         assert b"0 codes differ" in run("./u", cwd=folder)
+
+
+def test_the_command_writes_what_the_function_writes(folder, tmp_path):
+    net, x = build("dense")
+    torch.save(net, tmp_path / "net.pt")
+    np.save(tmp_path / "x.npy", x)
+    options = ["--forward", "--probe", str(tmp_path / "x.npy"), "--dtype", "int8", "--rounding", "double", "--calibrate", "mse"]
+    assert main(["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "net.c"), *options]) == 0
+    known = {"dtype": "int8", "rounding": "double", "calibrate": "mse"}
+    steelyard.export(net, folder / "net.c", forward=True, probe=x, **known)
+    parts = [(each / "net.c").read_text().partition("*/")[2] for each in (tmp_path, folder)]
+    assert parts[0] == parts[1]

@@ -142,9 +142,12 @@ def test_a_float_model_is_refused(tmp_path):
 
 
 @pytest.mark.shared
-def test_the_golden_model_gives_the_codes_of_both_kernels():
+def test_the_golden_model_gives_the_codes_of_both_kernels(tmp_path):
     path = SHARED / "embedded" / "golden" / "q01_int8.tflite"
     compare(path)
     program = quantized_of_tflite(path, rounding="single")
     wanted, output = ran(path, codes_of(program), KERNELS.AUTO)
     assert np.array_equal(program.run(codes_of(program)), wanted[output])
+    steelyard.export(path, tmp_path / "net.c", forward=True, dtype="int8", rounding="single")
+    run(tool("gcc"), "-std=c99", *STRICT, "net.c", "net_test.c", "-o", "test", cwd=tmp_path)
+    assert b"0 codes differ" in run("./test", cwd=tmp_path)
