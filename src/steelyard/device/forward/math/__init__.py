@@ -1,7 +1,8 @@
 """Our own elementary functions: in float32, of additions, multiplications, divisions and bits, in one order in every language.
 
 A device whose compiler contracts no products gives the same bits as NumPy's twin here, whatever its libm. The largest errors
-over all float32, found by running each on every one of them:
+against float64, of every float32 where a function is neither constant nor its argument, and of one in a thousand elsewhere; tanh
+and erf are odd, and were run on positive numbers only:
 
 | function | ulps |
 |---|---|
@@ -10,7 +11,7 @@ over all float32, found by running each on every one of them:
 | tanh | 1.44 |
 | log | 0.83 |
 | log1p | 1.44 |
-| erf | 1.10 |
+| erf | 1.19 |
 | sqrt | 0.5, the nearest |
 
 `coefficients` has the polynomials, `numbers` the twin, and `c`, `rust` and `python` the sources, each a text for every function.
