@@ -33,9 +33,9 @@ def of_linen():
     return {"inp": {"kernel": jnp.zeros((5, WIDTH)), "bias": jnp.zeros(WIDTH)}, "layers": layers}
 
 
-def stacked(make):
-    """Return what vmap makes of several modules: one whose arrays have an axis for their number."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *[make() for _ in range(COUNT)])
+def filled(shapes, *count):
+    """Return a module of these shapes with ones; a `count` of modules is stacked as vmap does. Nothing is drawn or compiled."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.ones((*count, *leaf.shape), leaf.dtype)), shapes)
 
 
 class Pair(eqx.Module):
@@ -51,8 +51,8 @@ class Vmapped(eqx.Module):
     layers: Pair
 
     def __init__(self):
-        key = jax.random.key(0)
-        self.inp, self.layers = eqx.nn.Linear(5, WIDTH, key=key), stacked(lambda: Pair(key))
+        self.inp = filled(eqx.filter_eval_shape(lambda: eqx.nn.Linear(5, WIDTH, key=jax.random.key(0))))
+        self.layers = filled(eqx.filter_eval_shape(lambda: Pair(jax.random.key(0))), COUNT)
 
 
 class PairOfNnx(nnx.Module):
@@ -62,8 +62,8 @@ class PairOfNnx(nnx.Module):
 
 class VmappedOfNnx(nnx.Module):
     def __init__(self):
-        self.inp = nnx.Linear(5, WIDTH, rngs=nnx.Rngs(0))
-        self.layers = stacked(lambda: PairOfNnx(nnx.Rngs(1)))
+        self.inp = filled(nnx.eval_shape(lambda: nnx.Linear(5, WIDTH, rngs=nnx.Rngs(0))))
+        self.layers = filled(nnx.eval_shape(lambda: PairOfNnx(nnx.Rngs(1))), COUNT)
 
 
 def of_haiku():
