@@ -9,6 +9,9 @@ from small_sizes import SMALL
 
 from steelyard import sizes
 
+# Small nets run for milliseconds and compile for seconds, so XLA compiles them in half the time, and less well.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
 settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without a clock")  # a busy machine must not fail a test
 

@@ -28,7 +28,7 @@ def train(model, shape, outputs=2, integers=0, steps=3):
     random = np.random.default_rng(0)
     x = random.integers(0, integers, (8, *shape)) if integers else random.normal(size=(8, *shape)).astype("float32")
     y = random.normal(size=(8, outputs)).astype("float32")
-    model.compile(optimizer="adam", loss="mse")
+    model.compile(optimizer="adam", loss="mse", run_eagerly=keras.backend.backend() == "tensorflow")
     for _ in range(steps):
         model.train_on_batch(x, y)
     return x
