@@ -176,6 +176,30 @@ def prune(source: Any, share: float, by: str, pattern: str, select: list[str], o
     return _edited(made, weights, out)
 
 
+def export(
+    source: Any, path: str, forward: bool, values: bytearray, shape: list[float], options: dict[str, Any]
+) -> dict[str, list[str]]:
+    """Write a model or a file for a device by `steelyard.export`, and return the `files` and the `notes` for the user.
+
+    `values` and `shape` are those of the probe, empty for none. Raises `ShapeError` for an option that `export` does not have.
+    """
+    from inspect import signature
+
+    from steelyard.device.export import export as exported
+    from steelyard.errors import ShapeError
+
+    known = signature(exported).parameters
+    if unknown := sorted(set(options) - set(known)):
+        raise ShapeError(f"an export does not have the option {unknown[0]!r}, but {', '.join(list(known)[2:])}")
+    options = {key: int(each) if isinstance(each, float) and each.is_integer() else each for key, each in options.items()}
+    probe = _array(values, shape) if shape else None
+    made = exported(
+        _weights(source) if isinstance(source, (bytes, bytearray)) else source, path, forward=forward, probe=probe, **options
+    )
+    notes = [*made.notes, *(made.forward.lines() if made.forward else ())]
+    return {"files": list(made.files), "notes": notes}
+
+
 def _edited(made: Weights, first: Weights, out: str) -> dict[str, Any]:
     """Return facts, numbers and new notes of weights that were made of others, or write them to a path."""
     from steelyard.core.net_facts import noted
