@@ -315,7 +315,7 @@ def test_what_is_no_r_object_and_no_file_is_said():
         rbridge.listing("no such file.rds")
 
 
-def returned(net, search, fits):
+def returned(net, search, fits, folder):
     """Call every public function of the bridge, on models of two frameworks and on files of R."""
     model, x = search
     yield "listing", rbridge.listing(net)
@@ -334,12 +334,13 @@ def returned(net, search, fits):
     yield "labels", rbridge.labels(model, *as_raw(x))
     yield "average", rbridge.average([net, net], [], [], "")
     yield "prune", rbridge.prune(net, 0.5, "global", "", [], "")
+    yield "export", rbridge.export(net, str(folder / "net.h"), False, [], {"align": 16.0})
 
 
-def test_nothing_that_the_bridge_returns_is_an_array(net, search, fits):
+def test_nothing_that_the_bridge_returns_is_an_array(net, search, fits, tmp_path):
     """reticulate 1.28 hands arrays of NumPy 2 over unconverted, and raises nothing."""
     called = set()
-    for name, value in returned(net, search, fits):
+    for name, value in returned(net, search, fits, tmp_path):
         called.add(name)
         assert plain(value), f"{name} returns what reticulate may not convert"
     public = {name for name, f in vars(rbridge).items() if isinstance(f, types.FunctionType) and f.__module__ == rbridge.__name__ and name[0] != "_"}  # fmt: skip

@@ -177,11 +177,12 @@ def prune(source: Any, share: float, by: str, pattern: str, select: list[str], o
 
 
 def export(
-    source: Any, path: str, forward: bool, values: bytearray, shape: list[float], options: dict[str, Any]
+    source: Any, path: str, forward: bool, examples: list[tuple[bytearray, list[float]]], options: dict[str, Any]
 ) -> dict[str, list[str]]:
     """Write a model or a file for a device by `steelyard.export`, and return the `files` and the `notes` for the user.
 
-    `values` and `shape` are those of the probe, empty for none. Raises `ShapeError` for an option that `export` does not have.
+    `examples` has the values and the shape of the probe, and of the outputs for it, as far as they are known. Raises `ShapeError`
+    for an option that `export` does not have.
     """
     from inspect import signature
 
@@ -192,10 +193,9 @@ def export(
     if unknown := sorted(set(options) - set(known)):
         raise ShapeError(f"an export does not have the option {unknown[0]!r}, but {', '.join(list(known)[2:])}")
     options = {key: int(each) if isinstance(each, float) and each.is_integer() else each for key, each in options.items()}
-    probe = _array(values, shape) if shape else None
-    made = exported(
-        _weights(source) if isinstance(source, (bytes, bytearray)) else source, path, forward=forward, probe=probe, **options
-    )
+    given: dict[str, Any] = dict(zip(("probe", "outputs"), (_array(values, shape) for values, shape in examples), strict=False))
+    net = _weights(source) if isinstance(source, (bytes, bytearray)) else source
+    made = exported(net, path, forward=forward, **given, **options)
     notes = [*made.notes, *(made.forward.lines() if made.forward else ())]
     return {"files": list(made.files), "notes": notes}
 

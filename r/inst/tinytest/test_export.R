@@ -12,7 +12,10 @@ expect_equal(sort(as.numeric(read.csv(at("net.csv"))$value)), sort(fit$wts), tol
 
 made <- suppressMessages(nn_export(fit, at("iris.c"), forward = TRUE, probe = iris, name = "iris", dtype = "float64"))
 expect_identical(basename(made), c("iris.c", "iris.h", "iris_test.c"))
-expect_message(nn_export(fit, at("iris.c"), forward = TRUE, probe = iris, name = "iris", dtype = "float64"), "error .* of the largest output")
+expect_message(
+  nn_export(fit, at("iris.c"), forward = TRUE, probe = iris, name = "iris", dtype = "float64"),
+  "error .* of the largest output on 150 examples, from those of the net"
+)
 
 # the compiled function, called for all flowers, against R's own predict()
 writeLines(c(

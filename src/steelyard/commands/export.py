@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.core.selection import readable
     from steelyard.device.export import plan, plan_forward, source_name, write
     from steelyard.device.exported import Options
-    from steelyard.device.forward.forward import Choices
+    from steelyard.device.forward.forward import Choices, Examples
     from steelyard.io import opened
     from steelyard.text.exports import export_lines
     from steelyard.text.progress import following
@@ -38,15 +38,16 @@ def run(args: argparse.Namespace) -> None:
     code = code_in(args.file)
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
-    if (args.probe or args.no_fold or args.no_libm) and not args.forward:
-        raise ShapeError("--probe, --no-fold and --no-libm are for --forward; nothing was written")
+    if (args.probe or args.outputs or args.no_fold or args.no_libm) and not args.forward:
+        raise ShapeError("--probe, --outputs, --no-fold and --no-libm are for --forward; nothing was written")
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
         if args.forward:
+            examples = Examples(_arrays(args.probe), _arrays(args.outputs))
             choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
-            planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, _probe(args.probe))
+            planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, examples)
         else:
             planned = plan(watched, args.out, Options(*facts), source_name(args.file))
         if not args.dry_run:
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     warn_of_code({args.file: code})
 
 
-def _probe(path: str | None) -> object:
+def _arrays(path: str | None) -> object:
     """Return the array of an .npy, or those of an .npz in their order."""
     if path is None:
         return None
@@ -89,6 +90,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--names", action="store_true", help="add an array of the weights' own names")
     parser.add_argument("--forward", action="store_true", help="write a function that computes the outputs, and its test; for .c")
     parser.add_argument("--probe", metavar="NPY", help="examples for --forward, an .npy, or an .npz with an array for each input")
+    parser.add_argument("--outputs", metavar="NPY", help="the net's outputs for --probe, which prove a file that is not run")
     parser.add_argument(
         "--no-fold", action="store_true", help="with --forward, keep batch norms apart from the kernels before them"
     )

@@ -14,7 +14,7 @@ from steelyard.device.elements import CHANNELS
 from steelyard.device.exported import Export, Options
 from steelyard.device.forward import integers, planning
 from steelyard.device.forward.c import int8
-from steelyard.device.forward.forward import Choices
+from steelyard.device.forward.forward import Choices, Examples
 from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
 from steelyard.device.writers import SUFFIXES, writer
@@ -52,6 +52,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
     skip_unreadable: bool = False,
     forward: bool = False,
     probe: object = None,
+    outputs: object = None,
     fold: bool = True,
     accumulate: Literal["float", "double"] = "float",
     libm: bool = True,
@@ -69,10 +70,11 @@ def export(  # noqa: PLR0913 - each is an option, by name
     and `align` (bytes) are those of each array, `progmem` is for AVR's program memory, `names` adds an array of true names.
 
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
-    "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. `fold` multiplies
-    batch norms into kernels, `accumulate` is the type of sums, and with `libm=False` its functions are written too. With `dtype`
-    "int8", or "int4" for kernels, `net_run` has integers alone: `calibrate` is how `probe` sets the scales, `rounding` that of
-    the device's kernels: "single" (XNNPACK, one build of CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference).
+    "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. A file is not run: the
+    net's `outputs` for the probe prove it. `fold` multiplies batch norms into kernels, `accumulate` is the type of sums, and with
+    `libm=False` its functions are written too. With `dtype` "int8", or "int4" for kernels, `net_run` has integers alone:
+    `calibrate` is how `probe` sets the scales, `rounding` that of the device's kernels: "single" (XNNPACK, one build of
+    CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference).
 
     The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options or layers that do
     not fit, `ProofError` for outputs that are not those of the net, `LossyError` for a number beyond `dtype`, and
@@ -89,8 +91,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
     if forward:
-        choices = Choices(fold, accumulate, rounding or "", calibrate, libm)
-        planned = plan_forward(source, listed, path, options, choices, probe, select)
+        choices, examples = Choices(fold, accumulate, rounding or "", calibrate, libm), Examples(probe, outputs)
+        planned = plan_forward(source, listed, path, options, choices, examples, select)
     else:
         planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
     write(planned, path, used)
@@ -126,13 +128,15 @@ def plan_forward(
     path: str,
     options: Options,
     choices: Choices,
-    probe: object,
+    examples: Examples,
     select: str | Iterable[str] = "*",
 ) -> Export:
     """Return what `write` writes of a forward pass, with all checks done. Raises as `export` does."""
     suffix = _suffix(path, (".c",) if options.dtype in integers.BITS else forwards.SUFFIXES)
     if select != "*":
         raise ShapeError("a forward pass needs all weights of the net; leave out select; nothing was written")
+    if examples.outputs is not None and examples.inputs is None:
+        raise ShapeError("the outputs are those of a probe; pass the probe too; nothing was written")
     language, form = writer(suffix), forwards.writer(suffix)
     kind, texts = options.dtype, language.TEXTS
     given = options._replace(text=options.text or texts[0], dtype=None if kind in integers.BITS else kind)
@@ -141,9 +145,9 @@ def plan_forward(
     choices = choices._replace(libm=choices.libm and form.LIBM)
     facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
     if options.dtype in integers.BITS:
-        made = integers.planned_integers(source, probe, facts, symbols, language.derived)
+        made = integers.planned_integers(source, examples, facts, symbols, language.derived)
     else:
-        made = planning.planned_forward(source, probe, facts, symbols, language.derived)
+        made = planning.planned_forward(source, examples, facts, symbols, language.derived)
     made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
     return made
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import steelyard
 from steelyard.cli import main
-from steelyard.errors import ShapeError
+from steelyard.errors import ProofError, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -59,3 +59,22 @@ def test_options_without_a_meaning_for_a_forward_pass_are_refused(dense, options
     with pytest.raises(ShapeError):
         steelyard.export(dense[3], tmp_path / "net.c", forward=True, probe=dense[2], **options)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_is_proven_by_the_outputs_that_are_given_for_the_probe(dense, tmp_path):
+    _, _, x, net = dense
+    torch.save(net, tmp_path / "net.pt")
+    with torch.no_grad():
+        outputs = net(torch.from_numpy(x)).numpy()
+    alone = steelyard.export(tmp_path / "net.pt", tmp_path / "net.c", forward=True, probe=x)
+    proven = steelyard.export(tmp_path / "net.pt", tmp_path / "net.c", forward=True, probe=x, outputs=outputs)
+    assert (alone.forward.proof.is_run, proven.forward.proof.is_run) == (False, True)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", outputs + 1e-3)
+    options = ["--forward", "--probe", str(tmp_path / "x.npy"), "--outputs", str(tmp_path / "y.npy")]
+    assert main(["export", str(tmp_path / "net.pt"), "-o", str(tmp_path / "other.c"), *options]) == 2
+    assert not (tmp_path / "other.c").exists()
+    with pytest.raises(ProofError):
+        steelyard.export(tmp_path / "net.pt", tmp_path / "other.c", forward=True, probe=x, outputs=outputs + 1e-3)
+    with pytest.raises(ShapeError, match="pass the probe too"):
+        steelyard.export(tmp_path / "net.pt", tmp_path / "other.c", forward=True, outputs=outputs)

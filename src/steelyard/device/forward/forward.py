@@ -25,6 +25,13 @@ class Choices(NamedTuple):
     libm: bool = True
 
 
+class Examples(NamedTuple):
+    """The inputs on which a net is proven, one array or a list of them, and its outputs for these, as far as they are given."""
+
+    inputs: object = None
+    outputs: object = None
+
+
 class Forward(NamedTuple):
     """A program that is ready to be written.
 

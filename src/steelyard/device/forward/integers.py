@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from steelyard.core.weight import Array
     from steelyard.device.exported import Export
+    from steelyard.device.forward.forward import Examples
     from steelyard.device.forward.memory import Memory, Place
     from steelyard.device.forward.planning import Facts
     from steelyard.device.int8.program import IntegerOperation, IntegerStep, QuantizedProgram
@@ -94,23 +95,24 @@ class IntegerForward(NamedTuple):
 
 
 def planned_integers(
-    source: object, probe: object, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]
+    source: object, examples: Examples, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]
 ) -> Export:
     """Return the export of a source's forward pass in integers without its files. Raises as `export` does."""
     options, choices = facts.options, facts.choices
     bits = BITS[options.dtype or "int8"]
     if isinstance(source, (str, os.PathLike)) and os.fspath(source).endswith((".tflite", ".lite")):
         program, errors = quantized_of_tflite(source, rounding=choices.rounding), None
-        codes: Sequence[Array] = _random(program) if probe is None else program.codes(*listed_inputs(probe))
+        given = examples.inputs
+        codes: Sequence[Array] = _random(program) if given is None else program.codes(*listed_inputs(given))
     else:
-        known = program_of(source, probe)
-        data = _data(known, probe)
+        known = program_of(source, examples.inputs, outputs=examples.outputs)
+        data = _data(known, examples.inputs)
         program = quantized(known, data, rounding=choices.rounding, calibrate=choices.calibrate, bits=bits)
         errors, codes = errors_of(program, known, data), program.codes(*data)
     _check(program)
     listed, names = _named(program)
-    given = options._replace(dtype=None)
-    made = tabled(weights(listed), facts.source, facts.digest, given, symbols, bits=False, derived=derived)
+    kept_types = options._replace(dtype=None)
+    made = tabled(weights(listed), facts.source, facts.digest, kept_types, symbols, bits=False, derived=derived)
     made.options = options
     known_symbols = {true: symbol for symbol, true in made.true_names.items()}
     places = {key: known_symbols[true] for key, true in names.items()}

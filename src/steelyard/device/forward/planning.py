@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.device.forward.forward import Choices, Forward
+from steelyard.device.forward.forward import Choices, Examples, Forward
 from steelyard.device.forward.memory import planned
 from steelyard.device.forward.preparing import arrays, counting, prepared
 from steelyard.device.forward.proof import proven
@@ -34,10 +34,13 @@ class Facts(NamedTuple):
     choices: Choices
 
 
-def planned_forward(source: object, probe: object, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]) -> Export:
+def planned_forward(
+    source: object, examples: Examples, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]
+) -> Export:
     """Return the export of a source's forward pass without its files. Raises as `export` does."""
     _check(facts.options, facts.choices)
-    return of_program(program_of(source, probe), probe, facts, symbols, derived)
+    known = program_of(source, examples.inputs, outputs=examples.outputs)
+    return of_program(known, examples.inputs, facts, symbols, derived)
 
 
 def of_program(known: Program, probe: object, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]) -> Export:
