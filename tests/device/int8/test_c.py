@@ -5,8 +5,8 @@ import subprocess
 import numpy as np
 import pytest
 import torch
+from integer_nets import NETS, build
 from machines import MACHINES, built, emulated
-from test_quantized import NETS, build
 from toolchains import STRICT, run, tool
 from torch import nn
 
