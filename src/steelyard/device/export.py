@@ -61,8 +61,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
 ) -> Export:
     """Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
 
-    The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (with .bin.json), .csv or
-    .json. A weight is one row-major array, `{name}_` and its own name in letters, digits and underscores; tied weights are one.
+    The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (with a .json), .csv, .json.
+    A weight is one row-major array, `{name}_` and its own name in letters, digits and underscores; tied weights are one.
 
     `dtype` casts floats; the header states what that changed. `text` is "decimal" (9 digits, 17 of float64), "hex", "bits",
     "bytes", or "bin": a file of its own, the default above 1,000,000 numbers. Floats of 16 bits become float32, unless cast or
@@ -72,13 +72,12 @@ def export(  # noqa: PLR0913 - each is an option, by name
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. A file is not run: the
     net's `outputs` for the probe prove it. `fold` multiplies batch norms into kernels, `accumulate` is the type of sums, and with
-    `libm=False` its functions are written too. With `dtype` "int8", or "int4" for kernels, `net_run` has integers alone:
-    `calibrate` is how `probe` sets the scales, `rounding` that of the device's kernels: "single" (XNNPACK, one build of
-    CMSIS-NN) or "double" (CMSIS-NN by default, TFLite's reference).
+    `libm=False` its functions are written too. With `dtype` "int8", or "int4" for kernels, `net_run` has integers: `calibrate`
+    is how `probe` sets scales, `rounding` "single" (XNNPACK) or "double" (CMSIS-NN by default, TFLite's reference).
 
-    The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options or layers that do
-    not fit, `ProofError` for outputs that are not those of the net, `LossyError` for a number beyond `dtype`, and
-    `UnreadableError` unless `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
+    The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options or layers that do not
+    fit, `ProofError` for other outputs than the net's, `LossyError` for a number beyond `dtype`, and `UnreadableError` unless
+    `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
 
     Examples:
         >>> import numpy as np, pathlib, tempfile
@@ -91,8 +90,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
     listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
     if forward:
-        choices, examples = Choices(fold, accumulate, rounding or "", calibrate, libm), Examples(probe, outputs)
-        planned = plan_forward(source, listed, path, options, choices, examples, select)
+        choices = Choices(fold, accumulate, rounding or "", calibrate, libm)
+        planned = plan_forward(source, listed, path, options, choices, Examples(probe, outputs), select)
     else:
         planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
     write(planned, path, used)
