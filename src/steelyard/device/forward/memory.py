@@ -39,7 +39,10 @@ class Memory(NamedTuple):
 
 
 class _Buffer:
-    """Numbers that several values share in turn: those of the steps `first` to `last`."""
+    """Numbers that several values share in turn: those of the steps `first` to `last`.
+
+    `held` has the first and the last step of each value, and where it ends in the buffer.
+    """
 
     def __init__(self, memory: str, number: int, size: int, first: int, last: int) -> None:
         self.memory = memory
@@ -48,10 +51,15 @@ class _Buffer:
         self.first = first
         self.last = last
         self.offset = 0
+        self.held = [(first, last, size)]
 
     def meets(self, other: _Buffer) -> bool:
         """Whether both are in use at the same step."""
         return self.first <= other.last and other.first <= self.last
+
+    def size_beside(self, other: _Buffer) -> int:
+        """Return how many numbers are in use while another buffer is, too: those that shrink in place leave the rest free."""
+        return max((end for first, last, end in self.held if first <= other.last and other.first <= last), default=0)
 
 
 def planned(program: Program) -> Memory:
@@ -134,6 +142,8 @@ class _Plan:
         """Let a buffer last as long as its newest value; one that ends as an output is that output from the beginning."""
         buffer = self._buffers[at]
         buffer.last = max(buffer.last, self._ends[at])
+        value = at, self._ends[at], self._starts[at] + prod(self._shapes[at])
+        buffer.held = [value] if buffer.first == at else [*buffer.held, value]
         if at in self._program.outputs:
             buffer.memory, buffer.number = "output", self._program.outputs.index(at)
 
@@ -152,10 +162,7 @@ class _Plan:
 
 
 def arranged(buffers: Sequence[_Buffer]) -> int:
-    """Give each buffer an offset at which it meets no other, and return the size of all: the best of two orders.
-
-    By size each takes the smallest gap that it fits into; by time each takes the first.
-    """
+    """Give each buffer the first offset at which it meets no other, and return the size of all: the better of two orders."""
     orders = (lambda each: (-each.size, each.first)), (lambda each: (each.first, -each.size))
     best: tuple[int, list[int]] | None = None
     for order in orders:
@@ -172,11 +179,9 @@ def arranged(buffers: Sequence[_Buffer]) -> int:
 
 
 def _gap(buffer: _Buffer, others: Sequence[_Buffer]) -> int:
-    """Return the offset of the smallest gap between others that a buffer fits into, or the end of the last."""
-    end, best = 0, None
-    for other in sorted(others, key=lambda each: each.offset):
-        gap = other.offset - end
-        if gap >= buffer.size and (best is None or gap < best[0]):
-            best = gap, end
-        end = max(end, other.offset + other.size)
-    return best[1] if best else end
+    """Return the least offset at which a buffer is beside each of the others while both are in use."""
+    pairs = [(other.offset, other.offset + other.size_beside(buffer), buffer.size_beside(other)) for other in others]
+    for offset in sorted({0, *(end for _, end, _ in pairs)}):
+        if all(offset >= end or offset + size <= start for start, end, size in pairs):
+            return offset
+    raise AssertionError("the place after all others is free")
