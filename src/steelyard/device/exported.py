@@ -157,6 +157,12 @@ class Export:
         return {**head, "numbers": self.size, "bytes": self.nbytes, "arrays": arrays, "ties": ties, "notes": list(self.notes)}
 
 
+def manifest(export: Export) -> dict[str, Any]:
+    """Return what the manifests in JSON begin with."""
+    facts = {"source": export.source, "digest": f"sha256 {export.digest}", "notes": list(export.notes)}
+    return {"format": "steelyard export", "version": 1, **facts}
+
+
 def head(export: Export, compile_with: str) -> Iterator[str]:
     """Yield the lines of the comment at the beginning of a file: where the numbers are from, and what was done to them.
 

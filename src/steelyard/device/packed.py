@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from steelyard.core.readers import raw_chunks
-from steelyard.device.exported import Table
+from steelyard.device.exported import Export, Table
 from steelyard.dtypes import itemsize
+
+if TYPE_CHECKING:
+    from steelyard.device.writers import Pieces
 
 
 def alignment(table: Table, align: int | None) -> int:
@@ -43,3 +48,10 @@ def content(tables: Sequence[Table], align: int | None) -> Iterator[bytes | memo
         yield bytes(offset - end)
         yield from raw_chunks(table.plain)
         end = offset + table.nbytes
+
+
+def own_file(export: Export, file: str, align: int | None) -> dict[str, Pieces]:
+    """Return the file of numbers next to a source file, by its name; none if the numbers are text."""
+    if export.options.text != "bin":
+        return {}
+    return {f"{os.path.splitext(file)[0]}.bin": content(export.tables, align)}

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.device import packed
+from steelyard.device.exported import manifest
 
 if TYPE_CHECKING:
     from steelyard.device.exported import Export
@@ -41,11 +42,7 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
 def _manifest(export: Export, file: str) -> Iterator[str]:
     align = export.options.align
     facts = {
-        "format": "steelyard export",
-        "version": 1,
-        "source": export.source,
-        "digest": f"sha256 {export.digest}",
-        "notes": list(export.notes),
+        **manifest(export),
         "data": file,
         "byte order": "little",
         "bytes": packed.size(export.tables, align),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.device import literals
+from steelyard.device.exported import manifest
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -34,14 +35,7 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
 
 
 def _document(export: Export) -> Iterator[str]:
-    facts = {
-        "format": "steelyard export",
-        "version": 1,
-        "source": export.source,
-        "digest": f"sha256 {export.digest}",
-        "notes": list(export.notes),
-    }
-    yield f'{json.dumps(facts, indent=1)[:-2]},\n "weights": ['
+    yield f'{json.dumps(manifest(export), indent=1)[:-2]},\n "weights": ['
     separator = "\n"
     for table in export.tables:
         yield f"{separator}{_open(_facts(table))}, {json.dumps(_key(export, table))}: ["

@@ -6,7 +6,6 @@ kept. ``text="decimal"`` is for reading, and exact in CPython only.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -58,10 +57,8 @@ def derived(axes: int) -> list[str]:
 
 def files(export: Export, file: str) -> dict[str, Pieces]:
     """Return the module, and the numbers, if they have a file of their own."""
-    stem, _ = os.path.splitext(file)
-    if export.options.text != "bin":
-        return {file: module(export, "")}
-    return {file: module(export, f"{stem}.bin"), f"{stem}.bin": packed.content(export.tables, None)}
+    own = packed.own_file(export, file, None)
+    return {file: module(export, next(iter(own), "")), **own}
 
 
 def module(export: Export, numbers: str) -> Iterator[str]:

@@ -26,8 +26,5 @@ LIBM = False
 def files(export: Export, forward: Forward, file: str) -> dict[str, Pieces]:
     """Return the module, its test, and the numbers if they have a file of their own."""
     stem = os.path.splitext(file)[0]
-    numbers = f"{stem}.bin" if export.options.text == "bin" else ""
-    found: dict[str, Pieces] = {file: source(export, forward, numbers), f"{stem}_test.py": test(export, forward, stem)}
-    if numbers:
-        found[numbers] = packed.content(export.tables, None)
-    return found
+    own = packed.own_file(export, file, None)
+    return {file: source(export, forward, next(iter(own), "")), f"{stem}_test.py": test(export, forward, stem), **own}

@@ -28,8 +28,5 @@ def files(export: Export, forward: Forward, file: str) -> dict[str, Pieces]:
     stem = os.path.splitext(file)[0]
     if not re.fullmatch(r"[\w.-]+", stem, re.ASCII):
         raise ShapeError(f"{printable(file)} cannot be the name of a file that Rust includes; choose another")
-    numbers = f"{stem}.bin" if export.options.text == "bin" else ""
-    found: dict[str, Pieces] = {file: source(export, forward, numbers), f"{stem}_test.rs": test(export, forward, file)}
-    if numbers:
-        found[numbers] = packed.content(export.tables, export.options.align)
-    return found
+    own = packed.own_file(export, file, export.options.align)
+    return {file: source(export, forward, next(iter(own), "")), f"{stem}_test.rs": test(export, forward, file), **own}
