@@ -1,11 +1,13 @@
 """Commands take time linear in the number of weights: no line runs as often as there are pairs of them."""
 
+import os
+
 import numpy as np
 import pytest
 from growth import quadratic_lines
 
 import steelyard
-from steelyard import plan_transfer
+from steelyard import plan_transfer, sizes
 from steelyard.cli import main
 from steelyard.core.graph import Graph, Layer
 from steelyard.core.readers import from_array
@@ -132,3 +134,16 @@ def layers_of(count):
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_call_runs_no_line_for_each_pair_of_weights(call):
     assert not quadratic_lines(call, SMALL, SMALL * 16, 16, 2 * SMALL)
+
+
+@pytest.mark.parametrize("layout", ["own", "canonical"])
+def test_small_weights_are_digested_from_one_read_of_the_file_and_have_the_same_digests(folders, layout, monkeypatch):
+    reads = []
+    read = os.preadv
+    listed = steelyard.weights(folders[1] / "one.safetensors")
+    monkeypatch.setattr(os, "preadv", lambda *given: reads.append(given) or read(*given))
+    together = steelyard.digest(listed, layout=layout)
+    assert len(reads) < len(listed) / 10
+    monkeypatch.setattr(sizes, "SMALL_RUN", len(listed) + 1)
+    assert steelyard.digest(listed, layout=layout).to_dict() == together.to_dict()
+    assert len(reads) > len(listed)

@@ -39,6 +39,7 @@ SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results sta
 SUMMARY_RUN = 1 << 22  # one job of a thread
 SUMMARY_THRESHOLD = 1 << 16  # a run shorter than this is finished before another thread could begin
 SMALL_WEIGHT = 1 << 10  # weights up to this size are summed up together, as the rows of a matrix: a call for each would be slow
+SMALL_TOGETHER = 2048  # small weights that are digested from one read of a file, at most
 SMALL_RUN = 32  # fewer small weights in a row are summed up one by one
 SORT_THRESHOLD = 1 << 14  # fewer numbers are counted faster by sorting than by a pass over all bins
 CHANNEL_BLOCK = 1 << 17  # summed up by channel at a time: several temporaries of this size stay in the cache

@@ -66,12 +66,12 @@ def with_facts(stored: Iterable[Weight], text: str | None, source: Source | None
     ordered = [_explained(name, fact, named) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
     rest = [weight for name, weight in named.items() if name not in facts]
-    return known + infer_roles(map(_in_layer, rest))
+    return known + infer_roles(map(_in_layer, rest), in_place=True)
 
 
 def _in_layer(weight: Weight) -> Weight:
-    layer = layer_of(weight.name)
-    return weight if weight.layer == layer else weight.replace(layer=layer)
+    weight.layer = layer_of(weight.name)
+    return weight
 
 
 def parsed(text: str) -> dict[str, dict[str, Any]]:

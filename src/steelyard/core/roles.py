@@ -51,6 +51,7 @@ _WORDS_OF_BITS = ("uint8", "int32", "uint32")
 """Types of a "weight" in which bitsandbytes and MLX pack several numbers."""
 
 
+_SEPARATORS = (".", "/")
 _PARAMETRIZED = "parametrizations."
 
 
@@ -141,10 +142,11 @@ def _ruled(words: str) -> Role:
 _MOST_ALIKE = 100  # a layer of more weights, such as a list of parameters, is hardly repeated
 
 
-def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = None) -> list[Weight]:
+def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = None, *, in_place: bool = False) -> list[Weight]:
     """Return the weights with what their layers prove: a role for those without one, and axes for these.
 
-    `classes` has the name of a layer's class by the name of the layer, where it is known.
+    `classes` has the name of a layer's class by the name of the layer, where it is known. `in_place` changes the weights
+    themselves, which were just made: a copy of each would take as long as listing it.
     """
     listed = list(weights)
     layers: dict[str, list[int]] = {}
@@ -155,14 +157,17 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
     known: dict[Hashable, list[tuple[Role, str]]] = {}  # layers that look alike prove the same
     for name, places in layers.items():
         members = [listed[place] for place in places]
-        if all(weight.role is not Role.OTHER for weight in members):
+        if Role.OTHER not in [weight.role for weight in members]:
             continue
-        kind = (classes or {}).get(name, "")
+        kind = classes.get(name, "") if classes else ""
         word = _own_word(name)
         facts = _facts_of(word, kind, members, known)
         for place, weight, (role, axes) in zip(places, members, facts, strict=True):
             if weight.role is Role.OTHER and (role is not Role.OTHER or axes != weight.axes):
-                listed[place] = weight.replace(role=role, axes=axes)
+                if in_place:
+                    weight.role, weight.axes = role, axes
+                else:
+                    listed[place] = weight.replace(role=role, axes=axes)
     return listed
 
 
@@ -201,9 +206,15 @@ def _without_collections(layers: Mapping[str, list[int]]) -> dict[str, list[int]
 
 def _tail(weight: Weight) -> str:
     """Return the part of a weight's name that its role depends on, besides the last word of its layer."""
-    leaf, layer = leaf_of(weight.name), layer_of(weight.name)
-    if layer != weight.layer:
-        return weight.name
+    name, layer = weight.name, weight.layer
+    cut = len(layer)
+    leaf = name[cut + 1 :]
+    # nearly every name is that of its layer, a separator and a last word
+    is_plain = layer and name[cut : cut + 1] in _SEPARATORS and name.startswith(layer) and "." not in leaf and "/" not in leaf
+    if not is_plain or layer.endswith(_PARAMETRIZED[:-1]):
+        leaf, own = leaf_of(name), layer_of(name)
+        if own != layer:
+            return name
     return f"{leaf_of(layer)}.0" if leaf.isdecimal() else leaf
 
 

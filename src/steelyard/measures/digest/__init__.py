@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from steelyard import sizes
 from steelyard.core.readers import raw_run
@@ -34,6 +34,9 @@ from steelyard.errors import MissingExtraError, ShapeError
 from steelyard.io import readable_weights
 from steelyard.storage.source import Stored
 
+if TYPE_CHECKING:
+    from steelyard.storage.source import Source
+
 Algorithm = Literal["sha256", "blake3", "xxh3"]
 Layout = Literal["own", "canonical"]
 ALGORITHMS: tuple[Algorithm, ...] = ("sha256", "blake3", "xxh3")
@@ -41,6 +44,7 @@ LAYOUTS: tuple[Layout, ...] = ("own", "canonical")
 """The framework's own order of axes, or one common to all frameworks."""
 LEAF = 1 << 24
 """Size of a leaf in bytes."""
+_SPARSE = 8  # a run of the file is read at once if it is at most this many times as long as the weights in it
 
 
 class Hash(Protocol):
@@ -141,7 +145,19 @@ def digest(
 
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
-    """Yield the digest of each weight; `new` makes an empty hash. Leaves in a file are digested in parallel."""
+    """Yield the digest of each weight; `new` makes an empty hash. Leaves in a file are digested in parallel.
+
+    Many small weights that follow one another in a file are read together.
+    """
+    start = 0
+    for begin, end in _runs_of_small(weights):
+        yield from _by_leaves(weights[start:begin], new)
+        yield from _together(weights[begin:end], new)
+        start = end
+    yield from _by_leaves(weights[start:], new)
+
+
+def _by_leaves(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
     # leaves of a fixed size, hashed into one digest per weight: any number of threads gives the same result
     in_files = sum(weight.nbytes for weight in weights if _is_shared(weight))
     worthwhile = in_files > LEAF  # otherwise one thread finishes before another starts
@@ -149,6 +165,40 @@ def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterat
     leaves = in_turn(jobs, _leaf, lambda weight, *_: worthwhile and _is_shared(weight))
     for weight in weights:
         yield _joined(weight, islice(leaves, -(-weight.nbytes // LEAF)), new)
+
+
+def _runs_of_small(weights: Sequence[Weight]) -> Iterator[tuple[int, int]]:
+    """Yield the runs [start, stop) of small weights that one file stores as they are digested."""
+    start, source = 0, None
+    for at in range(len(weights) + 1):
+        own = _small_in(weights[at]) if at < len(weights) else None
+        if own is None or own is not source or at - start == sizes.SMALL_TOGETHER:
+            if source is not None and at - start >= sizes.SMALL_RUN:
+                yield start, at
+            start, source = at, own
+
+
+def _small_in(weight: Weight) -> Source | None:
+    """Return the file that stores a small weight as it is digested; None for any other weight."""
+    read = weight.read
+    if not isinstance(read, Stored) or read.byteorder != "<" or read.dtype != weight.dtype:
+        return None
+    return read.source if 0 < weight.nbytes <= sizes.SMALL_WEIGHT else None
+
+
+def _together(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:
+    """Yield the digests of small weights of one file, from one read of it if they are near one another there."""
+    places = [(cast("Stored", weight.read).offset, weight.nbytes) for weight in weights]
+    source = cast("Stored", weights[0].read).source
+    low, high = min(offset for offset, _ in places), max(offset + nbytes for offset, nbytes in places)
+    if high > source.size or low < 0 or high - low > _SPARSE * sum(nbytes for _, nbytes in places):
+        yield from _by_leaves(weights, new)
+        return
+    held = memoryview(source.read(low, high - low))
+    for weight, (offset, nbytes) in zip(weights, places, strict=True):
+        leaf = new()
+        leaf.update(held[offset - low : offset - low + nbytes])
+        yield _joined(weight, [leaf.digest()], new)
 
 
 def _is_shared(weight: Weight) -> bool:
