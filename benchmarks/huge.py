@@ -1,7 +1,8 @@
 """Legitimate inputs that are large in count: 100,000 tensors, 400,000 of ONNX, 5,000 shards, wide layers, plain pickles.
 
-python benchmarks/huge.py [PART ...]: tensors, onnx, shards, permutation, pickle; all without arguments. Each command runs in
-a process of its own, with its time, the CPU time within it, and its peak memory. One that takes longer than `PATIENCE` is ended.
+python benchmarks/huge.py [PART ...]: tensors, formats, onnx, shards, permutation, pickle; all without arguments. Each command
+runs in a process of its own, with its time, the CPU time within it, and its peak memory. One that takes longer than `PATIENCE` is
+ended.
 """
 
 import gzip
@@ -55,6 +56,14 @@ def many(count):
     return {f"{layer}.{leaf}": chance.normal(size=shape).astype("f4") for layer in layers for leaf, shape in shapes.items()}
 
 
+def dense(count):
+    """Return dense layers, whose kind is known from their weights alone, as a transfer between files needs it."""
+    chance = np.random.default_rng(0)
+    layers = (f"model.layers.{nth // 500}.mlp.experts.{nth % 500}" for nth in range(count // 4))
+    shapes = {"w1.weight": (4, 2), "w1.bias": (4,), "w2.weight": (2, 4), "w2.bias": (2,)}
+    return {f"{layer}.{leaf}": chance.normal(size=shape).astype("f4") for layer in layers for leaf, shape in shapes.items()}
+
+
 def apart(count):
     """Return matrices whose names do not fold: their numbers do not count up."""
     chance = np.random.default_rng(0)
@@ -67,8 +76,12 @@ def tensors(folder, count=100_000):
     for nth, name in enumerate(list(changed)[::1000]):  # some renamed, some removed
         value = changed.pop(name)
         changed |= {f"{name}x": value} if nth % 2 else {}
-    one, copy, other, moved, plain = (folder / f"{name}.safetensors" for name in ("one", "copy", "other", "moved", "plain"))
-    for path, held in ((one, arrays), (copy, arrays), (other, changed), (plain, apart(count))):
+    names = ("one", "copy", "other", "moved", "plain", "net", "wrapped")
+    one, copy, other, moved, plain, net, wrapped = (folder / f"{name}.safetensors" for name in names)
+    layers = dense(count)
+    held_in = {one: arrays, copy: arrays, other: changed, plain: apart(count), net: layers}
+    held_in[wrapped] = {f"module.{name}": value for name, value in layers.items()}
+    for path, held in held_in.items():
         steelyard.save(held, path)
     steelyard.save(arrays, folder / "one.npz")
     commands = {
@@ -84,12 +97,27 @@ def tensors(folder, count=100_000):
         "diff with an equal copy": (one, copy),
         "diff with changes": (one, other),
         "convert": (one, folder / "one.pt"),
-        "transfer into an equal one": (one, "--into", copy, "-o", moved),
+        "transfer into an equal one": (net, "--into", net, "-o", moved),
+        "transfer into a wrapped one": (net, "--into", wrapped, "-o", moved),
+        "lineage": (net, wrapped),
+        "average": (net, net, "-o", moved),
+        "prune": (net, "--amount", "0.5", "-o", moved),
+        "export": (net, "-o", folder / "net.c"),
         "report": (one, "-o", folder / "report.html"),
     }
     for words, paths in commands.items():
         what = words.partition(" with ")[0].partition(" of ")[0].partition(" into ")[0]
         measured(f"{words}, {count:,} tensors", 10, 500, *what.split(), *paths)
+
+
+def formats(folder, count=100_000):
+    arrays = dense(count)
+    for suffix in (".h5", ".pt", ".npz", ".gguf", ".rds", ".msgpack"):
+        path = folder / f"net{suffix}"
+        steelyard.save(arrays, path)
+        for word in ("ls", "stats"):
+            measured(f"{word} of {suffix}, {count:,} tensors", 10, 500, word, path)
+        path.unlink()
 
 
 def onnx(folder, count=400_000):
@@ -150,7 +178,14 @@ def plain_pickles(folder, count=200_000):
         )
 
 
-PARTS = {"tensors": tensors, "onnx": onnx, "shards": shards, "permutation": permutation, "pickle": plain_pickles}
+PARTS = {
+    "tensors": tensors,
+    "formats": formats,
+    "onnx": onnx,
+    "shards": shards,
+    "permutation": permutation,
+    "pickle": plain_pickles,
+}
 
 if __name__ == "__main__":
     for part in sys.argv[1:] or PARTS:

@@ -75,7 +75,8 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
         for inner in field.message():
             word = _INSIDE[kind].get(inner.number)
             if word == "tensor":  # at once: a graph may have many, which the last page that was read holds
-                yield from _of_tensor(inner, source)
+                if inner.mentions(b"location"):
+                    yield from _of_tensor(inner, source)
             elif word:
                 inside.append((word, inner))
         pending += reversed(inside)
@@ -128,8 +129,6 @@ def _judged(op: str, domain: str, settings: list[tuple[str, str]], local: set[st
 # TensorProto: 8 name, 13 external_data, repeated: 1 key, 2 value
 def _of_tensor(field: Field, source: Source) -> Iterator[tuple[str, str]]:
     name = location = ""
-    if not field.mentions(b"location"):
-        return
     for inner in field.message():
         if inner.number == 8:
             name = inner.text()

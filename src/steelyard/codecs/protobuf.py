@@ -71,7 +71,16 @@ class Field:
 
     def mentions(self, word: bytes) -> bool:
         """Whether the content has these bytes; true for one that is too long to look."""
-        return self.length > _PAGE or word in self._pages.read(self.offset, self.length)
+        if self.length > _PAGE:
+            return True
+        return self._pages.may_mention(word, self.offset, self.length) and word in self._pages.read(self.offset, self.length)
+
+    def held(self) -> bytes | None:
+        """Return the content if the page that was read last has it; None otherwise."""
+        place = self.offset - self._pages.base
+        page = self._pages.page
+        fits = self.wire == BYTES and place >= 0 and place + self.length <= len(page)
+        return page[place : place + self.length] if fits else None
 
     def text(self, limit: int | None = None) -> str:
         """Return the content as text; bytes that are not UTF-8 become escapes."""
@@ -245,12 +254,13 @@ def varint(value: int) -> bytes:
 class _Pages:
     """A source that is read in pages and keeps the last one: tags are close together, contents far apart."""
 
-    __slots__ = ("base", "page", "source")
+    __slots__ = ("base", "mention", "page", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.base = 0
         self.page = b""
+        self.mention: tuple[bytes, bytes, bool] | None = None
 
     def at(self, offset: int) -> int:
         """Load the page with the tag and the length at `offset`, at most 20 bytes, and return their place in it."""
@@ -260,6 +270,15 @@ class _Pages:
             self.page = self.source.read(offset, max(min(_PAGE, self.source.size - offset), 0))
             return 0
         return place
+
+    def may_mention(self, word: bytes, offset: int, length: int) -> bool:
+        """Whether content may have these bytes: false where it is on a page without them, which is searched once."""
+        page = self.page
+        if not 0 <= offset - self.base <= len(page) - length:
+            return True
+        if self.mention is None or self.mention[0] is not page or self.mention[1] != word:
+            self.mention = page, word, word in page
+        return self.mention[2]
 
     def read(self, offset: int, length: int) -> bytes:
         place = offset - self.base

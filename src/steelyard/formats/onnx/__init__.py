@@ -23,14 +23,11 @@ from steelyard.errors import FormatError, printable
 from steelyard.formats.onnx.computation import computation_of
 from steelyard.formats.onnx.graph import graph_of
 from steelyard.formats.onnx.messages import (
-    FLOATS,
-    LONGS,
     AttributeProto,
     GraphProto,
     ModelProto,
     NodeProto,
     SparseTensorProto,
-    TensorProto,
     every_graph,
     model,
     undefined_inputs,
@@ -38,6 +35,7 @@ from steelyard.formats.onnx.messages import (
 )
 from steelyard.formats.onnx.qdq import qdq_replacements, without
 from steelyard.formats.onnx.roles import Uses
+from steelyard.formats.onnx.tensor_records import FLOATS, LONGS, TensorProto
 from steelyard.formats.onnx.tensors import (
     KINDS,
     ExternalFiles,
@@ -249,16 +247,16 @@ def _text(node: NodeProto, name: str) -> str:
 def _weights(decoded: ModelProto, listed: dict[str, _ListedTensor], source: Source) -> Iterator[tuple[Weight, _ListedTensor]]:
     """Make the weights, with roles by the operators that take them, else by their names."""
     files, uses = ExternalFiles(source), Uses(every_graph(decoded))
-    unknown = {}
+    unknown = []
     made = []
     for entry in listed.values():
         fact = None if entry.role else uses.fact(entry.path, entry.own, len(entry.tensor.dims))
         weight = _weight(entry, fact or (entry.role or Role.OTHER, entry.axes, ""), files)
         made.append(weight)
         if fact is None and entry.role is None and is_floating(weight.dtype):
-            unknown[entry.name] = weight
-    named = {weight.name: weight for weight in infer_roles(unknown.values())}
-    return ((named.get(weight.name, weight), listed[weight.name]) for weight in made)
+            unknown.append(weight)
+    infer_roles(unknown, in_place=True)
+    return zip(made, listed.values(), strict=True)
 
 
 def _weight(entry: _ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:

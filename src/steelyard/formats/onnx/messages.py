@@ -10,53 +10,12 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
-from steelyard.codecs.protobuf import BYTES, Field, message
+from steelyard.codecs.protobuf import Field, message
 from steelyard.errors import FormatError
+from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto, small_tensor
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
-
-
-RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
-"""The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
-
-
-class Elements:
-    """Adjacent elements of a repeated field, from the first tag at `begin` to `end`: one packed run, or single ones.
-
-    `number` is the number of the field itself, `field` that of the TensorProto's field for such elements.
-    """
-
-    __slots__ = ("begin", "end", "field", "number", "offset", "packed")
-
-    def __init__(self, field: Field) -> None:
-        self.field = self.number = field.number
-        self.packed = field.wire == BYTES
-        self.begin = field.begin
-        self.offset = field.offset
-        self.end = field.offset + field.length
-
-    def takes(self, field: Field) -> bool:
-        """Extend these by the next field, if it is a single element of the same field and adjacent. Return whether it is."""
-        fits = not self.packed and field.wire != BYTES and field.number == self.number and field.begin == self.end
-        if fits:
-            self.end = field.offset + field.length
-        return fits
-
-
-class TensorProto:
-    """A tensor: its name, type and shape, and where its elements are."""
-
-    __slots__ = ("begin", "dims", "elements", "external", "kind", "name", "strings")
-
-    def __init__(self) -> None:
-        self.name = ""
-        self.kind = 0
-        self.dims: list[int] = []
-        self.elements: list[Elements] = []
-        self.external: dict[str, str] | None = None
-        self.strings = False
-        self.begin = 0
 
 
 class AttributeProto:
@@ -285,6 +244,9 @@ class _Decoder:
     # 13 external_data, repeated          14 data_location: 1 is external
     def tensor(self, field: Field) -> TensorProto:
         self.budget.spend(NODE_COST, field.offset)
+        data = field.held()
+        if data is not None and (small := small_tensor(data, field.offset)) is not None:
+            return small
         tensor, entries, external = TensorProto(), {}, False
         tensor.begin = field.offset
         for inner in field.message():

@@ -81,6 +81,8 @@ class Uses:
 
     def fact(self, path: str, name: str, ndim: int) -> Fact | None:
         """Return role, axes and label of the tensor `name` of the graph at `path`, which inner graphs may use too."""
+        if name not in self._nodes:  # as most are not in a file of many
+            return None
         key = (path, name, ndim)
         if key not in self._facts:
             self._facts[key] = None  # ends a cycle of operators that pass the tensor on

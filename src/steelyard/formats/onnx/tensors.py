@@ -24,7 +24,8 @@ from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.weight import Refused
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable
-from steelyard.formats.onnx.messages import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, SparseTensorProto, TensorProto
+from steelyard.formats.onnx.messages import SparseTensorProto
+from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of a tensor's elements; for a tensor that cannot be read, one that raises the reason."""
     name = files.source.name
     try:
-        shown = printable(tensor.name)
         if tensor.kind not in KINDS or tensor.kind == 8 or tensor.strings:
+            shown = printable(tensor.name)
             raise FormatError(name, f"{shown} is of the type {_word(tensor.kind)}, which is not a supported type of numbers")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]

@@ -9,7 +9,7 @@ from steelyard.codecs.original import copied
 from steelyard.codecs.protobuf import BYTES, FIXED32, VARINT, Replacement, packed, tag, varint
 from steelyard.codecs.subbyte import BITS, packed_bytes
 from steelyard.core.readers import raw_chunks
-from steelyard.formats.onnx.messages import DOUBLES, FLOATS, RAW, Elements, TensorProto
+from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, RAW, Elements, TensorProto
 from steelyard.formats.onnx.tensors import KINDS, stored_bytes, widened
 
 if TYPE_CHECKING:

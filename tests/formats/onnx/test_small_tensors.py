@@ -1,0 +1,83 @@
+"""Small tensors are decoded in a shorter way, with the same result; a page of them is searched once for what an audit looks for."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import steelyard
+from steelyard.auditing.quick import would_run
+from steelyard.codecs.protobuf import Field, _Pages
+from steelyard.formats.onnx.messages import model
+from steelyard.formats.onnx.tensor_records import small_tensor
+from steelyard.storage.source import from_bytes, open_path
+
+TENSORS = [
+    helper.make_tensor("plain", TensorProto.FLOAT, [2], [0.5, 1.0]),
+    helper.make_tensor("raw", TensorProto.INT8, [3], b"\1\2\3", raw=True),
+    helper.make_tensor("scalar", TensorProto.DOUBLE, [], [4.0]),
+    helper.make_tensor("varints", TensorProto.INT32, [2, 1], [7, 300]),
+    helper.make_tensor("wide", TensorProto.FLOAT, [200], np.zeros(200, "f4")),
+    helper.make_tensor("\N{GREEK SMALL LETTER BETA}", TensorProto.FLOAT, [1], [2.0]),
+]
+
+
+def facts(tensor):
+    runs = [[getattr(run, slot) for slot in run.__slots__] for run in tensor.elements]
+    return tensor.name, tensor.kind, tensor.dims, runs, tensor.external, tensor.strings, tensor.begin
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "net.onnx"
+    onnx.save(helper.make_model(helper.make_graph([], "g", [], [], TENSORS)), path)
+    return path
+
+
+def test_a_small_tensor_has_the_facts_of_the_general_way(file, monkeypatch):
+    fast = [facts(tensor) for tensor in model(open_path(file)).graph.initializers]
+    monkeypatch.setattr(Field, "held", lambda _: None)
+    assert fast == [facts(tensor) for tensor in model(open_path(file)).graph.initializers]
+    assert {name: weight.numpy().tolist() for name, weight in steelyard.weights(file).items()} == {
+        tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in TENSORS
+    }
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        TENSORS[4],  # whose shape and length take two bytes
+        helper.make_tensor("texts", TensorProto.STRING, [1], [b"x"]),
+        TensorProto(name="outside", data_location=TensorProto.EXTERNAL),
+    ],
+    ids=["wide", "texts", "external"],
+)
+def test_any_other_tensor_is_left_to_the_general_way(tensor):
+    assert small_tensor(tensor.SerializeToString(), 0) is None
+
+
+def test_a_tensor_that_is_cut_off_is_left_to_the_general_way_which_refuses_it():
+    whole = TENSORS[0].SerializeToString()
+    assert small_tensor(whole, 0) is not None
+    for end in range(1, len(whole)):
+        made = small_tensor(whole[:end], 0)
+        assert made is None or made.name == "" or not made.elements  # it ends between two fields
+
+
+def test_an_audit_searches_a_page_once_whatever_the_number_of_tensors_on_it(tmp_path, monkeypatch):
+    path = tmp_path / "many.onnx"
+    many = [helper.make_tensor(f"w{nth}", TensorProto.FLOAT, [1], [0.0]) for nth in range(300)]
+    onnx.save(helper.make_model(helper.make_graph([], "g", [], [], many)), path)
+    reads = []
+    read = _Pages.read
+    monkeypatch.setattr(_Pages, "read", lambda self, offset, length: reads.append(offset) or read(self, offset, length))
+    assert would_run(str(path)) == []
+    assert len(reads) < 30
+
+
+def test_a_page_that_mentions_a_word_is_searched_for_each_content():
+    pages = _Pages(from_bytes(b"a location b"))
+    pages.at(0)
+    assert pages.may_mention(b"location", 0, 2)
+    assert not pages.may_mention(b"elsewhere", 0, 2)
+    assert pages.may_mention(b"elsewhere", 4, 20)  # beyond the page
