@@ -61,7 +61,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
 ) -> Export:
     """Write the weights of a model, a file or any other source of `weights` as arrays for a device, bit for bit.
 
-    The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (with a .json), .csv, .json.
+    The suffix of `path` is the language: .h, .c (with a .h), .hpp, .ino, .rs, .py (MicroPython), .bin (and .json), .csv, .json.
     A weight is one row-major array, `{name}_` and its own name in letters, digits and underscores; tied weights are one.
 
     `dtype` casts floats; the header states what that changed. `text` is "decimal" (9 digits, 17 of float64), "hex", "bits",
@@ -80,9 +80,8 @@ def export(  # noqa: PLR0913 - each is an option, by name
     `skip_unreadable` leaves such weights out. Warns with `NonFiniteWarning`, as `save` does.
 
     Examples:
-        >>> import numpy as np, pathlib, tempfile
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.h"
-        >>> export({"fc": {"bias": np.array([0.5, -1.0], "float32")}}, path, name="iris").tables[0].symbol
+        >>> import numpy as np, tempfile
+        >>> export({"fc": {"bias": np.ones(2)}}, f"{tempfile.mkdtemp()}/net.h", name="iris").tables[0].symbol
         'iris_fc_bias'
     """
     path = os.fspath(path)
