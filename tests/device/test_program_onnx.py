@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 import steelyard
 from steelyard.device.program import program_of
+from steelyard.device.program.shaping import Constant
 from steelyard.errors import ProofError, ShapeError
 
 RNG = np.random.default_rng(17)
@@ -185,7 +186,10 @@ def attention(tmp_path, mask):
 
 def test_attention_with_a_causal_mask_and_a_tied_head_is_a_program(tmp_path):
     path = attention(tmp_path, np.triu(np.full((5, 5), -np.inf, "float32"), 1))
-    agrees(path, RNG.integers(0, 11, (3, 5)))
+    program = agrees(path, RNG.integers(0, 11, (3, 5)))
+    masks = [step.operation.values for step in program.steps if isinstance(step.operation, Constant)]
+    assert masks
+    assert all(np.isfinite(each).all() for each in masks)  # a device takes finite numbers only
 
 
 def test_a_batch_norm_and_a_residual_sum_of_a_file_are_a_program(tmp_path):
@@ -202,6 +206,11 @@ def test_a_batch_norm_and_a_residual_sum_of_a_file_are_a_program(tmp_path):
 def test_a_bias_of_a_product_that_others_take_too_stays_apart(tmp_path):
     nodes = [("MatMul", ["x", "w"], ["h"], {}), ("Add", ["h", "b"], ["a"], {}), ("Mul", ["a", "h"], ["y"], {})]
     agrees(saved(tmp_path / "net.onnx", nodes, (5,), {"w": numbers(5, 3), "b": numbers(3)}), numbers(2, 5))
+
+
+def test_a_softmax_follows_a_dense_layer(tmp_path):
+    nodes = [("Gemm", ["x", "w"], ["h"], {}), ("Softmax", ["h"], ["y"], {})]
+    agrees(saved(tmp_path / "net.onnx", nodes, ROWS, {"w": numbers(5, 3)}), numbers(2, 5))
 
 
 def test_parts_of_a_split_are_joined_in_another_order(tmp_path):

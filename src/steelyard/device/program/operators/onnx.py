@@ -13,13 +13,15 @@ from steelyard.device.program.operators.moving import joined, permuted, reshaped
 from steelyard.device.program.operators.onnx_recurrent import recurrent
 from steelyard.device.program.operators.onnx_resizing import resized
 from steelyard.device.program.operators.tensors import Call, Data
-from steelyard.device.program.shaping import Scale
+from steelyard.device.program.shaping import Combine, Constant, Scale
 from steelyard.device.program.windows import Pad
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.device.program.operators.tensors import Maker, Tensor
 
+MASKED = -1e30
+"""What is added to numbers that a mask leaves out"""
 _PAD_MODES = {"": "constant", "constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
@@ -170,8 +172,26 @@ def _softmax(call: Call) -> Data:
     axis = call.axis(call.integer("axis", -1 if call.version >= 13 else 1), data)
     if call.version < 13 and axis != last:
         call.refuse("is of several axes, which is not known")
+    if call.used_once(0):
+        _make_finite(call, data)
     word = "softmax" if call.operator.word == "Softmax" else "log_softmax"
     return Data(call.add(Softmax(word, call.own_axis(axis, data)), data.place), data.batch)
+
+
+def _make_finite(call: Call, data: Data) -> None:
+    """Put a large number in place of minus infinity in a mask that is added before: the softmax makes zero of both."""
+    import numpy as np
+
+    steps = call.building.steps
+    first = len(call.building.shapes) - len(steps)
+    added = steps[data.place - first] if data.place >= first else None
+    if added is None or not isinstance(added.operation, Combine) or added.operation.word != "add":
+        return
+    for place in added.inputs:
+        mask = steps[place - first] if place >= first else None
+        if mask is not None and isinstance(mask.operation, Constant) and np.isneginf(mask.operation.values).any():
+            values = np.where(np.isneginf(mask.operation.values), MASKED, mask.operation.values)
+            steps[place - first] = mask._replace(operation=Constant(values.astype(mask.operation.values.dtype)))
 
 
 def _clip(call: Call) -> Data:
