@@ -93,6 +93,26 @@ def pickles():
     yield "shared-pairs.pkl", b"\x80\x02](K\x01eq\x00" + pairs + b"."
 
 
+def audited():
+    """Yield pickles of which the audit looks into many parts, or many times into the same."""
+
+    def of_bytes(content, count=20_000):
+        return b"\x80\x04(" + b"".join(b"C\x10" + content(number) for number in range(count)) + b"l."
+
+    yield "after-magic.pkl", b"\x80\x04N.\0\0" + b"\x80\x04" * 50_000
+    yield "after-names.pkl", b"\x80\x04N.\0\0" + b"\x80\x02cm\nC\n" * 20_000
+    yield "after-headers.pkl", b"\x80\x04N.\0\0" + b"PK\3\4" * 50_000
+    yield "short.pkl", b"N." * 300_000
+    yield "compressed-bytes.pkl", of_bytes(lambda number: b"BZh9" + struct.pack("<Q4x", number))
+    yield "pickled-bytes.pkl", of_bytes(lambda number: b"cm\nC%09d\n." % number)
+    yield "bytes.pkl", of_bytes(lambda number: struct.pack("<QQ", number, 0), 40_000)
+    made, shared = b"\x80\x02cm\nC\nq\1", b"(" + b"N" * 50_000 + b"tq\2("
+    yield "arguments.pkl", made + shared + b"h\1h\2R" * 20_000 + b"l."
+    entries = b"}(" + b"".join(ints(key) + b"N" for key in range(20_000)) + b"uq\2("
+    yield "states.pkl", made + entries + b"h\1)\x81h\2b" * 20_000 + b"l."
+    yield "damaged-names.pkl", made + b"".join(b"cm%d\nC\n" % number for number in range(60_000)) + b"\xff"
+
+
 def files_of_torch():
     one = tensor(4, [4], [1]) + b"q\x020"
     yield "shared-tensor.pt", torch_file(one + b"(" + b"h\x02" * 100_000 + b"l")
@@ -182,7 +202,7 @@ def structures():
         yield f"{make.__name__}.h5", hdf5(make)
 
 
-@pytest.mark.parametrize("cases", [pickles, files_of_torch, configs, messages, archives, structures])
+@pytest.mark.parametrize("cases", [pickles, audited, files_of_torch, configs, messages, archives, structures])
 def test_a_small_file_costs_little(cases, tmp_path):
     paths = []
     for name, content in cases():

@@ -1,4 +1,7 @@
-"""Pickles: opcodes are left out, repeated, exchanged or added, and their arguments changed, with true lengths."""
+"""Pickles: opcodes are left out, repeated, exchanged or added, and their arguments changed, with true lengths.
+
+Some mutants get a script that makes much of little: shared values, nested containers, many byte strings of opcodes.
+"""
 
 import io
 import pickletools
@@ -27,6 +30,35 @@ COUNTED = {
     "\x8b": "<i",
     "\x8a": "<B",
 }
+LARGEST = 1 << 15
+"""Bytes that the repeated opcodes of a script take."""
+OPCODES = (
+    b"N",
+    b"(",
+    b"]",
+    b"}",
+    b")",
+    b"2",
+    b"\x94",
+    b"cm\nC\n",
+    b"cm\nC\n)R",
+    b"\x80\4",
+    b"N.",
+    b"P1\n",
+    b"]\x94h\0a",
+    b"}NNs",
+)
+MAGICS = (
+    b"PK\3\4",
+    b"BZh9",
+    b"\x1f\x8b\x08",
+    b"\x80\4N.",
+    b"\x93NUMPY\1\0",
+    b"\x89HDF\r\n\x1a\n",
+    b"X\n\0\0\0\3",
+    b"GGUF\3\0\0\0",
+    b"ZF",
+)
 NUMBERED = {"K": "<B", "M": "<H", "J": "<i", "q": "<B", "r": "<I", "h": "<B", "j": "<I"}
 
 
@@ -40,6 +72,10 @@ def recognises(data):
 def mutate(data, chance):
     """Return a pickle with one to three changed opcodes."""
     codes, rest = _opcodes(data)
+    if chance.random() < 0.1:
+        codes.insert(chance.randrange(len(codes)), _amplified(chance))
+        rest += chance.choice((b"", b"", b"\0" + chance.choice((*MAGICS, *OPCODES)) * 1000))
+        return b"".join(codes) + rest
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         at = chance.randrange(len(codes))
         what = chance.random()
@@ -53,6 +89,38 @@ def mutate(data, chance):
             codes[at] = _changed(codes[at], chance)
         codes = codes or [b"."]
     return b"".join(codes) + rest
+
+
+def _amplified(chance):
+    """Return a script that leaves the stack as it was, of which each byte costs a reader as much as it can."""
+    count = chance.choice((10, 300, 2000))
+    code = chance.choice(OPCODES)
+    kind = chance.randrange(5)
+    if kind == 0:  # one value, fetched or duplicated many times
+        shared = chance.choice(
+            (code * count, b"(" + b"N" * count + b"t", b"}(" + b"K\1NK\2N" * count + b"u", _held(b"N" * count))
+        )
+        again = chance.choice((b"2", b"h\xff", b"h\xffh\xff\x86", b"cm\nC\nh\xffR", b"cm\nC\n)\x81h\xffb", b"h\xffQ"))
+        script = b"(" + shared + b"q\xff" + again * (LARGEST // 2 // len(again)) + b"1"
+    elif kind == 1:  # lists of two of the one before
+        pairs = (b"](j%bj%ber%b" % (_place(n), _place(n), _place(n + 1)) for n in range(count))
+        script = b"(]r" + _place(0) + b"".join(pairs) + b"1"
+    elif kind == 2:  # many byte strings, each of which may be anything
+        texts = (chance.choice(MAGICS) + code * chance.choice((1, 9)) + _place(n) for n in range(count))
+        script = b"(" + b"".join(map(_held, texts)) + b"1"
+    elif kind == 3:  # one long byte string of opcodes
+        script = _held(code * (LARGEST // len(code))) + b"0"
+    else:  # containers in each other
+        script = b"(" + code * (LARGEST // len(code)) + b"1"
+    return script
+
+
+def _place(number):
+    return struct.pack("<I", number)
+
+
+def _held(data):
+    return b"C%c%b" % (len(data), data) if len(data) < 256 else b"B" + _place(len(data)) + data
 
 
 def _opcodes(data):

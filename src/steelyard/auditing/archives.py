@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _STEP = 1 << 20  # bytes that are searched at a time
+_PLACE_COST = 2048
+"""bytes of memory that a local header is charged as, for the time to read what it announces"""
 
 
 def recognises(source: Source) -> bool:
@@ -96,6 +98,7 @@ def _has_end(source: Source) -> bool:
 def _local_members(source: Source) -> Iterator[tuple[str, Source]]:
     """Yield what the local headers announce, wherever they are; a size that is not known reaches to the next header."""
     places = [*_places(source)]
+    Budget(source).spend(_PLACE_COST * len(places))
     for at, after in zip(places, [*places, source.size][1:], strict=True):
         if at + 30 > source.size:
             continue

@@ -34,6 +34,7 @@ _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is
 _TAKING = frozenset(b".012QRabdeghijlostu\x81\x85\x86\x87\x90\x91\x92\x93\x94\x98")
 """The opcodes that take an object from the stack or the memo, so that no pickle begins with them."""
 _TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
+_TRIAL = 2  # times what a trial spends is charged, so that many parts of a file cannot be tried for long
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
 _MAGIC = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
@@ -49,12 +50,10 @@ def recognises(source: Source) -> bool:
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Judge the calls and names of a pickle and of those that follow it, then look into bytes in it and after it."""
-    spent = source.whole.spent
     run = run_of(source, place)
     if run is not None:
         yield from run.found()
         if run.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
-            source.whole.spent = spent  # of memory that is free again
             plain = Run(source, place, skips_arrays=False)
             plain.through()
             yield from judged(plain.log, plain.machine, place)
@@ -87,7 +86,7 @@ def _may_be(source: Source) -> bool:
     if source.head(1)[0] in _TAKING:
         return False
     for length in _TRIED:
-        head = from_bytes(source.head(length), source.name)  # with a budget of its own, since its memory is free again
+        head = from_bytes(source.head(length), source.name)  # with a budget of its own: for the source, it may be too long
         Budget(source).spend(head.size)
         machine = Machine(head, after_build, log=Log())
         try:
@@ -99,6 +98,8 @@ def _may_be(source: Source) -> bool:
                 return False  # where a loader finds no module of an odd name, it stops
         else:
             return True
+        finally:
+            Budget(source).owe(_TRIAL * head.spent)  # its memory is free again, but not the time
     return True
 
 

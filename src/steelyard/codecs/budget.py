@@ -56,6 +56,10 @@ refused, see steelyard.limits
             what = f"takes more than {self._allowed:,} bytes of memory, too many for a file of {whole.size:,} bytes"
             raise FormatError(self.file, f"{what}; refused, see steelyard.limits", offset)
 
+    def owe(self, cost: int) -> None:
+        """Take off the cost of work that is done; if the budget is then used up, the next `spend` raises."""
+        self._whole.spent += cost
+
     def spend_read(self, nbytes: int) -> None:
         """Take off the time to read numbers that may take more bytes than the file has: repeated, or never stored."""
         self.spend(nbytes // READ_PER_COST)

@@ -34,6 +34,10 @@ FACTS = "steelyard"
 _WEIGHTS = ".weights.h5"
 
 
+LEVELS = 256
+"""groups in each other that are written: the paths of a file of a thousand take more memory than its reader may spend"""
+
+
 def sniff(source: Source) -> bool:
     """Recognise the signature of HDF5."""
     return find_superblock(source) is not None
@@ -104,4 +108,7 @@ def write(weights: Weights, path: Path) -> None:
     for weight in owned:
         if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
             raise FormatError(str(path), f"{printable(weight.name)!r} is not a valid path of HDF5; rename it first")
+        if weight.name.count("/") >= LEVELS:
+            what = f"would need more than {LEVELS} groups in each other, which readers refuse; rename it first"
+            raise FormatError(str(path), f"{printable(weight.name)!r} {what}")
     write_datasets(path, ((weight.name, weight) for weight in owned), {"": {FACTS: dump_facts(weights)}})

@@ -137,6 +137,15 @@ def test_names_with_an_array_on_their_path_survive(tmp_path):
     flax.serialization.msgpack_restore((tmp_path / "a.msgpack").read_bytes())
 
 
+def test_names_of_more_parts_than_a_reader_takes_are_refused_and_those_of_fewer_are_read(tmp_path):
+    name = "/".join("a" * 64)
+    steelyard.save({name: np.ones(3)}, tmp_path / "net.msgpack")
+    for more in (1, 2000):
+        with pytest.raises(FormatError, match="more than 64 maps in each other"):
+            steelyard.save({name + "/a" * more: np.zeros(3)}, tmp_path / "net.msgpack")
+    assert steelyard.weights(tmp_path / "net.msgpack")[name].numpy().sum() == 3
+
+
 def test_paths_with_the_same_spelling_stay_distinct(tmp_path):
     found = steelyard.weights(saved(tmp_path, {"a": {"b": FLOATS}, "a/b": FLOATS + 1, "a.b": FLOATS + 2}))
     for name, more in (("a/b", 0), (r"a\/b", 1), ("a.b", 2)):

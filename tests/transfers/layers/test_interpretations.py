@@ -131,3 +131,17 @@ def test_a_normed_layer_that_looks_like_another_computes_its_own_kernel():
         g, v = arrays[f"{nth}.weight_g"], arrays[f"{nth}.weight_v"]
         wanted = g * v / np.linalg.norm(v, axis=1, keepdims=True)
         np.testing.assert_allclose(layer.computed["kernel", ""].values(arrays.__getitem__), wanted)
+
+
+@pytest.mark.parametrize("shape", [(), (6,), (2, 3, 4)])
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        ("weight_ih_l0", "weight_hh_l0"),
+        ("weight_ih", "weight_hh"),
+        ("kernel", "recurrent_kernel"),
+        ("dense_i__kernel", "dense_h__kernel"),
+    ],
+)
+def test_a_recurrent_kernel_without_two_axes_is_of_no_known_cell(leaves, shape):
+    assert not {"lstm", "gru", "rnn"} & {kind for kind, _ in kinds(**{leaves[0]: (2, 8), leaves[1]: shape})}

@@ -27,6 +27,12 @@ OPCODES = 1000
 """The opcodes that run between two charges to the budget."""
 OPCODE_COST = 48
 """bytes of memory that an opcode takes: few make a list or a dict of 90, or a place in the memo of 100; and the time to run it"""
+ARGUMENT_COST = 24
+"""bytes of memory that an argument of a call, or a key of a state, is charged as, for an audit's time to look at it"""
+NAMING_COST = 96
+"""bytes of memory that each use of a name is charged as, for an audit's time to count it"""
+OUTLINES = 8
+"""Pickles of a source, shorter than an outline pays off for, after which none is outlined: for each a megabyte is read."""
 FAST_THRESHOLD = 1 << 13
 """Bytes of a pickle above which compiling the pattern of a tensor pays off."""
 
@@ -93,7 +99,7 @@ class Machine:
         self.stream: PickleStream = PickleStream(source)
         self.log = log
         self.origin = 0
-        self.outlines = outlines
+        self.outlines = OUTLINES if outlines else 0
         self.after_build = after_build
         self.is_fast = source.size > FAST_THRESHOLD
         self.globals: dict[tuple[str, str], Global] = {}
@@ -118,13 +124,14 @@ class Machine:
         """Run the pickle that begins at `offset`, and return its root. Raises `FormatError`."""
         self._start()
         if self.outlines:
-            from steelyard.codecs.pickle.outline import outline
+            from steelyard.codecs.pickle.outline import THRESHOLD, outline
 
             found = outline(self.stream.source, offset, self.stream.budget)
+            self.outlines -= found is None or found[1] - offset < THRESHOLD
             if found is not None:
                 self.stream.leave(found[1])
                 return found[0]
-        self.stream.window(offset)
+        self.stream.go_to(offset)
         try:
             return self._run()
         except FormatError:
@@ -135,20 +142,23 @@ class Machine:
 
     def _run(self) -> Pickled:
         handlers, stream = HANDLERS, self.stream
-        while True:
-            stream.budget.spend(OPCODES * OPCODE_COST, stream.offset)
-            left = OPCODES
-            while left > 0:
-                left -= run_plain_values(self, left)
-                at = stream.at
-                if at >= stream.edge:
-                    stream.window(stream.base + at)
-                elif left > 0:
-                    left -= 1
-                    stream.at = at + 1
-                    if handlers[stream.data[at]](self):
-                        stream.budget.spend(-left * OPCODE_COST)  # only those that ran are charged
-                        return self.stack.pop()
+        left = 0
+        try:
+            while True:
+                stream.budget.spend(OPCODES * OPCODE_COST, stream.offset)
+                left = OPCODES
+                while left > 0:
+                    left -= run_plain_values(self, left)
+                    at = stream.at
+                    if at >= stream.edge:
+                        stream.window(stream.base + at)
+                    elif left > 0:
+                        left -= 1
+                        stream.at = at + 1
+                        if handlers[stream.data[at]](self):
+                            return self.stack.pop()
+        finally:
+            stream.budget.owe(-left * OPCODE_COST)  # only those that ran are charged
 
     @property
     def is_plain(self) -> bool:
@@ -185,6 +195,7 @@ class Machine:
             if self.log is not None:
                 self.log.names[key] = self.place
         if self.log is not None:
+            self.stream.budget.spend(NAMING_COST, self.stream.offset)
             self.log.uses[key] = self.log.uses.get(key, 0) + 1
         return known
 
@@ -198,6 +209,14 @@ class Machine:
         if self.log is not None:
             self.log.held.append((data, self.place - len(data) + 1))
         return data
+
+    def note_state(self, target: Pickled, state: Pickled) -> None:
+        """Note a state in the log of an audit, which looks at its keys."""
+        parts = state if type(state) is tuple else (state,)
+        keys = sum(len(part) for part in parts if type(part) is dict)
+        self.stream.budget.spend(ARGUMENT_COST * (len(parts) + keys), self.stream.offset)
+        if self.log is not None:
+            self.log.states.append((target, state, self.place))
 
     def refer(self, key: Pickled) -> Persistent:
         """Record a reference to something outside the pickle."""
@@ -215,5 +234,7 @@ class Machine:
         record = Record(target, args)
         self.records.append(record)
         if self.log is not None:
+            if type(args) is tuple:
+                self.stream.budget.spend(ARGUMENT_COST * len(args), self.stream.offset)
             self.log.calls.append((record, how, self.place))
         return record

@@ -152,7 +152,7 @@ def _build(machine: Machine) -> None:
     state = machine.stack.pop()
     target = machine.stack[-1]
     if machine.log is not None:
-        machine.log.states.append((target, state, machine.place))
+        machine.note_state(target, state)
     if isinstance(target, Record):
         machine.stream.budget.spend(target.build_cost(state))
         target.built(state)

@@ -57,6 +57,13 @@ class PickleStream:
         self.base, self.at, self.filled = offset, 0, length
         self.edge = length if offset + length == size else length - MARGIN
 
+    def go_to(self, offset: int) -> None:
+        """Continue at `offset`, in the same window if it is there: a file may be thousands of short pickles."""
+        if self.base <= offset < self.base + self.edge:
+            self.at = offset - self.base
+        else:
+            self.window(offset)
+
     def leave(self, offset: int) -> None:
         """Continue at `offset`, and hold nothing until then."""
         self.data, self.base = PADDING, offset

@@ -229,6 +229,10 @@ def _concatenated(sizes: Sequence[int], readers: Sequence[Reader]) -> Reader:
     return read
 
 
+_CHUNK_LEVELS = 2
+"""levels of the maps of an array in chunks"""
+
+
 def write(weights: Weights, path: Path) -> None:
     """Write a file that `flax.serialization.msgpack_restore` reads. Each part of a name is the key of a map.
 
@@ -238,6 +242,9 @@ def write(weights: Weights, path: Path) -> None:
     for weight in weights.values():
         if weight.dtype == "object":
             raise FormatError(str(path), f"{printable(weight.name)} has no numbers, and cannot be written")
+        if weight.name.count("/") + 1 + _CHUNK_LEVELS * (weight.nbytes > CHUNK_LIMIT) > limits.RECURSION:
+            what = f"would need more than {limits.RECURSION} maps in each other, which no reader takes; rename it first"
+            raise FormatError(str(path), f"{printable(weight.name)} {what}")
         _put(tree, weight)
     _warn_of_ties(weights, path)
     with replacing(path) as file:

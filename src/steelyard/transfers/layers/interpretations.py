@@ -203,9 +203,9 @@ def _offset(members: Members) -> Iterator[Interpretation]:
 
 
 def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
-    """Return the kind and the order of the gates, by the ratio of the two sides of the recurrent kernel."""
+    """Return the kind and the order of the gates, by the ratio of the two sides of the recurrent kernel; else empty texts."""
     shape = next(weight.shape for leaf, weight in members.items() if leaf.startswith(recurrent))
-    times = shape[axis] // max(shape[1 - axis], 1)
+    times = shape[axis] // max(shape[1 - axis], 1) if len(shape) == 2 else 0
     return {4: ("lstm", "ifgo"), 3: ("gru", "rzn"), 1: ("rnn", "")}.get(times, ("", ""))
 
 
