@@ -137,7 +137,8 @@ def test_assign_refuses_what_does_not_fit_and_what_cannot_be_changed(net, tmp_pa
 
 
 def test_a_tree_of_jax_cannot_be_changed_in_place_and_is_not():
-    jnp = pytest.importorskip("jax.numpy")
+    import jax.numpy as jnp
+
     tree = {"kernel": jnp.ones((2, 3))}
     with pytest.raises(ReadOnlyError, match="in place"):
         rbridge.assign(tree, bytearray(48))

@@ -26,13 +26,15 @@ MADE = {
 
 
 def torch_net(seed=0):
-    torch = pytest.importorskip("torch")
+    import torch
+
     torch.manual_seed(seed)
     return torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
 
 
 def keras_net(seed=0):
-    keras = pytest.importorskip("keras")
+    import keras
+
     keras.utils.set_random_seed(seed)
     return keras.Sequential([keras.Input((4,)), *(keras.layers.Dense(4) for _ in range(3))])
 
@@ -78,7 +80,8 @@ def test_a_renamed_graph_has_the_same_layers():
 
 
 def test_layers_without_the_collections_of_flax_in_their_names_are_renamed_as_their_weights_are():
-    nn, jax = pytest.importorskip("flax.linen"), pytest.importorskip("jax")
+    import flax.linen as nn
+    import jax
 
     class Net(nn.Module):
         @nn.compact
@@ -120,7 +123,9 @@ def test_copies_and_vectors_do_not_list_the_layers_until_one_is_asked_and_then_o
 
 
 def test_a_copy_of_an_immutable_model_has_the_graph_after_training_replaced_the_model():
-    eqx, jax = pytest.importorskip("equinox"), pytest.importorskip("jax")
+    import equinox as eqx
+    import jax
+
     keys = jax.random.split(jax.random.key(0), 3)
     net = eqx.nn.Sequential([eqx.nn.Linear(4, 4, key=key) for key in keys])
     gone, weights = ref(net), steelyard.weights(net)
@@ -135,7 +140,6 @@ def test_a_copy_of_an_immutable_model_has_the_graph_after_training_replaced_the_
 
 
 def test_a_model_without_layers_has_no_graph_and_can_still_be_copied():
-    pytest.importorskip("sklearn")
     from sklearn.ensemble import VotingClassifier
     from sklearn.linear_model import LogisticRegression, Perceptron
 

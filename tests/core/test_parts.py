@@ -108,8 +108,8 @@ def test_an_index_outside_is_an_index_error_too():
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "bool", "complex64", "bfloat16", "float8_e4m3fn"])
 def test_a_weight_becomes_a_tensor_of_torch_bit_for_bit_with_memory_of_its_own(dtype):
-    torch = pytest.importorskip("torch")
     import ml_dtypes
+    import torch
 
     array = np.array([[0, 1], [2, 3]], getattr(ml_dtypes, dtype, dtype))
     weight = from_array("w", array)
@@ -122,7 +122,8 @@ def test_a_weight_becomes_a_tensor_of_torch_bit_for_bit_with_memory_of_its_own(d
 
 
 def test_a_weight_of_bfloat16_comes_back_from_torch_as_it_was():
-    torch = pytest.importorskip("torch")
+    import torch
+
     layer = torch.nn.Linear(3, 2).bfloat16()
     assert torch.equal(steelyard.weights(layer)["weight"].to_torch(), layer.weight)
     assert torch.equal(torch.as_tensor(steelyard.weights(layer)["weight"]), layer.weight)
@@ -130,7 +131,8 @@ def test_a_weight_of_bfloat16_comes_back_from_torch_as_it_was():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
 def test_a_weight_becomes_an_array_of_jax_and_of_numpy(dtype):
-    jnp = pytest.importorskip("jax.numpy")
+    import jax.numpy as jnp
+
     array = np.arange(6).reshape(2, 3).astype(jnp.dtype(dtype))
     weight = from_array("w", array)
     assert np.asarray(weight).dtype == array.dtype

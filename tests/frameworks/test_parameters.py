@@ -1,7 +1,6 @@
 """`parameters` and `buffers` are what each framework itself calls so."""
 
 import numpy as np
-import pytest
 
 import steelyard
 
@@ -14,7 +13,7 @@ def split(model):
 
 
 def test_keras_says_which_variables_of_a_users_layer_are_made_to_be_trained_also_where_they_are_frozen():
-    keras = pytest.importorskip("keras")
+    import keras
 
     class Counting(keras.layers.Layer):
         def build(self, shape):
@@ -43,7 +42,8 @@ def test_keras_says_which_variables_of_a_users_layer_are_made_to_be_trained_also
 
 
 def test_linen_says_it_by_its_collections():
-    linen, jax = pytest.importorskip("flax.linen"), pytest.importorskip("jax")
+    import flax.linen as linen
+    import jax
 
     class Net(linen.Module):
         @linen.compact
@@ -61,7 +61,7 @@ def test_linen_says_it_by_its_collections():
 
 
 def test_nnx_says_it_by_the_type_of_each_variable():
-    nnx = pytest.importorskip("flax.nnx")
+    from flax import nnx
 
     class Count(nnx.Variable):
         pass
@@ -81,7 +81,8 @@ def test_nnx_says_it_by_the_type_of_each_variable():
 
 
 def test_of_equinox_and_jax_what_gradients_reach_are_parameters():
-    eqx, jax = pytest.importorskip("equinox"), pytest.importorskip("jax")
+    import equinox as eqx
+    import jax
 
     class Net(eqx.Module):
         layer: eqx.nn.Linear

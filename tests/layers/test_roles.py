@@ -33,13 +33,11 @@ UNBUILT = {
     ("keras", "CuDNNGRU"): "of Keras 1 and 2; Keras 3 reads it as a GRU",
 }
 ROWS = [(framework, row) for framework, rows in TABLES.items() for row in rows]
-IMPORTS = {"linen": "flax"}
 
 
 def made(framework, row):
     if (framework, row) in UNBUILT:
         pytest.skip(UNBUILT[framework, row])
-    pytest.importorskip(IMPORTS.get(framework, framework))
     return getattr(cases, f"{framework}_cases")(row)
 
 

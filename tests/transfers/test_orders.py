@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from frameworks.torch.test_roles_of_nets import net_of
 
 import steelyard
 from steelyard.errors import AmbiguityError
 
-torch = pytest.importorskip("torch")
 SQUARE, OTHER = "transformer.h.0.attn.c_proj.weight", "fc.weight"
 
 

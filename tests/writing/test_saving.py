@@ -26,7 +26,8 @@ def test_floats_are_cast_and_integers_stay(tmp_path):
 
 
 def test_a_graph_of_onnx_is_written_again_with_other_numbers_in_its_own_types(tmp_path):
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     tensor = onnx.numpy_helper.from_array(np.zeros((2, 2), "f4"), "w")
     shape = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
     node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])

@@ -81,6 +81,10 @@ RANK = 64
 ELEMENTS = 1 << 58
 """elements of an array: more than the memory of any machine"""
 
+# Processes of one model
+PATIENCE = 3
+"""seconds that a process waits for the others over which a tensor is distributed: one that never asks looks like a late one"""
+
 # What is shown and audited
 FINDINGS = 100
 """calls of a pickle that an audit lists"""
@@ -132,8 +136,9 @@ def given(text: str) -> dict[str, int]:
     """
     named = [name for name in globals() if name.isupper()]
     if text == "none":
-        # an array and Python's stack cannot hold more than these allow
+        # an array and Python's stack cannot hold more than these allow, and a process alone would wait for ever
         kept = {"RANK", "ELEMENTS", "DEPTH", "RECURSION", "SKOPS_DEPTH", "PROTOBUF_DEPTH", "NESTED_FILES", "NESTED_PICKLES"}
+        kept.add("PATIENCE")
         return {name: 1 << 62 for name in named if name not in kept} | {"ZSTD_WINDOW": 1 << 31}  # the most that it takes
     name, equals, number = text.partition("=")
     if not equals or name not in named or not number.isdecimal() or len(number) > 18:

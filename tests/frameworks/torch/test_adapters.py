@@ -11,6 +11,12 @@ import steelyard
 from tests import carried
 
 FACTS = {"default": {"r": 2, "lora_alpha": 4}, "second": {"r": 2, "lora_alpha": 8}}
+LIVE = (
+    ("peft-lora-several-default", ["default"]),
+    ("peft-lora-several-second", ["second"]),
+    ("peft-lora-both-live", ["default", "second"]),
+)
+"""Golden cases of states of live nets, and the adapters that are active."""
 
 
 def net_of(state, scaling, active, merged=()):
@@ -32,14 +38,7 @@ def net_of(state, scaling, active, merged=()):
     return net
 
 
-@pytest.mark.parametrize(
-    ("case", "active"),
-    [
-        ("peft-lora-several-default", ["default"]),
-        ("peft-lora-several-second", ["second"]),
-        ("peft-lora-both-live", ["default", "second"]),
-    ],
-)
+@pytest.mark.parametrize(("case", "active"), LIVE)
 def test_the_active_adapters_are_merged_with_the_scales_of_the_modules(case, active):
     folder = carried.folder("effective") / case
     net = net_of(torch.load(folder / "live_state.pt", weights_only=True), {"default": 2.0, "second": 4.0}, active)

@@ -1,10 +1,10 @@
 """The same net, live and in a file, has the same roles and layers, and never axes that contradict each other."""
 
 import pytest
+import torch
 
 import steelyard
 
-torch = pytest.importorskip("torch")
 nn = torch.nn
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 PICTURE = {"image_size": 8, "patch_size": 4}

@@ -60,7 +60,9 @@ def test_each_part_of_a_cell_is_one_gate_of_the_input_or_of_the_state(made_by):
 
 @pytest.mark.parametrize("made_by", [name for name in CELLS if name.endswith("Cell")])
 def test_the_cells_that_flax_makes_have_these_parts(made_by):
-    linen, jax = pytest.importorskip("flax.linen"), pytest.importorskip("jax")
+    import flax.linen as linen
+    import jax
+
     cell = getattr(linen, made_by)(3)
     carry = cell.initialize_carry(jax.random.key(0), (2, 5))
     assert set(cell.init(jax.random.key(0), carry, np.zeros((2, 5)))["params"]) == set(CELLS[made_by][1])

@@ -4,12 +4,12 @@ All processes of a mesh read and write them together.
 
 Reading gathers the parts of all processes, so a call on one process alone would wait for the others until the time-out of the
 process group. The processes therefore first count one another in the store of the group, which needs no collective call, and
-refuse together or alone after `PATIENCE`. What a process asks for right after a refusal is refused at once, since the same
-processes are missing: a loop over the weights of a net would wait for each of them.
+refuse together or alone after `limits.PATIENCE` seconds. What a process asks for right after a refusal is refused at once, since
+the same processes are missing: a loop over the weights of a net would wait for each of them.
 
 A first request must wait. A process that is late and one that will never ask look the same from here: neither has run any of
-this code, and the backends do not show which collective call another process is in. A barrier with a short limit would refuse
-calls of all processes too, where one of them imports or computes longer.
+this code, and the backends do not show which collective call another process is in. Where one of them imports or computes for
+longer than the limit, all refuse; `steelyard.limits.allow(PATIENCE=60)` on each of them lets them wait.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from steelyard.codecs import limits
 from steelyard.errors import ShapeError, UnreadableError, printable
 
 if TYPE_CHECKING:
     from torch import nn
 
-PATIENCE = 10.0  # seconds
 SOON = 1.0  # seconds; a request this soon after a refusal is the same call's
 _PAUSE = 0.002  # seconds
 _REFUSED: dict[tuple[int, ...], float] = {}
@@ -92,7 +92,7 @@ def _require_all(name: str, ranks: list[int]) -> None:
     arrived = store.add(key, 1)
     needed = -(-arrived // size) * size
     begun, last = monotonic(), _REFUSED.pop(tuple(ranks), None)
-    patience = 0.0 if last is not None and begun - last < SOON else PATIENCE
+    patience = 0.0 if last is not None and begun - last < SOON else limits.PATIENCE
     while store.add(key, 0) < needed:
         if monotonic() >= begun + patience:
             if store.add(key, -1) >= needed - 1:  # the last one came just now, and goes on
@@ -101,6 +101,7 @@ def _require_all(name: str, ranks: list[int]) -> None:
             _REFUSED[tuple(ranks)] = monotonic()
             raise UnreadableError(
                 f"{printable(name) or 'the tensor'} is distributed over {size} processes, and {needed - arrived} of them did not "
-                f"ask for it within {PATIENCE:g} s; call steelyard on all of them (not under `if rank == 0`), or gather first"
+                f"ask for it within {limits.PATIENCE:g} s; call steelyard on all of them (not under `if rank == 0`), or gather "
+                "first; steelyard.limits.allow(PATIENCE=60) waits longer for late ones"
             )
         sleep(_PAUSE)
