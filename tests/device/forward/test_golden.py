@@ -1,35 +1,136 @@
-"""The golden nets of the field as C: their own tests pass, and the outputs are those of float64 to the sixth digit."""
+"""The golden nets of the field as C: on this machine and on microcontrollers their own tests pass, with the digits of float64.
 
+One program has all nets, so that a compiler runs once for each machine.
+"""
+
+import re
 import sys
 
 import numpy as np
 import pytest
 import torch
 from carried import SHARED
+from machines import MACHINES, built, emulated
 from toolchains import STRICT, run, tool
 
 import steelyard
+from steelyard.device.forward.math import NEEDS
+from steelyard.device.forward.proof import twin
 
 GOLDEN = SHARED / "embedded" / "golden"
 NETS = ["t01_mlp_tanh_softmax", "t02_mlp_relu_wide", "t03_conv_bn_pool", "t05_lstm3", "t06_gru_bi", "t07_conv1d", "t08_residual",
-        "t09_embedding", "t10_tied", "t11_half", "k01_conv_same_last.keras", "k02_depthwise.keras", "k04_gru_v1.keras",
-        "k05_functional.keras", "k06_swish_gelu.keras", "s01_mlp_iris.joblib", "s03_reg.joblib", "s04_logreg.joblib"]  # fmt: skip
-SCRATCH = {"t02_mlp_relu_wide": 512, "t03_conv_bn_pool": 8192, "t07_conv1d": 2048}
+        "t09_embedding", "t10_tied", "t11_half", "t12_bf16", "k01_conv_same_last.keras", "k02_depthwise.keras",
+        "k04_gru_v1.keras", "k05_functional.keras", "k06_swish_gelu.keras", "s01_mlp_iris.joblib", "s03_reg.joblib",
+        "s04_logreg.joblib", "r01_nnet.rds", "r02_nnet_skip.rds"]  # fmt: skip
+SCRATCH = {"t02": 512, "t03": 8192, "t07": 2048}
 """The most bytes of scratch: those that onnx2c has."""
+MATH = re.compile(rf"\b({'|'.join(set(NEEDS) - {'sqrt'})})f\(")
+"""Functions of libm whose last digits differ between libraries; a root is rounded correctly by all."""
+OWN_NAMES = ("main", "sum_of", "is_changed", "error_of", "given1", "expected1")
+"""Names of a test that each net has."""
+
+pytestmark = pytest.mark.shared
 
 
-@pytest.mark.shared
-@pytest.mark.parametrize("name", NETS)
-def test_the_test_of_a_golden_net_passes(name, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(GOLDEN))
-    known = np.load(GOLDEN / f"{name.partition('.')[0]}.npz")
+def known(name):
+    """Return a golden net or its file, its inputs, its outputs in float64, and other options of its export."""
+    if name.endswith(".rds"):
+        path = GOLDEN / name
+        table = np.genfromtxt(path.with_suffix(".csv"), delimiter=",", skip_header=1)
+        inputs = {"r01_nnet.rds": 4, "r02_nnet_skip.rds": 5}[name]
+        return path, table[:, :inputs], table[:, inputs:], {"outputs": table[:, inputs:]}
+    arrays = np.load(GOLDEN / f"{name.partition('.')[0]}.npz")
+    x, y = arrays["x"], arrays["y64" if "y64" in arrays else "y"]
+    if name == "t12_bf16":
+        x = torch.from_numpy(x).bfloat16().float().numpy()  # the numbers that its outputs are of
     source = GOLDEN / name if "." in name else torch.load(GOLDEN / f"{name}.whole.pt", weights_only=False)
+    return source, x, np.asarray(y, "float64"), {}
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory):
+    """The folder with all nets in one program, and the exports and outputs by name; those with our own functions end in `_own`."""
+    folder, exports, exact = tmp_path_factory.mktemp("golden"), {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(GOLDEN))
+        for name in NETS:
+            source, x, y, options = known(name)
+            word = name[:3]
+            exports[word] = steelyard.export(source, folder / f"{word}.c", name=word, forward=True, probe=x, **options)
+            exact[word] = y
+            if MATH.search((folder / f"{word}.c").read_text()):
+                own = f"{word}_own"
+                exports[own] = steelyard.export(
+                    source, folder / f"{own}.c", name=own, forward=True, probe=x, libm=False, **options
+                )
+                exact[own] = y
     sys.modules.pop("nets", None)
-    made = steelyard.export(source, tmp_path / "net.c", forward=True, probe=known["x"])
-    run(tool("gcc"), "-std=c99", "-O1", "-ffp-contract=off", "-DPRINT_BITS", *STRICT, "net.c", "net_test.c", "-lm", cwd=tmp_path)
-    *bits, said = run("./a.out", cwd=tmp_path).decode().splitlines()
-    outputs = np.array([int(word, 16) for word in bits], "uint32").view("f4")
-    exact = np.asarray(known["y64" if "y64" in known else "y"], np.float64).reshape(-1)[: outputs.size]
-    assert "passed" in said
-    assert np.abs(outputs - exact).max() <= 1e-6 * np.abs(exact).max()
-    assert made.forward.memory.size * 4 <= SCRATCH.get(name, 1 << 20)
+    (folder / "nets.c").write_text(together(exports))
+    return folder, exports, exact
+
+
+def together(names):
+    """Return a program that runs the tests of all nets, and prints the name of each, the bits of its outputs, and its result."""
+    lines = ["#include <stdio.h>"]
+    for name in names:
+        lines += [f"#define {each} {name}_{each}" for each in OWN_NAMES]
+        lines += [f'#include "{name}.c"', f'#include "{name}_test.c"']
+        lines += [f"#undef {each}" for each in (*OWN_NAMES, "EXAMPLES", "TOLERANCE")]
+    calls = "".join(f'    puts("> {name}");\n    failed |= {name}_main();\n' for name in names)
+    return "\n".join([*lines, f"int main(void)\n{{\n    int failed = 0;\n{calls}    return failed;\n}}\n"])
+
+
+def printed(text):
+    """Return the bits of the outputs of each net, all of which passed their tests."""
+    found = {}
+    for part in text.split("> ")[1:]:
+        name, *lines = part.splitlines()
+        assert ": passed" in part, part
+        found[name] = np.array([int(line, 16) for line in lines if re.fullmatch("[0-9a-f]{8}", line)], "uint32")
+    return found
+
+
+@pytest.fixture(scope="module")
+def here(nets):
+    """The bits of all outputs on this machine."""
+    folder = nets[0]
+    flags = ("-O1", "-ffp-contract=off", "-DPRINT_BITS")
+    for compiler, language in (("clang", ["-std=c99"]), ("g++", ["-x", "c++", "-std=c++11"])):
+        run(tool(compiler), *language, *STRICT, "-fsyntax-only", "nets.c", cwd=folder)
+    run(tool("gcc"), "-std=c99", *flags, *STRICT, "nets.c", "-lm", "-o", "nets", cwd=folder)
+    return printed(run("./nets", cwd=folder).decode())
+
+
+def assert_near(bits, exact):
+    """Outputs of float32 by their bits are within a millionth of the largest."""
+    for name, found in bits.items():
+        outputs = found.view("float32")
+        wanted = exact[name].reshape(-1)[: outputs.size]
+        assert np.abs(outputs - wanted).max() <= 1e-6 * np.abs(wanted).max(), name
+
+
+def test_golden_nets_pass_their_tests_here(nets, here):
+    _, exports, exact = nets
+    assert list(here) == list(exports)
+    assert_near(here, exact)
+    for name, made in exports.items():
+        if name.endswith("_own") or f"{name}_own" not in exports:
+            bits = np.concatenate([each.reshape(-1) for each in twin(made.forward)]).view("uint32")
+            assert np.array_equal(here[name], bits), name
+    assert {word: exports[word].forward.memory.size * 4 <= most for word, most in SCRATCH.items()} == dict.fromkeys(SCRATCH, True)
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_microcontrollers_give_the_same_digits_and_without_libm_the_same_bits(machine, nets, here):
+    folder, _, exact = nets
+    status, text = emulated(machine, built(machine, ["nets.c"], folder, flags=["-DPRINT_BITS"]))
+    bits = printed(text)
+    assert (status, list(bits)) == (0, list(here))
+    assert_near(bits, exact)
+    differing = [name for name in bits if not np.array_equal(bits[name], here[name])]
+    assert all(f"{name}_own" in bits for name in differing), differing
+
+
+def test_an_avr_compiles_a_net_with_our_own_functions(nets):
+    flags = ("-mmcu=atmega2560", "-std=c99", "-Os", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
+    run(tool("avr-gcc"), *flags, "-c", "t01_own.c", cwd=nets[0])
