@@ -38,15 +38,14 @@ def run(args: argparse.Namespace) -> None:
     code = code_in(args.file)
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
-    if (args.probe or args.outputs or args.no_fold or args.no_libm) and not args.forward:
-        raise ShapeError("--probe, --outputs, --no-fold and --no-libm are for --forward; nothing was written")
+    choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
+    _check(args, is_usual=choices == Choices())
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     facts = (args.name, args.dtype, args.text or "", args.channels, args.section, args.align, args.progmem, args.names)
     with following(chosen, "exporting") as watched:
         if args.forward:
             examples = Examples(_arrays(args.probe), _arrays(args.outputs))
-            choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
             planned = plan_forward(args.file, watched, args.out, Options(*facts), choices, examples)
         else:
             planned = plan(watched, args.out, Options(*facts), source_name(args.file))
@@ -57,6 +56,18 @@ def run(args: argparse.Namespace) -> None:
     else:
         print("\n".join(export_lines(planned, screen_of(sys.stdout), written=not args.dry_run)))
     warn_of_code({args.file: code})
+
+
+def _check(args: argparse.Namespace, *, is_usual: bool) -> None:
+    """Refuse options that the export has no use for."""
+    if not args.forward and (args.probe or args.outputs or not is_usual):
+        options = "--probe, --outputs, --no-fold, --no-libm, --accumulate, --rounding and --calibrate"
+        raise ShapeError(f"{options} are for --forward; nothing was written")
+    if args.forward and (args.select or args.role or args.effective or args.fold):
+        raise ShapeError(
+            "a forward pass needs the weights of the whole net as they are; leave out --select, --role, --effective "
+            "and --fold; nothing was written"
+        )
 
 
 def _arrays(path: str | None) -> object:

@@ -13,7 +13,6 @@ from steelyard.device import forward as forwards
 from steelyard.device.elements import CHANNELS
 from steelyard.device.exported import Export, Options
 from steelyard.device.forward import integers, planning
-from steelyard.device.forward.c import int8
 from steelyard.device.forward.forward import Choices, Examples
 from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
@@ -84,17 +83,27 @@ def export(  # noqa: PLR0913 - each is an option, by name
         >>> export({"fc": {"bias": np.ones(2)}}, f"{tempfile.mkdtemp()}/net.h", name="iris").tables[0].symbol
         'iris_fc_bias'
     """
-    path = os.fspath(path)
-    listed, used = opened(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else (weights(source), set())
-    listed = listed.select(select, missing_ok=True)
     options = Options(name, dtype, text or "", channels, section, align, progmem, names)
+    choices, examples = Choices(fold, accumulate, rounding or "", calibrate, libm), Examples(probe, outputs)
+    listed, used = _listed(source, select, choices, examples, forward=forward)
     if forward:
-        choices = Choices(fold, accumulate, rounding or "", calibrate, libm)
-        planned = plan_forward(source, listed, path, options, choices, Examples(probe, outputs), select)
+        planned = plan_forward(source, listed, os.fspath(path), options, choices, examples)
     else:
-        planned = plan(readable(listed, skip_unreadable=skip_unreadable), path, options, source_name(source))
-    write(planned, path, used)
+        planned = plan(readable(listed, skip_unreadable=skip_unreadable), os.fspath(path), options, source_name(source))
+    write(planned, os.fspath(path), used)
     return planned
+
+
+def _listed(
+    source: object, select: str | Iterable[str], choices: Choices, examples: Examples, *, forward: bool
+) -> tuple[Weights, set[str]]:
+    """Return the weights that are exported, and the files that are read. Refuses options that the export has no use for."""
+    if not forward and (choices != Choices() or any(each is not None for each in examples)):
+        raise ShapeError(f"probe, outputs, {', '.join(Choices._fields)} are for forward=True; nothing was written")
+    if forward and select != "*":
+        raise ShapeError("a forward pass needs all weights of the net; leave out select; nothing was written")
+    listed, used = opened(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else (weights(source), set())
+    return listed.select(select, missing_ok=True), used
 
 
 def source_name(source: object) -> str:
@@ -116,47 +125,35 @@ def plan(listed: Weights, path: str, options: Options, source: str) -> Export:
     symbols = Symbols(options.name, language.LIMIT, language.RESERVED)
     bits = options.text == "bits" or language.TEXTS == ("bin",)
     made = tabled(listed, source, digest(listed).whole, options, symbols, bits=bits, derived=language.derived)
-    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
-    return made
+    return _with_files(made, path)
 
 
-def plan_forward(
-    source: object,
-    listed: Weights,
-    path: str,
-    options: Options,
-    choices: Choices,
-    examples: Examples,
-    select: str | Iterable[str] = "*",
-) -> Export:
+def plan_forward(source: object, listed: Weights, path: str, options: Options, choices: Choices, examples: Examples) -> Export:
     """Return what `write` writes of a forward pass, with all checks done. Raises as `export` does."""
-    suffix = _suffix(path, (".c",) if options.dtype in integers.BITS else forwards.SUFFIXES)
-    if select != "*":
-        raise ShapeError("a forward pass needs all weights of the net; leave out select; nothing was written")
+    in_integers = options.dtype in integers.BITS
+    suffix = _suffix(path, forwards.INTEGERS if in_integers else forwards.SUFFIXES)
     if examples.outputs is not None and examples.inputs is None:
         raise ShapeError("the outputs are those of a probe; pass the probe too; nothing was written")
-    language, form = writer(suffix), forwards.writer(suffix)
+    planning.check(options, choices, in_integers=in_integers)
+    language, form = writer(suffix), forwards.integer_writer(suffix) if in_integers else forwards.writer(suffix)
     kind, texts = options.dtype, language.TEXTS
-    given = options._replace(text=options.text or texts[0], dtype=None if kind in integers.BITS else kind)
+    given = options._replace(text=options.text or texts[0], dtype=None if in_integers else kind)
     options = _checked(given, suffix, language)._replace(dtype=kind)
     symbols = Symbols(options.name, language.LIMIT, (*language.RESERVED, *form.RESERVED))
     choices = choices._replace(libm=choices.libm and form.LIBM)
     facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
-    if options.dtype in integers.BITS:
-        made = integers.planned_integers(source, examples, facts, symbols, language.derived)
-    else:
-        made = planning.planned_forward(source, examples, facts, symbols, language.derived)
-    made.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(made, path))
-    return made
+    planned = integers.planned_integers if in_integers else planning.planned_forward
+    return _with_files(planned(source, examples, facts, symbols, language.derived), path)
+
+
+def _with_files(planned: Export, path: str) -> Export:
+    planned.files = tuple(os.path.join(os.path.dirname(path), file) for file in _pieces(planned, path))
+    return planned
 
 
 def _pieces(planned: Export, path: str) -> dict[str, Pieces]:
-    file, suffix = os.path.basename(path), _suffix(path)
-    if isinstance(planned.forward, integers.IntegerForward):
-        return int8.files(planned, planned.forward, file)
-    if planned.forward is not None:
-        return forwards.writer(suffix).files(planned, planned.forward, file)
-    return writer(suffix).files(planned, file)
+    file = os.path.basename(path)
+    return planned.forward.files(planned, file) if planned.forward else writer(_suffix(path)).files(planned, file)
 
 
 def _suffix(path: str, known: Iterable[str] = SUFFIXES) -> str:

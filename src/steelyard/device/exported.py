@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import __version__
 from steelyard.errors import printable
@@ -11,8 +11,7 @@ from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
-    from steelyard.device.forward.forward import Forward
-    from steelyard.device.forward.integers import IntegerForward
+    from steelyard.device.writers import Pieces
 
 
 class Options(NamedTuple):
@@ -90,6 +89,19 @@ def _unlike(weight: Weight) -> bool:
     )
 
 
+class ForwardPass(Protocol):
+    """A forward pass, in floats or integers, that is written with the arrays of its net."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what a header states of it: how it is computed, and how far it is off."""
+
+    def report(self) -> Iterator[str]:
+        """Yield what is printed of it after the arrays."""
+
+    def files(self, export: Export, file: str, /) -> dict[str, Pieces]:
+        """Return the pieces of each file by its name; `file` is the name of the one that was asked for, which is the first."""
+
+
 class Export:
     """The arrays of the weights of a net, and the files that hold them.
 
@@ -119,7 +131,7 @@ class Export:
         self.true_names = dict(true_names)
         self.notes = tuple(notes)
         self.files: tuple[str, ...] = ()
-        self.forward: Forward | IntegerForward | None = None
+        self.forward: ForwardPass | None = None
 
     @property
     def size(self) -> int:

@@ -8,7 +8,7 @@ from torch import nn
 
 import steelyard
 from steelyard.cli import main
-from steelyard.errors import ProofError, ShapeError
+from steelyard.errors import FormatError, ProofError, ShapeError
 
 RNG = np.random.default_rng(0)
 
@@ -53,7 +53,13 @@ def test_the_command_writes_what_the_function_writes(dense, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"channels": "last"}, {"select": "0*"}, {"dtype": "float16"}, {"progmem": True}, {"accumulate": "half"}]
+    "options",
+    [
+        *({"channels": "last"}, {"select": "0*"}, {"dtype": "float16"}, {"progmem": True}, {"accumulate": "half"}),
+        *({"rounding": "single"}, {"calibrate": "mse"}),
+        *({"dtype": "int8", "rounding": "single", **each} for each in ({"fold": False}, {"libm": False}, {"channels": "last"})),
+    ],
+    ids=str,
 )
 def test_options_without_a_meaning_for_a_forward_pass_are_refused(dense, options, tmp_path):
     with pytest.raises(ShapeError):
@@ -78,3 +84,41 @@ def test_a_file_is_proven_by_the_outputs_that_are_given_for_the_probe(dense, tmp
         steelyard.export(tmp_path / "net.pt", tmp_path / "other.c", forward=True, probe=x, outputs=outputs + 1e-3)
     with pytest.raises(ShapeError, match="pass the probe too"):
         steelyard.export(tmp_path / "net.pt", tmp_path / "other.c", forward=True, outputs=outputs)
+
+
+@pytest.mark.parametrize("suffix", ["h", "hpp", "ino", "bin", "csv", "json"])
+def test_a_forward_pass_has_no_form_in_files_of_numbers(dense, suffix, tmp_path):
+    with pytest.raises(FormatError, match=r"none of \.c, \.rs, \.py"):
+        steelyard.export(dense[3], tmp_path / f"net.{suffix}", forward=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{"fold": False}, {"libm": False}, {"accumulate": "double"}, {"outputs": np.zeros(3)}], ids=str
+)
+def test_options_of_a_forward_pass_are_refused_without_one(options, tmp_path):
+    with pytest.raises(ShapeError, match="are for forward=True"):
+        steelyard.export({"w": np.ones(3)}, tmp_path / "net.h", **options)
+
+
+def test_the_options_of_the_command_are_those_of_the_function(tmp_path, capsys):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh()).eval()
+    x = RNG.standard_normal((5, 3)).astype("float32")
+    with torch.no_grad():
+        outputs = net(torch.from_numpy(x)).numpy()
+    for name, value in (("net.pt", net), ("x.npy", x), ("y.npy", outputs)):
+        torch.save(value, tmp_path / name) if value is net else np.save(tmp_path / name, value)
+    given = [str(tmp_path / "net.pt"), "-o", str(tmp_path / "net.c")]
+    forward = ["--forward", "--probe", str(tmp_path / "x.npy"), "--outputs", str(tmp_path / "y.npy")]
+    for words, options in (
+        (["--no-fold", "--no-libm"], {"fold": False, "libm": False}),
+        (["--accumulate", "double"], {"accumulate": "double"}),
+    ):
+        assert main(["export", *given, *forward, *words]) == 0
+        files = [(tmp_path / name).read_bytes() for name in ("net.c", "net.h", "net_test.c")]
+        steelyard.export(tmp_path / "net.pt", tmp_path / "net.c", forward=True, probe=x, outputs=outputs, **options)
+        assert files == [(tmp_path / name).read_bytes() for name in ("net.c", "net.h", "net_test.c")]
+        assert main(["export", *given, *words]) == 2
+        assert "are for --forward" in capsys.readouterr().err
+    assert main(["export", *given, *forward, "--select", "0*"]) == 2
+    assert "leave out --select" in capsys.readouterr().err

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.device.forward import writer
 from steelyard.device.program.arithmetic import Arithmetic
 from steelyard.device.program.shaping import Reshape, Select
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
+    from steelyard.device.exported import Export
     from steelyard.device.forward.memory import Memory, Place
     from steelyard.device.forward.proof import Proof
     from steelyard.device.program.program import Program
+    from steelyard.device.writers import Pieces
 
 
 class Choices(NamedTuple):
@@ -62,6 +66,10 @@ class Forward(NamedTuple):
     def report(self) -> Iterator[str]:
         """Yield what is printed of the forward pass after the arrays."""
         yield from ()
+
+    def files(self, export: Export, file: str) -> dict[str, Pieces]:
+        """Return the pieces of each file, the one that was asked for first, in the language of its suffix."""
+        return writer(os.path.splitext(file)[1].lower()).files(export, self, file)
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value for one example."""

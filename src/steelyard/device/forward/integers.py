@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.device.forward import integer_writer
 from steelyard.device.forward.memory import planned
 from steelyard.device.forward.proof import STORED
 from steelyard.device.int8 import operations as ints
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from steelyard.device.forward.planning import Facts
     from steelyard.device.int8.program import IntegerOperation, IntegerStep, QuantizedProgram
     from steelyard.device.symbols import Symbols
+    from steelyard.device.writers import Pieces
 
 BITS = {"int8": 8, "int4": 4}
 """The bits of kernels by the dtype that is asked for."""
@@ -74,6 +76,10 @@ class IntegerForward(NamedTuple):
                 f"error    {printable(each.name, 60)} ({each.operation}): {each.sqnr:.1f} dB, at most {each.max:.3g} of "
                 f"{each.largest:.3g}"
             )
+
+    def files(self, export: Export, file: str) -> dict[str, Pieces]:
+        """Return the pieces of each file, the one that was asked for first, in the language of its suffix."""
+        return integer_writer(os.path.splitext(file)[1].lower()).files(export, self, file)
 
     def shape(self, value: int) -> tuple[int, ...]:
         """Return the shape of a value for one example."""

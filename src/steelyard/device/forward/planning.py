@@ -38,7 +38,6 @@ def planned_forward(
     source: object, examples: Examples, facts: Facts, symbols: Symbols, derived: Callable[[int], list[str]]
 ) -> Export:
     """Return the export of a source's forward pass without its files. Raises as `export` does."""
-    _check(facts.options, facts.choices)
     known = program_of(source, examples.inputs, outputs=examples.outputs)
     return of_program(known, examples.inputs, facts, symbols, derived)
 
@@ -62,18 +61,29 @@ def of_program(known: Program, probe: object, facts: Facts, symbols: Symbols, de
     return made
 
 
-def _check(options: Options, choices: Choices) -> None:
+def check(options: Options, choices: Choices, *, in_integers: bool) -> None:
+    """Refuse options that a forward pass in floats, or in integers, has no use for."""
+    usual = Choices()
+    unused = ("fold", "accumulate", "libm") if in_integers else ("rounding", "calibrate")
+    if wrong := next((word for word in unused if getattr(choices, word) != getattr(usual, word)), ""):
+        kind = "integers" if in_integers else "floats"
+        raise ShapeError(f"{wrong} has no meaning for a forward pass in {kind}; nothing was written")
+    if options.channels:
+        raise ShapeError(
+            "channels has no meaning for a forward pass, whose arrays have the order of its loops; nothing was written"
+        )
+    if options.progmem:
+        raise ShapeError(
+            "a forward pass reads its arrays as memory, not as program memory; leave out progmem; nothing was written"
+        )
+    if in_integers:
+        return
     if options.dtype not in (None, "float32", "float64"):
         raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(options.dtype)}; nothing was written")
     if choices.accumulate not in ACCUMULATE:
         raise ShapeError(f"accumulate is {printable(choices.accumulate)!r}; it must be float or double; nothing was written")
     if options.dtype == "float64" and not choices.libm:
         raise ShapeError("our own functions compute in float32; leave out dtype; nothing was written")
-    if options.channels or options.progmem:
-        word = "channels" if options.channels else "progmem"
-        raise ShapeError(
-            f"{word} has no meaning for a forward pass, whose tables have the order of its loops; nothing was written"
-        )
 
 
 def _named(program: Program) -> tuple[dict[str, Array], dict[tuple[int, str], str]]:

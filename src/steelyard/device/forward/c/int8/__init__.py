@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from steelyard.device.forward.integers import IntegerForward
     from steelyard.device.writers import Pieces
 
+RESERVED = ("run", "test", "in", "out", "scratch", "print")
+LIBM = True
+
 
 def files(export: Export, forward: IntegerForward, file: str) -> dict[str, Pieces]:
     """Return the definition, its header, its test, and the numbers if they have a file of their own."""
