@@ -65,7 +65,13 @@ class Forward(NamedTuple):
 
     def report(self) -> Iterator[str]:
         """Yield what is printed of the forward pass after the arrays."""
-        yield from ()
+        proof = self.proof
+        bound = "" if proof.bound is None else f", and bounded by {proof.bound:.3g}"
+        whose = "the net's" if proof.is_run else "those of its graph in float64"
+        yield (
+            f"forward  off by {proof.error:.3g} of the largest output from {whose} on {proof.examples:,} "
+            f"example{'s' * (proof.examples != 1)}{bound}; {self.memory.size:,} numbers of scratch"
+        )
 
     def files(self, export: Export, file: str) -> dict[str, Pieces]:
         """Return the pieces of each file, the one that was asked for first, in the language of its suffix."""

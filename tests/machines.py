@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from toolchains import STRICT, run, tool
 
-HERE = Path(__file__).parent
-ARM = ("-mthumb", "-nostartfiles", "-T", HERE / "cortex_m.ld", HERE / "start.c")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "cortex-m"
+ARM = ("-mthumb", "-nostartfiles", "-T", EXAMPLE / "cortex_m.ld", EXAMPLE / "start.c")
 RISCV = (
     *("--crt0=semihost", "--oslib=semihost"),
     *("-Wl,--defsym=__flash=0x80000000,--defsym=__flash_size=0x400000",),
