@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from tests import carried
+from tests import carried, live_effective
 from tests.adapters.test_golden import adapter_of
 from tests.adapters.test_golden import cases as adapter_cases
 from tests.schemes.test_golden import SCHEMES, WHOLE, WITHOUT_SHAPE, named
@@ -93,8 +93,8 @@ in the net and of those stored:
 ```
 
 The config in the metadata of a file is read, or else that beside it (`config.json`, `quantize_config.json`, `quant_config.json`,
-`quantization_map.json`); where it disagrees with the shapes, or the shapes leave open what it would decide, the weight is listed
-as unreadable, with the reason.
+`quantization_map.json`); where both disagree, the notes and `derivation.assumed` name the values. Where the config disagrees with
+the shapes, or the shapes leave open what it would decide, the weight is listed as unreadable, with the reason.
 
 A live net of PyTorch gives what its hooks, parametrizations and tensor subclasses compute, torchao and bitsandbytes among them.
 They are computed from the stored parts, since a plain attribute such as `weight` of a pruned layer is old until the next batch,
@@ -126,9 +126,12 @@ MIDDLE = """
 Live nets are asked for what only they know: modules of PyTorch with parametrizations or adapters of PEFT, quantised layers of
 Keras and those with `enable_lora`, norms of Equinox. Adapters of PEFT of kinds that Steelyard does not compute (OFT, HRA,
 FourierFT, LN tuning, VB-LoRA, RandLoRA and others) are merged by the layers of PEFT, on a copy; one that no layer can merge is
-refused by name. The tests compare them, nets of torchao and bitsandbytes, those that Accelerate keeps in files and models of
-KerasHub with the answers of these libraries.
+refused by name. The tests compare them with the answers of these libraries, and models of KerasHub too:
 
+| live nets | compared with | nets | largest difference |
+|---|---|---|---|
+"""
+ADAPTED = """
 ## Adapters
 
 `steelyard.merge_adapter(base, adapter)` and `steelyard.effective(base, adapter)` add an adapter to its base: files, folders or
@@ -217,15 +220,22 @@ def apart(found, folder):
 
 
 def stated():
-    """Return the largest difference that the page has for each scheme."""
-    rows = [line.split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
-    return {row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows}
+    """Return the largest difference that the page has for each scheme, and for live nets how many there are."""
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in PAGE.read_text().splitlines()]
+    return {row[0]: " | ".join(row[2:]) if len(row) == 4 else row[-1] for row in rows if len(row) > 3}
 
 
 def page(differences):
     schemes = [(*row, [*cases(row[0])]) for row in ROWS]
     adapters = [(*row, [(entry, [entry["id"]]) for entry in merged_cases(row[0])]) for row in ADAPTERS]
-    return TEXT + table(schemes, differences) + MIDDLE + table(adapters, differences) + END
+    live = [f"| {what} | {how} | {differences[what]} |\n" for _, what, how in live_effective.ROWS]
+    return TEXT + table(schemes, differences) + MIDDLE + "".join(live) + ADAPTED + table(adapters, differences) + END
+
+
+def measured_live(nets):
+    """Return how many live nets of a row were compared, and the largest difference."""
+    count, worst = live_effective.measured(nets)
+    return f"{count} | {worst:.0e}" if worst else f"{count} | 0"
 
 
 def table(rows, differences):
@@ -246,7 +256,8 @@ def _library(entry):
 
 @pytest.mark.skipif("UPDATE_DOCS" not in os.environ, reason="it measures every case again")
 def test_the_page_is_written():
-    PAGE.write_text(page({scheme: measured(beginnings) for beginnings, scheme, _ in (*ROWS, *ADAPTERS)}))
+    files = {scheme: measured(beginnings) for beginnings, scheme, _ in (*ROWS, *ADAPTERS)}
+    PAGE.write_text(page(files | {what: measured_live(nets) for nets, what, _ in live_effective.ROWS}))
 
 
 def test_the_page_of_effective_weights_is_up_to_date():
@@ -264,3 +275,5 @@ def test_a_stated_difference_is_within_the_tolerance_of_its_cases():
     for beginnings, scheme, _ in (*ROWS, *ADAPTERS):
         known = [*(entry for entry, _ in cases(beginnings)), *merged_cases(beginnings)]
         assert float(stated()[scheme]) <= max((entry["tolerance"] for entry in known), default=1.0), scheme
+    for _, what, _ in live_effective.ROWS:
+        assert float(stated()[what].rpartition("| ")[2]) <= live_effective.LARGEST, what

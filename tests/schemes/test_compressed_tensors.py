@@ -1,10 +1,13 @@
 """Weights of compressed-tensors in the packings, groups and types that its golden cases do not have, and those refused."""
 
+import json
+
 import ml_dtypes
 import numpy as np
 import pytest
 from packed_files import effective, reason, stream
 
+import steelyard
 from steelyard.schemes.compressed_tensors import _by_words
 
 RNG = np.random.default_rng(0)
@@ -116,3 +119,19 @@ def test_what_is_refused(tmp_path):
     assert "do not divide" in reason(tmp_path, leaves | {"weight_scale": np.ones((5, 1), "f4")}, config())
     groups = config(strategy="group", group_size=32)
     assert "need scales (6, 2)" in reason(tmp_path, leaves | {"weight_scale": np.ones((6, 3), "f4")}, groups)
+
+
+def test_a_config_in_the_folder_that_disagrees_with_the_metadata_is_named(tmp_path):
+    kernel = np.random.default_rng(0).normal(size=(4, 64)).astype("f4")
+    small = steelyard.quantize({"fc.weight": kernel}, "int4", group=32, like="compressed-tensors")
+    steelyard.save(small, f"{tmp_path}/")
+    known = steelyard.effective(tmp_path)["fc.weight"]
+    assert known.derivation.assumed == ()  # both say the same
+    config = json.loads((tmp_path / "config.json").read_text())
+    inner = config["quantization_config"]
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {**inner, "format": "int-quantized"}}))
+    found = steelyard.effective(tmp_path)
+    assert found["fc.weight"].numpy().tobytes() == known.numpy().tobytes()
+    (sentence,) = found["fc.weight"].derivation.assumed
+    assert sentence.endswith('in the folder is not, which has format "int-quantized", not "pack-quantized"')
+    assert f"assumed for 1 of them: {sentence}" in found.meta["notes"]

@@ -66,9 +66,10 @@ class VmappedOfNnx(nnx.Module):
         self.layers = filled(nnx.eval_shape(lambda: PairOfNnx(nnx.Rngs(1))), COUNT)
 
 
-def of_haiku():
-    shapes = {"net/~/linear": (5, WIDTH), "net/__layer_stack_no_per_layer/up/linear": (COUNT, WIDTH, INNER)}
-    shapes["net/__layer_stack_no_per_layer/down/linear"] = (COUNT, INNER, WIDTH)
+def of_haiku(first="linear", inside="/linear"):
+    stack = "net/__layer_stack_no_per_layer"
+    shapes = {f"net/~/{first}": (5, WIDTH), f"{stack}/up{inside}": (COUNT, WIDTH, INNER)}
+    shapes[f"{stack}/down{inside}"] = (COUNT, INNER, WIDTH)
     return {name: {"w": jnp.zeros(shape), "b": jnp.zeros((*shape[:-2], shape[-1]))} for name, shape in shapes.items()}
 
 
@@ -77,6 +78,7 @@ STACKED = {
     "equinox": Vmapped,
     "nnx": VmappedOfNnx,
     "haiku": of_haiku,
+    "haiku under the user's names": lambda: of_haiku("inp", ""),
 }
 
 

@@ -7,25 +7,47 @@ quant_config.json       {"w_bit": 4, ...}    written by AutoAWQ
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.model_folder import said_config
 from steelyard.codecs.plain import from_json
-from steelyard.errors import SteelyardError
+from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Config
     from steelyard.core.effective import Pieces
 
+NAMED = 3  # differences that are printed
 _SECTIONS = ("quantization_config", "compression_config", "quantization")
 _OTHERS = ("quantize_config.json", "quant_config.json")
 
 
 def quantization_config(pieces: Pieces) -> Config:
-    """Return the config of the quantiser, which weights that Steelyard quantised have in their metadata; empty without one."""
-    if said := said_config(pieces.meta):
-        return said
+    """Return the config of the quantiser: that in the metadata of the weights, or else that in their folder; empty without one.
+
+    Where both say different things about one key, the pieces get this as an assumption.
+    """
+    said, beside = said_config(pieces.meta), _config_beside(pieces)
+    apart = [f"{printable(key)} {_shown(beside[key])}, not {_shown(said[key])}" for key in said if _differ(key, said, beside)]
+    if apart:
+        more = f", and {len(apart) - NAMED} more" if len(apart) > NAMED else ""
+        named = "; ".join(apart[:NAMED])
+        pieces.assumed = (f"the config in the metadata is true, and that in the folder is not, which has {named}{more}",)
+    return said or beside
+
+
+def _differ(key: str, one: Config, other: Config) -> bool:
+    return key in other and one[key] != other[key]
+
+
+def _shown(value: object) -> str:
+    return printable(json.dumps(value), 40)
+
+
+def _config_beside(pieces: Pieces) -> Config:
+    """Return the config of the quantiser in the folder of the weights; empty where there is none."""
     config = json_beside(pieces, "config.json")
     inner = config.get("text_config")
     for outer in (config, inner if isinstance(inner, dict) else {}):

@@ -47,16 +47,18 @@ class Pieces:
     """The stored weights of a net, by their names; schemes look for those that they understand.
 
     `taken` has the names of those that a scheme has replaced. `meta` is the metadata of the weights. For a `listing` a scheme
-    reads no numbers but those that its shapes need.
+    reads no numbers but those that its shapes need. `assumed` has sentences that are true for all weights of the scheme that
+    looks at present.
     """
 
-    __slots__ = ("_leaves", "_weights", "listing", "taken")
+    __slots__ = ("_leaves", "_weights", "assumed", "listing", "taken")
 
     def __init__(self, weights: Weights, *, listing: bool = False) -> None:
         self._weights = weights
         self.listing = listing
         self._leaves: dict[str, list[str]] = {}
         self.taken: set[str] = set()
+        self.assumed: tuple[str, ...] = ()
         for name in weights:
             self._leaves.setdefault(leaf_of(name), []).append(name)
 
@@ -241,12 +243,14 @@ def derive(weights: Weights, *, listing: bool = False) -> Iterator[Weight]:
 
 
 def _taking(pieces: Pieces, made: Iterable[Weight]) -> Iterator[Weight]:
+    pieces.assumed = ()
     for weight in made:
         facts = weight.derivation
         if facts is None or not facts.parts:
             raise ShapeError(f"{printable(weight.name)} is an effective weight without a derivation from stored ones")
         pieces.taken.update(facts.parts, facts.activations)
-        yield weight
+        assumed = tuple(dict.fromkeys((*facts.assumed, *pieces.assumed)))
+        yield weight.replace(derivation=facts._replace(assumed=assumed)) if pieces.assumed else weight
 
 
 def _schemes(pieces: Pieces) -> Iterator[Scheme]:

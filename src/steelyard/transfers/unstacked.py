@@ -240,8 +240,9 @@ def _expanded(graph: Graph | None, names: Mapping[str, tuple[str, ...]], stacks:
     parts: dict[str, tuple[str, ...]] = {}
     for name, made in names.items():
         parts.setdefault(plain_layer(name), made)
-    # Haiku's graph leaves out stacked layers, whose weights "w" and "b" show their kind by the names of modules alone
-    plain = (stack.weight.replace(axes="") for stack in stacks if leaf_of(stack.weight.name) in ("w", "b"))
+    # Haiku's graph leaves out stacked layers, whose modules and weights "w" and "b" show their kind
+    held = [stack.weight for stack in stacks if leaf_of(stack.weight.name) in ("w", "b")]
+    plain = (weight.replace(axes=weight.axes.replace("layer ", "")) for weight in held)
     missing = [layer for layer in layers_of_modules(plain) if layer.name not in listed]
     for layer in (*graph.layers, *missing):
         own = parts.get(layer.name)

@@ -42,8 +42,7 @@ def by_torchao(request):
     return made
 
 
-@pytest.fixture(scope="module")
-def by_bitsandbytes():
+def net_of_bitsandbytes():
     import bitsandbytes as bnb
 
     torch.manual_seed(0)
@@ -55,6 +54,11 @@ def by_bitsandbytes():
     made = nn.Sequential(*layers).to("cpu")
     made(torch.randn(1, 64))  # this packs the weights of 8 bits
     return made
+
+
+@pytest.fixture(scope="module")
+def by_bitsandbytes():
+    return net_of_bitsandbytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

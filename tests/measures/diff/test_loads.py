@@ -160,3 +160,17 @@ def test_there_is_no_verdict_without_one_live_model(tmp_path):
     assert steelyard.diff(tmp_path / "a.pt", tmp_path / "a.pt").loads is None
     assert steelyard.diff({"a": np.ones(2)}, {"a": np.ones(2)}).loads is None
     assert steelyard.diff(steelyard.weights(net()), tmp_path / "a.pt").loads
+
+
+def test_a_pair_of_a_module_and_its_state_is_a_model_that_a_file_loads_into(tmp_path):
+    import equinox as eqx
+
+    made = eqx.nn.make_with_state(eqx.nn.BatchNorm)(3, "batch", mode="ema")
+    steelyard.save(made, tmp_path / "pair.safetensors")
+    assert str(steelyard.diff(made, tmp_path / "pair.safetensors")).startswith("loads: yes\n")
+    assert str(steelyard.diff(steelyard.weights(made), tmp_path / "pair.safetensors")).startswith("loads: yes\n")
+    steelyard.save(steelyard.weights(made).select("*weight"), tmp_path / "part.safetensors")
+    missing = len(steelyard.weights(made)) - 1
+    assert steelyard.diff(tmp_path / "part.safetensors", made).loads.lines()[0] == f"loads: partly: {missing} missing"
+    arrays = [weight.numpy() for weight in steelyard.weights(made).values()]
+    assert steelyard.diff([*arrays, {"a": 1.0}], tmp_path / "pair.safetensors").loads is None  # not a model

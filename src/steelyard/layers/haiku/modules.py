@@ -147,10 +147,18 @@ def _kind_of_convolution(layer: str, shape: tuple[int, ...], bias: int | None) -
 
 
 def layers_of_modules(weights: Iterable[Weight]) -> list[Layer]:
-    """Return the layers whose kind is known by the names of Haiku's modules, in the order of their weights."""
+    """Return the layers whose kind is known, by the names of modules or by their kernels, in the order of their weights."""
     layers: dict[str, Layer] = {}
     for weight in weights:
-        kind = _KINDS.get(_word(weight.layer), "")
+        kind = _KINDS.get(_word(weight.layer)) or _kind_of_kernel(weight)
         if kind and weight.layer not in layers and not weight.axes.startswith("layer"):
             layers[weight.layer] = Layer(weight.layer, kind, _word(weight.layer))
     return list(layers.values())
+
+
+def _kind_of_kernel(weight: Weight) -> str:
+    """Return the kind of a layer under a name of the user's own by the axes of its kernel; blank if they are unknown."""
+    *spatial, first, second = weight.axes.split() if weight.role is Role.KERNEL and weight.axes else ("", "", "")
+    if (first, second) == ("in", "out"):
+        return "conv" if spatial else "dense"
+    return "conv transpose" if spatial and (first, second) == ("out", "in") else ""

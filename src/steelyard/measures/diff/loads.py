@@ -11,6 +11,7 @@ from steelyard.core.places import same_places
 from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
+from steelyard.errors import UnknownModelError
 
 if TYPE_CHECKING:
     from steelyard.core.loading import Names
@@ -44,12 +45,27 @@ def loading(before: object, after: object, one: Weights, other: Weights) -> Load
 
 
 def _model_of(source: object) -> Any:
-    """Return a live model; None for a file, a container, an array, and weights that belong to no model."""
+    """Return a live model, or a list of parts with one in it, as `(module, state)` of Equinox.
+
+    It is None for a file, any other container, an array, and weights that belong to no model.
+    """
     if isinstance(source, Weights):
         return _model_of(source.assign({})) if source.has_model else None  # this changes nothing and returns the model
-    if isinstance(source, (str, bytes, os.PathLike, Mapping, list, tuple)) or hasattr(source, "shape"):
+    if isinstance(source, (list, tuple)):
+        return source if any(_is_module(part) for part in source) else None
+    if isinstance(source, (str, bytes, os.PathLike, Mapping)) or hasattr(source, "shape"):
         return None
     return source
+
+
+def _is_module(part: object) -> bool:
+    """Whether a part of a list is a model of a framework, and not a number, an array, a text or a container."""
+    if type(part).__module__ == "builtins" or _model_of(part) is None:
+        return False
+    try:
+        return bool(framework_of(part))
+    except UnknownModelError:
+        return False
 
 
 def _names(model: Any, own: Weights, held: Mapping[str, Weight], versions: Versions) -> Names:
