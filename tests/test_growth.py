@@ -7,7 +7,7 @@ import pytest
 from growth import quadratic_lines
 
 import steelyard
-from steelyard import plan_transfer, sizes
+from steelyard import formats, plan_transfer, sizes
 from steelyard.cli import main
 from steelyard.core.graph import Graph, Layer
 from steelyard.core.readers import from_array
@@ -147,3 +147,32 @@ def test_small_weights_are_digested_from_one_read_of_the_file_and_have_the_same_
     monkeypatch.setattr(sizes, "SMALL_RUN", len(listed) + 1)
     assert steelyard.digest(listed, layout=layout).to_dict() == together.to_dict()
     assert len(reads) > len(listed)
+
+
+def test_the_small_members_of_an_archive_are_listed_with_a_read_each(tmp_path, monkeypatch):
+    steelyard.save(net(40), tmp_path / "net.npz")
+    reads = []
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *given: reads.append(given) or read(*given))
+    assert len(steelyard.weights(tmp_path / "net.npz")) == 80
+    assert len(reads) <= 90
+
+
+def test_a_transfer_opens_each_file_once_and_looks_for_no_stacks_among_plain_layers(folders, monkeypatch, capsys):
+    opened = []
+    monkeypatch.setattr(formats, "weights_in", lambda *given, open_=formats.weights_in: opened.append(given) or open_(*given))
+    monkeypatch.setattr("steelyard.transfers.unstacked._families", None)
+    one, other = (str(folders[0] / f"{name}.safetensors") for name in ("one", "other"))
+    assert main(["transfer", one, "--into", other, "-o", str(folders[0] / "moved.safetensors")]) == 0
+    assert len(opened) == 2
+
+
+def test_many_small_weights_that_differ_are_read_once_and_not_rounded_to_each_narrower_type(folders, monkeypatch):
+    rounded, reads = [], []
+    read = os.preadv
+    monkeypatch.setattr("steelyard.measures.diff.verdicts._rounding", rounded.append)
+    one, other = (steelyard.weights(folders[1] / f"{name}.safetensors") for name in ("one", "other"))
+    monkeypatch.setattr(os, "preadv", lambda *given: reads.append(given) or read(*given))
+    assert all(row.changed for row in steelyard.diff(one, other).rows)
+    assert not rounded
+    assert len(reads) < len(one) / 10

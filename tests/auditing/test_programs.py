@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from steelyard.auditing import audit
+from steelyard.auditing.metadata import looks_like_code
 from steelyard.storage.source import from_bytes
 
 EVIL = "{{ cycler.__init__.__globals__.os.popen('true').read() }}"
@@ -164,6 +165,29 @@ def gguf(**metadata):
 def test_metadata_that_looks_like_code_is_a_remark(text):
     assert found(safetensors({"note": text}), "a.safetensors") == [("info", "metadata-code")]
     assert found(gguf(general_of_name=text), "a.gguf") == [("info", "metadata-code")]
+
+
+CODE = (
+    *(
+        "__import__",
+        "eval (",
+        "exec(",
+        "compile(",
+        "os.system",
+        "os.popen",
+        "subprocess",
+        "< script",
+        "javascript:",
+        "import  os",
+    ),
+    *("__class__", "__builtins__", "$( a", "curl a |", "pickle.loads", "marshal.loads", "/bin/sh", "powershell"),
+    *("cmd.exe", "gASVl", "{{", "{%"),
+)
+
+
+@pytest.mark.parametrize("text", CODE)
+def test_whatever_looks_like_code_is_found_in_a_long_text_too(text):
+    assert looks_like_code('{"name": ' * 1000 + text + " a") == text.removesuffix(" a")
 
 
 @pytest.mark.parametrize("text", ["pt", '{"lr": 0.1}', "A model of evaluations (see https://a.b); costs $5", "import of goods"])

@@ -41,6 +41,15 @@ def test_any_run_of_a_member_is_read_in_any_order(method):
         assert part.read(start, length) == whole[start : start + length]
 
 
+def test_a_small_member_is_read_with_its_local_header_once_and_then_by_itself():
+    source, reads = from_bytes(bytes(archive()), "file.zip"), []
+    fill = source.fill
+    source.fill = lambda offset, buffer: reads.append(offset) or fill(offset, buffer)
+    part = member_source(source, directory(source)["ü"])
+    reads.clear()
+    assert [part.read(0, 2), len(reads), part.read(0, 4), len(reads)] == [b"na", 1, b"name", 2]
+
+
 def test_a_checksum_is_compared_when_a_member_is_read_whole_in_pieces_or_at_once():
     data = archive()
     data[data.index(bytes(range(256))) + 9] ^= 1

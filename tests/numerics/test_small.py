@@ -1,16 +1,21 @@
 """Many small weights are read together, as the rows of a matrix."""
 
 import numpy as np
+import pytest
 
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Refused
 from steelyard.errors import FormatError
-from steelyard.measures.diff.entries import Tolerance, side_by_side
+from steelyard.measures.diff.entries import Sums, Tolerance, side_by_side
 from steelyard.numerics.small import groups_of_small
 
 
 def many(count, shift=0.0):
     return [from_array(f"w{nth}", np.arange(6, dtype="f4").reshape(2, 3) + nth + shift * (nth == 7)) for nth in range(count)]
+
+
+def figures(sums):
+    return [getattr(sums, slot) for slot in sums.__slots__ if slot not in ("equal", "sides")]
 
 
 def test_a_weight_that_cannot_be_read_is_left_out_of_its_group():
@@ -26,9 +31,7 @@ def test_many_small_pairs_are_compared_as_single_ones_are():
     together = list(side_by_side(list(zip(one, other, strict=True)), Tolerance()))
     alone = [next(side_by_side([pair], Tolerance())) for pair in zip(one, other, strict=True)]
     for found, expected in zip(together, alone, strict=True):
-        assert [getattr(found, slot) for slot in found.__slots__ if slot != "equal"] == [
-            getattr(expected, slot) for slot in expected.__slots__ if slot != "equal"
-        ]
+        assert figures(found) == figures(expected)
     assert [sums.changed for sums in together] == [6 * (nth == 7) for nth in range(100)]
 
 
@@ -42,3 +45,28 @@ def test_many_small_pairs_are_read_with_few_calls():
     pairs = [tuple(map(counted, pair)) for pair in zip(many(100), many(100), strict=True)]
     assert not any(sums.changed for sums in side_by_side(pairs, Tolerance()))
     assert len(reads) == 200  # each once
+
+
+@pytest.mark.parametrize("size", [3, 17, 1024])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i4", "i8", "u8", "?"])
+def test_small_pairs_that_all_differ_have_the_bits_of_single_ones(dtype, size):
+    chance = np.random.default_rng(0)
+    one, other = (chance.normal(scale=40, size=(50, size)) * (chance.random((50, size)) > 0.3) for _ in range(2))
+    one[1], other[2] = 0, 0
+    if dtype in ("f4", "f8"):
+        one[3, 1], other[4, 2] = np.nan, np.inf
+        one[5], other[6] = one[5] * 1e-30, other[6] * 1e30
+    sides = [[from_array(f"w{nth}", row.astype(dtype)) for nth, row in enumerate(rows)] for rows in (one, other)]
+    pairs = list(zip(*sides, strict=True))
+    for limit in (Tolerance(), Tolerance(1.0), Tolerance(0.5, 0.01)):
+        alone = [next(side_by_side([pair], limit)) for pair in pairs]
+        for found, expected in zip(side_by_side(pairs, limit), alone, strict=True):
+            assert repr(figures(found)) == repr(figures(expected))
+
+
+def test_many_small_pairs_that_all_differ_are_not_added_one_by_one(monkeypatch):
+    added = []
+    monkeypatch.setattr(Sums, "add", lambda *_: added.append(1))
+    one, other = many(100), [each.replace(read=lambda a, b, read=each.read: read(a, b) + 0.5) for each in many(100)]
+    assert [sums.changed for sums in side_by_side(list(zip(one, other, strict=True)), Tolerance())] == [6] * 100
+    assert not added

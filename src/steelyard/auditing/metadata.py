@@ -21,6 +21,11 @@ _CODE = re.compile(
     r"|__(?:class|globals|builtins|subclasses|reduce)__|\$\(\s*\w|`[^`\n]*\b(?:curl|wget|bash|sh)\b|\b(?:curl|wget)\s+\S+\s*\|"
     r"|\bpickle\.loads|\bmarshal\.loads|/bin/(?:ba)?sh|powershell|cmd\.exe|gASV\w|\{\{|\{%"
 )
+_MARKS = (
+    *("__", "eval", "exec", "compile", "os.", "subprocess", "<", "javascript:", "import", "$(", "`", "curl", "wget", "loads"),
+    *("/bin/", "powershell", "cmd.exe", "gASV", "{{", "{%"),
+)
+"""Every match of `_CODE` has one of these, which are found in a hundredth of its time: a file may describe 100,000 tensors."""
 
 
 def recognises(source: Source) -> bool:
@@ -49,7 +54,8 @@ def looks_like_code(text: str) -> str:
     >>> looks_like_code("trained on os.system calls, see docs"), looks_like_code("a model of eval sets")
     ('os.system', '')
     """
-    match = _CODE.search(text[: limits.TEXT])
+    text = text[: limits.TEXT]
+    match = _CODE.search(text) if any(mark in text for mark in _MARKS) else None
     return match[0] if match else ""
 
 

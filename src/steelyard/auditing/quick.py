@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
-from steelyard.codecs.zip import directory, is_zip, member_source
+from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
 from steelyard.formats import holds_numbers_only
@@ -50,6 +50,8 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
             return None
         place = Place(source.name)
         if is_zip(source):
+            if not mentions(source, b"/data.pkl"):
+                return None  # before the directory is decoded, which may have hundreds of thousands of members
             members = directory(source)
             (pickled,) = (member for member in members.values() if member.name.endswith("/data.pkl"))
             if not all(_PLAIN.match(name) for name in members):

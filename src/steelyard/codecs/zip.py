@@ -235,15 +235,17 @@ def _check_overlap(source: Source, members: dict[str, Member], end: int) -> None
 # 28  2  length of the extra field
 # 30     name, extra field, data
 _LOCAL = struct.Struct("<6x2H4x3L2H")
+_NEAR = 256  # bytes that are read with a local header: its extra field, and the header of an array or all of a small one
 
 
-def _data_offset(source: Source, member: Member) -> int:
-    """Return the offset of a member's data; its local header must agree with the directory."""
+def _data_of(source: Source, member: Member) -> tuple[int, bytes]:
+    """Return the offset of a member's data, and their first bytes; its local header must agree with the directory."""
     own = member.name.encode("utf-8", "surrogateescape")
-    header = source.read(member.header, 30 + len(own))
+    length = 30 + len(own)
+    header = source.read(member.header, max(min(length + _NEAR, member.end - member.header), length))
     flags, method, crc, packed, size, name, extra = _LOCAL.unpack_from(header)
     offset: int = member.header + 30 + name + extra
-    same = name == len(own) and header[30:] == own and method == member.method and not flags & 0x2041
+    same = name == len(own) and header[30:length] == own and method == member.method and not flags & 0x2041
     later = bool(flags & 8)  # then these three are 0 here, and the directory has them
     for value, expected in ((crc, member.crc), (packed, member.packed), (size, member.size)):
         same = same and (value in (expected, FULL32) or (later and value == 0))
@@ -255,7 +257,8 @@ def _data_offset(source: Source, member: Member) -> int:
         raise FormatError(
             source.name, f"the header of the member {printable(member.name)} contradicts the directory", member.header
         )
-    return offset
+    begin = offset - member.header
+    return offset, header[begin : begin + member.packed]
 
 
 class _Content:
@@ -271,28 +274,37 @@ class _Content:
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         if self.opened is None:
-            start = _data_offset(self.source, self.member)
-            kind = _Checked if self.member.method == STORED else _Inflating
-            self.opened = kind(self.source, start, self.member, self.member.crc if self.checked else 0).fill
+            start, near = _data_of(self.source, self.member)
+            crc = self.member.crc if self.checked else 0
+            if self.member.method == STORED:
+                self.opened = _Checked(self.source, start, self.member, crc, near).fill
+            else:
+                self.opened = _Inflating(self.source, start, self.member, crc).fill
         self.opened(offset, buffer)
 
 
 class _Checked:
     """Reads a stored member, and compares its checksum when it has been read from its beginning to its end.
 
-    A run from the middle is not checked. A checksum of 0 means that the writer kept none.
+    A run from the middle is not checked. A checksum of 0 means that the writer kept none. The first read may be of the bytes
+    `near`, which were read just before; later ones are not, since the file may have changed.
     """
 
-    __slots__ = ("member", "run", "source", "start")
+    __slots__ = ("member", "near", "run", "source", "start")
 
-    def __init__(self, source: Source, start: int, member: Member, crc: int) -> None:
+    def __init__(self, source: Source, start: int, member: Member, crc: int, near: bytes) -> None:
+        self.near = near
         self.source = source
         self.start = start
         self.member = member
         self.run = (0, 0) if crc else (-1, 0)  # bytes read in order so far, and their checksum
 
     def fill(self, offset: int, buffer: memoryview) -> None:
-        self.source.fill(self.start + offset, buffer)
+        near, self.near = self.near, b""
+        if offset + len(buffer) <= len(near):
+            buffer[:] = near[offset : offset + len(buffer)]
+        else:
+            self.source.fill(self.start + offset, buffer)
         done, crc = self.run
         if not 0 <= offset <= done < offset + len(buffer):
             if offset or done < 0:

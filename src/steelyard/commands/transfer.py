@@ -76,10 +76,11 @@ def _write(args: argparse.Namespace, words: dict[str, Any], code: dict[str, list
     from steelyard.transfers.transfer import transfer
 
     read = readable_weights(args.file, skip_unreadable=args.skip_unreadable, effective=args.effective)
+    into, used = opened(args.into)
     with following(read, "reading") as source:
-        done = transfer(source, into=args.into, **words)
+        done = transfer(source, into=into, **words)
     with following(done.model, "writing") as watched:
-        out = write(watched, args.out, opened(args.into)[1])
+        out = write(watched, args.out, used)
     _report(args, out, done.plan, not_run(map(printable, (args.file, args.into))), code)
 
 

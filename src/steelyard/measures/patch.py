@@ -163,7 +163,7 @@ def _changes(base: Weight, weight: Weight) -> Iterator[tuple[Array, Array]]:
     """Yield the indices and the numbers of the changed entries, block by block."""
     import numpy as np
 
-    from steelyard.measures.diff.entries import changed_entries, equal
+    from steelyard.measures.diff.arithmetic import changed_entries, equal
     from steelyard.numerics.blocks import pairs_of
 
     for start, x, y in pairs_of(base, weight, sizes.DIFF_BLOCK):

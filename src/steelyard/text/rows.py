@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.core.weight import Weight
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
+    Numbers = list[tuple[int, str]]
     Rest = tuple[str, object]
     """The part of a name that is not compared yet, and the kind that its group has in common."""
     Group = tuple[str, object, list[Listed]]
@@ -119,16 +120,18 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
     >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
     [['h.0.w', 'h.1.w'], ['h.0.b']]
     """
-    alike: dict[object, list[Listed]] = {}
+    alike: dict[object, list[tuple[Numbers, Group[Listed]]]] = {}
     for each in listed:
-        alike.setdefault((tuple(_NUMBER.split(name(each), _DEPTH)[::2]), kind(each)), []).append(each)
-    ordered = (sorted(group, key=lambda each: _numbers(name(each))) for group in alike.values())
-    return [part for group in ordered for part in folded(group, name, kind)]
+        word, like = name(each), kind(each)
+        parts = _NUMBER.split(word, _DEPTH)
+        alike.setdefault((*parts[::2], like), []).append((_numbers(parts[1::2]), (word, like, [each])))
+    ordered = (sorted(members, key=itemgetter(0)) for members in alike.values())
+    return [part for members in ordered for _, _, part in _folded([group for _, group in members], 0)]
 
 
-def _numbers(name: str) -> list[tuple[int, str]]:
-    """Return a key that sorts names by their numbers, without converting numbers of thousands of digits."""
-    return [(len(digits), digits) for digits in (part.lstrip("0") for part in _NUMBER.split(name, _DEPTH)[1::2])]
+def _numbers(numbers: Sequence[str]) -> Numbers:
+    """Return a key that sorts numbers by their size, without converting those of thousands of digits."""
+    return [(len(digits), digits) for digits in [number.lstrip("0") for number in numbers]]
 
 
 def span(first: str, last: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,11 +65,11 @@ def unstacked(weights: Weights, other: Weights | None = None) -> Unstacked | Non
     layers: dict[str, list[Weight]] = {}
     for weight in weights.values():
         layers.setdefault(weight.layer, []).append(weight)
-    families = _families(other) if other is not None else {}
+    families = cache(lambda: _families(other) if other is not None else {})  # few layers are compared with them
     counts = {name: count for name, members in layers.items() if (count := _count(members, families))}
     if not counts:
         return None
-    names = {layer: _names(layer, layers[layer], count, families, counts) for layer, count in counts.items()}
+    names = {layer: _names(layer, layers[layer], count, families(), counts) for layer, count in counts.items()}
     stacks = []
     listed: list[Weight] = []
     for weight in weights.values():
@@ -89,7 +90,7 @@ def unstacked(weights: Weights, other: Weights | None = None) -> Unstacked | Non
     return Unstacked(made, _expanded(weights.graph, names, stacks), tuple(stacks))
 
 
-def _count(known: list[Weight], families: _Families) -> int:
+def _count(known: list[Weight], families: Callable[[], _Families]) -> int:
     """Return the number of layers that are stacked in one; 0 for a plain layer.
 
     Where the axes do not say so, a bias or scale of two axes does, if all weights begin with its first one, and the other net
@@ -107,7 +108,7 @@ def _count(known: list[Weight], families: _Families) -> int:
     if not is_proven or any(weight.axes for weight in known if len(weight.shape) > 2):
         return 0
     count = lengths.pop()
-    return count if _fitting(known, count, families) else 0
+    return count if _fitting(known, count, families()) else 0
 
 
 class _Family(NamedTuple):

@@ -50,6 +50,7 @@ from steelyard.formats.onnx.writing import replacements, spliced
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
+    from steelyard.core.computation import Computation
     from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Scope
@@ -115,36 +116,44 @@ def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the graphs; scope "all" adds constants that hold shapes and axes, and all attributes."""
     decoded = model(source)
     listed = _listed(decoded, source)
-    every = list(_weights(decoded, listed, source))
-    weights = [weight for weight, entry in every if scope == "all" or _is_weight(entry, weight)]
+    weights = [weight for weight, entry in _weights(decoded, listed, source) if scope == "all" or _is_weight(entry, weight)]
     if not weights:
         _refuse_trees(decoded, source)
-    owns = [(entry.own, entry.name) for entry in listed.values()]
     meta = {**decoded.meta(), ORIGINAL: Original(source, _FRAMEWORK)}
     if undefined := undefined_inputs(decoded):
         meta["incomplete"] = [
             f"lacks the tensor {printable(name)}, which the node {printable(node)} takes" for name, node in undefined
         ]
-    found = Weights(weights, meta=meta, graph=lambda: _graph(source, weights, owns))
-    names = {(entry.path, entry.own): entry.name for entry in listed.values()}
-    constants = {entry.own: weight for weight, entry in every if entry.kind != "attribute" and not entry.path}
-    found = with_computation(found, lambda: computation_of(model(source), constants))
-    return with_derive(found, lambda pieces: _derive(source, names, pieces))
+    # a model may have hundreds of thousands of tensors: what else is known of them is decoded again when it is asked for
+    found = Weights(weights, meta=meta, graph=lambda: _graph(source, weights))
+    found = with_computation(found, lambda: _computation(source, weights))
+    return with_derive(found, lambda pieces: _derive(source, pieces))
 
 
-def _derive(source: Source, names: dict[tuple[str, str], str], pieces: Pieces) -> Iterable[Weight]:
+def _derive(source: Source, pieces: Pieces) -> Iterable[Weight]:
     from steelyard.formats.onnx.effective import derive
 
+    names = {(entry.path, entry.own): entry.name for entry in _listed(model(source), source).values()}
     return derive(model(source), names, pieces)
 
 
-def _graph(source: Source, weights: Iterable[Weight], owns: Iterable[tuple[str, str]]) -> Graph:
+def _computation(source: Source, weights: Iterable[Weight]) -> Computation:
+    decoded, named = model(source), {weight.name: weight for weight in weights}
+    constants = {
+        entry.own: named.get(entry.name, weight)
+        for weight, entry in _weights(decoded, _listed(decoded, source), source)
+        if entry.kind != "attribute" and not entry.path
+    }
+    return computation_of(model(source), constants)
+
+
+def _graph(source: Source, weights: Iterable[Weight]) -> Graph:
     """Decode the model again, for its nodes. Where two tensors share a name, the outer one is used."""
     named = {weight.name: weight for weight in weights if is_floating(weight.dtype) or weight.role is not Role.OTHER}
     tensors: dict[str, Weight] = {}
-    for own, name in owns:
-        if name in named:
-            tensors.setdefault(own, named[name])
+    for entry in _listed(model(source), source).values():
+        if entry.name in named:
+            tensors.setdefault(entry.own, named[entry.name])
     graphs = [(path, graph) for path, graph, training in every_graph(model(source)) if not training]
     outer = next((graph for path, graph in graphs if not path), GraphProto())
     nodes = [(path, node) for path, graph in graphs for node in graph.nodes]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from steelyard.codecs.protobuf import BYTES, Field
 
+Item = TypeVar("Item")
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
 """The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
 
@@ -54,6 +57,14 @@ class TensorProto:
         self.begin = 0
 
 
+def _with(listed: list[Item], item: Item) -> list[Item]:
+    """Return the list with one more item; a list of one that is made at once is smaller than one that has grown."""
+    if not listed:
+        return [item]
+    listed.append(item)
+    return listed
+
+
 _RUNS = {number << 3 | BYTES: number for number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED)}
 """The fields for elements by their tags, as packed runs."""
 
@@ -73,13 +84,15 @@ def small_tensor(data: bytes, base: int) -> TensorProto | None:
         if value > 0x7F or after > end:
             return None
         if tag == 0x08:
-            tensor.dims.append(value)
+            tensor.dims = _with(tensor.dims, value)
         elif tag == 0x10:
             tensor.kind = value
         elif tag == 0x42:
             tensor.name = data[place + 2 : after].decode("utf-8", "backslashreplace")
         elif tag in _RUNS:
-            tensor.elements.append(Elements.packed_run(_RUNS[tag], base + place, base + place + 2, base + after))
+            tensor.elements = _with(
+                tensor.elements, Elements.packed_run(_RUNS[tag], base + place, base + place + 2, base + after)
+            )
         else:
             return None
         place = after

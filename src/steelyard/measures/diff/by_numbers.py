@@ -146,7 +146,7 @@ def _heads(weights: Sequence[Weight]) -> Iterator[tuple[Weight, bytes]]:
 
 
 def _are_equal(one: Weight, other: Weight) -> bool:
-    from steelyard.measures.diff.entries import equal
+    from steelyard.measures.diff.arithmetic import equal
     from steelyard.numerics.blocks import pairs_of
 
     return all(equal(x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK))

@@ -1,16 +1,13 @@
-"""Compare the numbers of two weights block by block.
+"""Compare the numbers of two weights block by block, and many small weights as the rows of a matrix.
 
-Blocks are compared as bytes first, so that equal ones cost no arithmetic. Differences of float32 and narrower types are
-computed in float32, with a relative error of at most 6e-8; all sums are in float64. BLAS is not used: for blocks of this
-size starting its threads costs more than it gains, and our two threads would block each other in it.
+Blocks are compared as bytes first, so that equal ones cost no arithmetic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from math import hypot, isfinite, sqrt
-from threading import local
+from math import hypot, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,15 +16,13 @@ from steelyard import sizes
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
+from steelyard.measures.diff.arithmetic import Desk, apart, changed_entries, desk_of, equal, norm, norms, real, totals
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
 from steelyard.numerics.small import TOGETHER, is_grouped, read_rows
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-
-SAFE = (1e-25, 1e35)  # a float32 sum of squares in this range has neither underflowed nor overflowed
-
 
 TINY = 1e-200  # a smaller norm may come from subnormal numbers, which have fewer bits
 
@@ -47,6 +42,7 @@ class Sums:
     is the sum of all absolute differences. `apart`, `one` and `other` are the l2 norms of the difference and of both sides.
     All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
     lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
+    `sides` are the numbers of both sides of a small weight that changed, since they have been read already.
     """
 
     __slots__ = (
@@ -62,6 +58,7 @@ class Sums:
         "over_tolerance",
         "place",
         "relative",
+        "sides",
         "total",
     )
 
@@ -73,6 +70,7 @@ class Sums:
         self.cosine: float | None = 1.0
         self.relative: float | None = 0.0
         self.equal: list[tuple[int, int]] = []
+        self.sides: tuple[Array, Array] | None = None
 
     def merge(self, later: Sums) -> None:
         """Merge the sums of later entries."""
@@ -82,15 +80,15 @@ class Sums:
         self.total += later.total
         if later.max_abs > self.max_abs:
             self.max_abs, self.place, self.falls = later.max_abs, later.place, later.falls
-        for norm in ("apart", "one", "other"):
+        for slot in ("apart", "one", "other"):
             # the norm of both parts is sqrt(a^2 + b^2); `hypot` does not overflow where the squares would
-            setattr(self, norm, hypot(getattr(self, norm), getattr(later, norm)))
+            setattr(self, slot, hypot(getattr(self, slot), getattr(later, slot)))
         self.equal += later.equal
 
     def add(self, x: Array, y: Array, start: int, tolerance: Tolerance, desk: Desk) -> None:
         """Add a block of both sides that begins at entry `start`."""
         self.changed += int(np.count_nonzero(changed_entries(x, y, desk.flags[: len(x)])))
-        d, one, other = _apart(x, y, desk)
+        d, one, other = apart(x, y, desk)
         top = float(d.max(initial=0.0))
         if not isfinite(top):
             d, one, other = self._finite(d, one, other)
@@ -101,7 +99,7 @@ class Sums:
         if top > tolerance.absolute:
             limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
             self.over_tolerance += int(np.count_nonzero(d > limit))
-        self.total += _total(d)
+        self.total += float(totals(d))
         self.apart = hypot(self.apart, norm(d))
         self.one = hypot(self.one, norm(one))
         self.other = hypot(self.other, norm(other))
@@ -138,20 +136,48 @@ def _of_small(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) ->
         if one.dtype == other.dtype and one.size <= sizes.DIFF_BLOCK and is_grouped(one) and is_grouped(other):
             alike.setdefault((one.dtype, one.size), []).append(place)
     found: dict[int, Sums] = {}
-    desk = _desk(sizes.DIFF_BLOCK)
+    desk = desk_of(sizes.DIFF_BLOCK)
     for places in alike.values():
         if len(places) < sizes.SMALL_RUN:
             continue
         (before, failed), (after, wrong) = (read_rows([couples[place][side] for place in places]) for side in (0, 1))
-        same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1).tolist()
+        same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1)
+        differing = np.flatnonzero(~same).tolist()
         with np.errstate(all="ignore"):
+            of_rows = dict(zip(differing, _of_rows(before[differing], after[differing], tolerance), strict=True))
             for at, place in enumerate(places):
                 if at in failed or at in wrong:
                     continue
-                sums = found[place] = Sums()
+                sums = found[place] = of_rows.get(at) or Sums()
                 if not same[at]:
-                    sums.add(before[at], after[at], 0, tolerance, desk)
+                    sums.sides = before[at], after[at]
+                    if not sums.changed:
+                        sums.add(*sums.sides, 0, tolerance, desk)
     return found
+
+
+def _of_rows(x: Array, y: Array, tolerance: Tolerance) -> Iterator[Sums | None]:
+    """Yield the sums of each pair of rows, with the bits that `Sums.add` gives; None for rows that are left to it.
+
+    These have numbers that are not finite, or whose squares are very large or small.
+    """
+    flags = changed_entries(x.reshape(-1), y.reshape(-1)).reshape(x.shape)
+    d, one, other = (each.reshape(x.shape) for each in apart(x.reshape(-1), y.reshape(-1)))
+    at, rows = d.argmax(axis=1), np.arange(len(d))
+    limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
+    columns = (
+        *(np.count_nonzero(flags, axis=1), np.count_nonzero(d > limit, axis=1), d[rows, at], at, y[rows, at] < x[rows, at]),
+        *(totals(d), norms(d), norms(one), norms(other)),
+    )
+    for changed, over, top, place, falls, *lengths in zip(*(each.tolist() for each in columns), strict=True):
+        if not all(map(isfinite, (top, *lengths))):
+            yield None
+            continue
+        sums = Sums()
+        sums.changed, sums.over_tolerance, sums.max_abs = changed, over, float(top)
+        sums.place, sums.falls = (place, falls) if top else (-1, False)
+        sums.total, sums.apart, sums.one, sums.other = lengths
+        yield sums
 
 
 def _is_shared(one: Weight, other: Weight, *_: object) -> bool:
@@ -166,10 +192,8 @@ def _runs(weight: Weight) -> list[tuple[int, int]]:
 
 def _settled(one: Weight, other: Weight, parts: list[Sums]) -> Sums:
     """Merge the sums of all parts; unless all entries are equal, add the norms of the equal runs."""
-    if len(parts) == 1 and not parts[0].changed:
-        return parts[0]  # as most weights
-    whole = Sums()
-    for part in parts:
+    whole = parts[0] if len(parts) == 1 else Sums()
+    for part in parts[len(parts) == 1 :]:
         whole.merge(part)
     if whole.changed:
         for start, stop in whole.equal:
@@ -221,8 +245,8 @@ def _measure_again(one: Weight, other: Weight, sums: Sums) -> None:
     scales = [max(length, TINY) for length in (sums.one, sums.other, sums.apart)]
     squares, product = np.zeros(3), 0.0
     with np.errstate(all="ignore"):
-        for _, *blocks in pairs_of(one, other, sizes.DIFF_BLOCK):
-            x, y = map(as_float64, blocks)
+        held = ((x, y) for _, x, y in pairs_of(one, other, sizes.DIFF_BLOCK)) if sums.sides is None else [sums.sides]
+        for x, y in (map(as_float64, blocks) for blocks in held):
             good = np.isfinite(y - x)
             sides = [side[good] / scale for side, scale in zip((x, y, y - x), scales, strict=True)]
             squares += [np.add.reduce((side * side.conj()).real) for side in sides]
@@ -249,7 +273,7 @@ def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolera
     """Compare the entries [start, stop) of two weights of one shape."""
     sums, same_type = Sums(), one.dtype == other.dtype
     limit = sizes.DIFF_BLOCK
-    desk = _desk(limit)
+    desk = desk_of(limit)
     readers = BlockReader(one, limit, desk.one), BlockReader(other, limit, desk.other)
     with np.errstate(all="ignore"):
         for at, end in runs(start, stop, limit):
@@ -261,113 +285,8 @@ def compare(one: Weight, other: Weight, start: int, stop: int, tolerance: Tolera
     return sums
 
 
-class Desk:
-    """Buffers of one thread, reused for each block, since allocation would take longer than the computation."""
-
-    __slots__ = ("apart", "flags", "one", "other")
-
-    def __init__(self, limit: int) -> None:
-        self.one: dict[int, bytearray] = {}
-        self.other: dict[int, bytearray] = {}
-        self.apart = {size: np.empty(limit, f"f{size}") for size in (4, 8)}
-        self.flags = np.empty(limit, np.bool_)
-
-
-_OWN = local()
-
-
-def _desk(limit: int) -> Desk:
-    if not hasattr(_OWN, "desk") or len(_OWN.desk.flags) < limit:
-        _OWN.desk = Desk(limit)
-    desk: Desk = _OWN.desk
-    return desk
-
-
 def _equal(one: BlockReader, other: BlockReader, x: Array, y: Array) -> bool:
     """Whether two blocks of one dtype have the same bits; comparing two whole bytearrays is fastest."""
     if one.buffer is not None and other.buffer is not None and len(one.buffer) == x.nbytes:
         return one.buffer == other.buffer
     return equal(x, y)
-
-
-def equal(x: Array, y: Array) -> bool:
-    """Whether two arrays of one dtype have the same bits."""
-    word = np.uint64 if x.nbytes % 8 == 0 else np.uint8
-    return bool(np.array_equal(x.view(word), y.view(word)))
-
-
-def bits(x: Array) -> Array:
-    """Return the bits of each number as an unsigned integer, or as two for a sixteen-byte dtype."""
-    size = x.dtype.itemsize
-    return x.view(f"u{size}") if size <= 8 else x.view(np.uint64).reshape(-1, 2)
-
-
-def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
-    """Return for each entry whether its bits differ, or its number if the dtypes do; `out` takes the result if possible."""
-    if x.dtype != y.dtype:
-        one, other = real(x), real(y)
-        apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
-        return apart
-    one, other = bits(x), bits(y)
-    if one.ndim > 1:
-        both: Array = (one != other).any(axis=1)
-        return both
-    different: Array = np.not_equal(one, other, out=out)
-    return different
-
-
-def _apart(x: Array, y: Array, desk: Desk) -> tuple[Array, Array, Array]:
-    """Return the absolute differences, and both sides as real numbers (complex numbers by magnitude)."""
-    if x.dtype.kind == "c" or y.dtype.kind == "c":
-        x, y = x.astype(np.complex128), y.astype(np.complex128)
-        return np.abs(y - x), np.abs(x), np.abs(y)
-    one, other = real(x), real(y)
-    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose the last digits
-        return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
-    out = desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
-    d = np.subtract(other, one, out=out)
-    return np.abs(d, out=out), one, other
-
-
-def real(x: Array) -> Array:
-    """Return numbers as float32 if that is exact, else as float64."""
-    if x.dtype.kind == "c":
-        return np.abs(x.astype(np.complex128))
-    if x.dtype in (np.float32, np.float64):
-        return x
-    short = x.dtype.itemsize <= 2 and not (x.dtype.kind in "iu" and x.dtype.itemsize > 2)
-    return x.astype(np.float32 if short else np.float64)
-
-
-def norm(x: Array) -> float:
-    """Return the l2 norm of finite numbers, computed without overflow or underflow."""
-    squares = _squares(x)
-    if SAFE[0] < squares < SAFE[1]:
-        return sqrt(squares)
-    top = float(np.abs(x).max(initial=0.0))
-    if not top:
-        return 0.0
-    scaled = x.astype(np.float64) / top
-    return top * sqrt(float(np.add.reduce(scaled * scaled)))
-
-
-def _total(x: Array) -> float:
-    """Return the sum of numbers."""
-    if x.dtype != np.float32:
-        return float(np.add.reduce(x))
-    rows, rest = _rows(x)
-    return float(np.add.reduce(np.einsum("ij->i", rows), dtype=np.float64)) + float(np.add.reduce(rest))
-
-
-def _squares(x: Array) -> float:
-    """Return the sum of the squares of numbers."""
-    if x.dtype != np.float32:
-        return float(np.einsum("i,i->", x, x))
-    rows, rest = _rows(x)
-    return float(np.add.reduce(np.einsum("ij,ij->i", rows, rows), dtype=np.float64)) + float(np.add.reduce(rest * rest))
-
-
-def _rows(x: Array) -> tuple[Array, Array]:
-    """Return float32 numbers as rows short enough to be summed in float32, and the rest as float64."""
-    cut = x.size // sizes.FLOAT32_RUN * sizes.FLOAT32_RUN
-    return x[:cut].reshape(-1, sizes.FLOAT32_RUN), x[cut:].astype(np.float64)

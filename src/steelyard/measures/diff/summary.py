@@ -6,7 +6,7 @@ import numpy as np
 
 from steelyard import sizes
 from steelyard.core.weight import Weight
-from steelyard.measures.diff.entries import real
+from steelyard.measures.diff.arithmetic import real
 from steelyard.numerics.blocks import pairs_of
 from steelyard.numerics.summary import Summary
 

@@ -188,7 +188,7 @@ def _norm(weight: Weight) -> float | None:
     """Return the l2 norm of all entries; None if one is not finite."""
     import numpy as np
 
-    from steelyard.measures.diff.entries import norm
+    from steelyard.measures.diff.arithmetic import norm
 
     length = 0.0
     for block in weight.blocks():

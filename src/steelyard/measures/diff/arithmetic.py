@@ -1,0 +1,137 @@
+"""The arithmetic of a comparison: differences, norms and sums of the numbers of two sides, of one block or of many rows.
+
+Differences of float32 and narrower types are computed in float32, with a relative error of at most 6e-8; all sums are in
+float64. BLAS is not used: for blocks of this size starting its threads costs more than it gains, and our two threads would
+block each other in it. Sums run along the last axis, so that the rows of a matrix have the bits of single blocks.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from threading import local
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard import sizes
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+SAFE = (1e-25, 1e35)  # a float32 sum of squares in this range has neither underflowed nor overflowed
+
+
+class Desk:
+    """Buffers of one thread, reused for each block, since allocation would take longer than the computation."""
+
+    __slots__ = ("apart", "flags", "one", "other")
+
+    def __init__(self, limit: int) -> None:
+        self.one: dict[int, bytearray] = {}
+        self.other: dict[int, bytearray] = {}
+        self.apart = {size: np.empty(limit, f"f{size}") for size in (4, 8)}
+        self.flags = np.empty(limit, np.bool_)
+
+
+_OWN = local()
+
+
+def desk_of(limit: int) -> Desk:
+    if not hasattr(_OWN, "desk") or len(_OWN.desk.flags) < limit:
+        _OWN.desk = Desk(limit)
+    desk: Desk = _OWN.desk
+    return desk
+
+
+def equal(x: Array, y: Array) -> bool:
+    """Whether two arrays of one dtype have the same bits."""
+    word = np.uint64 if x.nbytes % 8 == 0 else np.uint8
+    return bool(np.array_equal(x.view(word), y.view(word)))
+
+
+def bits(x: Array) -> Array:
+    """Return the bits of each number as an unsigned integer, or as two for a sixteen-byte dtype."""
+    size = x.dtype.itemsize
+    return x.view(f"u{size}") if size <= 8 else x.view(np.uint64).reshape(-1, 2)
+
+
+def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
+    """Return for each entry whether its bits differ, or its number if the dtypes do; `out` takes the result if possible."""
+    if x.dtype != y.dtype:
+        one, other = real(x), real(y)
+        apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
+        return apart
+    one, other = bits(x), bits(y)
+    if one.ndim > 1:
+        both: Array = (one != other).any(axis=1)
+        return both
+    different: Array = np.not_equal(one, other, out=out)
+    return different
+
+
+def apart(x: Array, y: Array, desk: Desk | None = None) -> tuple[Array, Array, Array]:
+    """Return the absolute differences, and both sides as real numbers (complex numbers by magnitude)."""
+    if x.dtype.kind == "c" or y.dtype.kind == "c":
+        x, y = x.astype(np.complex128), y.astype(np.complex128)
+        return np.abs(y - x), np.abs(x), np.abs(y)
+    one, other = real(x), real(y)
+    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose the last digits
+        return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
+    out = None if desk is None else desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
+    d: Array = np.subtract(other, one, out=out)
+    return np.abs(d, out=d), one, other
+
+
+def real(x: Array) -> Array:
+    """Return numbers as float32 if that is exact, else as float64."""
+    if x.dtype.kind == "c":
+        return np.abs(x.astype(np.complex128))
+    if x.dtype in (np.float32, np.float64):
+        return x
+    short = x.dtype.itemsize <= 2 and not (x.dtype.kind in "iu" and x.dtype.itemsize > 2)
+    return x.astype(np.float32 if short else np.float64)
+
+
+def norm(x: Array) -> float:
+    """Return the l2 norm of finite numbers, computed without overflow or underflow."""
+    squares = float(_squares(x))
+    if SAFE[0] < squares < SAFE[1]:
+        return sqrt(squares)
+    top = float(np.abs(x).max(initial=0.0))
+    if not top:
+        return 0.0
+    scaled = x.astype(np.float64) / top
+    return top * sqrt(float(np.add.reduce(scaled * scaled)))
+
+
+def norms(rows: Array) -> Array:
+    """Return the l2 norm of each row, with the bits of `norm`; NaN where squares may have overflowed or underflowed."""
+    squares = _squares(rows)
+    found: Array = np.where((SAFE[0] < squares) & (squares < SAFE[1]), np.sqrt(squares), np.nan)
+    found[~rows.any(axis=-1)] = 0.0
+    return found
+
+
+def totals(x: Array) -> Array:
+    """Return the sum of numbers along the last axis."""
+    if x.dtype != np.float32:
+        return np.asarray(np.add.reduce(x, axis=-1))
+    runs, rest = _runs_of(x)
+    return np.asarray(np.add.reduce(np.einsum("...ij->...i", runs), axis=-1, dtype=np.float64) + np.add.reduce(rest, axis=-1))
+
+
+def _squares(x: Array) -> Array:
+    """Return the sum of the squares of numbers along the last axis."""
+    if x.dtype != np.float32:
+        return np.asarray(np.einsum("...i,...i->...", x, x))
+    runs, rest = _runs_of(x)
+    return np.asarray(
+        np.add.reduce(np.einsum("...ij,...ij->...i", runs, runs), axis=-1, dtype=np.float64) + np.add.reduce(rest * rest, axis=-1)
+    )
+
+
+def _runs_of(x: Array) -> tuple[Array, Array]:
+    """Return float32 numbers as runs short enough to be summed in float32, and the rest as float64."""
+    run = sizes.FLOAT32_RUN
+    cut = x.shape[-1] // run * run
+    return x[..., :cut].reshape(*x.shape[:-1], cut // run, run), x[..., cut:].astype(np.float64)
