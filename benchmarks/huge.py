@@ -72,14 +72,15 @@ def apart(count):
 
 def tensors(folder, count=100_000):
     arrays = many(count)
+    each = {name: value + np.float32(0.01) for name, value in arrays.items()}
     changed = {name: value + np.float32(0.01) * (nth % 7 == 0) for nth, (name, value) in enumerate(arrays.items())}
     for nth, name in enumerate(list(changed)[::1000]):  # some renamed, some removed
         value = changed.pop(name)
         changed |= {f"{name}x": value} if nth % 2 else {}
-    names = ("one", "copy", "other", "moved", "plain", "net", "wrapped")
-    one, copy, other, moved, plain, net, wrapped = (folder / f"{name}.safetensors" for name in names)
+    names = ("one", "copy", "other", "apart", "moved", "plain", "net", "wrapped")
+    one, copy, other, differing, moved, plain, net, wrapped = (folder / f"{name}.safetensors" for name in names)
     layers = dense(count)
-    held_in = {one: arrays, copy: arrays, other: changed, plain: apart(count), net: layers}
+    held_in = {one: arrays, copy: arrays, other: changed, differing: each, plain: apart(count), net: layers}
     held_in[wrapped] = {f"module.{name}": value for name, value in layers.items()}
     for path, held in held_in.items():
         steelyard.save(held, path)
@@ -96,6 +97,7 @@ def tensors(folder, count=100_000):
         "digest --layout canonical of plain names": (plain,),
         "diff with an equal copy": (one, copy),
         "diff with changes": (one, other),
+        "diff with changes of each": (one, differing),
         "convert": (one, folder / "one.pt"),
         "transfer into an equal one": (net, "--into", net, "-o", moved),
         "transfer into a wrapped one": (net, "--into", wrapped, "-o", moved),
@@ -125,7 +127,7 @@ def onnx(folder, count=400_000):
 
     named = [onnx.helper.make_tensor(f"layers.{nth}.w", onnx.TensorProto.FLOAT, [2], [0.0, 1.0]) for nth in range(count)]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], named)), folder / "many.onnx")
-    measured(f"ls, {count:,} tensors of ONNX", 6, 700, "ls", folder / "many.onnx")
+    measured(f"ls, {count:,} tensors of ONNX", 6, 500, "ls", folder / "many.onnx")
 
 
 def shards(folder, count=5_000):

@@ -72,7 +72,7 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
         if kind == "node":
             yield from _of_node(field, local)
         inside = []
-        for inner in field.message():
+        for inner in field.message(unless=(5, b"location") if kind == "graph" else None):
             word = _INSIDE[kind].get(inner.number)
             if word == "tensor":  # at once: a graph may have many, which the last page that was read holds
                 if inner.mentions(b"location"):

@@ -56,10 +56,13 @@ class Field:
         self.offset = offset
         self.length = length
 
-    def message(self) -> Iterator[Field]:
-        """Iterate over the fields of the message in this field."""
+    def message(self, unless: tuple[int, bytes] | None = None) -> Iterator[Field]:
+        """Iterate over the fields of the message in this field.
+
+        `unless` is the number of a field and a word: such fields are left out where they are on a page without that word.
+        """
         self._expect(BYTES, "a message")
-        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1)
+        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1, unless)
 
     def data(self, limit: int | None = None) -> bytes:
         """Return the content, at most `limit` bytes, by default as many as a text may have."""
@@ -287,7 +290,7 @@ class _Pages:
         return self.source.read(offset, length)
 
 
-def _fields(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
+def _fields(pages: _Pages, begin: int, end: int, depth: int, unless: tuple[int, bytes] | None = None) -> Iterator[Field]:
     if depth > limits.PROTOBUF_DEPTH:
         raise FormatError(pages.source.name, f"messages are nested more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
@@ -318,7 +321,9 @@ def _fields(pages: _Pages, begin: int, end: int, depth: int) -> Iterator[Field]:
                 pages.source.name, f"field {number} claims {length:,} bytes, but its message ends after {end - content:,}", offset
             )
         offset = content + length
-        if not groups and wire != END_GROUP:
+        # a field that is left out gets no object: a graph may have hundreds of thousands of tensors
+        is_sought = unless is None or number != unless[0] or pages.may_mention(unless[1], content, length)
+        if is_sought and not groups and wire != END_GROUP:
             yield Field(pages, depth, begin, tag, value, content, length)
     if groups:
         raise FormatError(pages.source.name, "a group of fields is not closed", begin)

@@ -77,6 +77,21 @@ def test_an_audit_searches_a_page_once_whatever_the_number_of_tensors_on_it(tmp_
     assert len(reads) < 30
 
 
+def test_an_audit_makes_no_object_for_a_tensor_that_is_stored_in_the_file(tmp_path, monkeypatch):
+    many = [helper.make_tensor(f"w{nth}", TensorProto.FLOAT, [1], [0.0]) for nth in range(300)]
+    outside = TensorProto(name="outside", data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="../a")
+    made = []
+    init = Field.__init__
+    monkeypatch.setattr(Field, "__init__", lambda self, *given: made.append(given) or init(self, *given))
+    for tensors, count in ((many, 0), ([*many, outside], 1)):
+        path = tmp_path / f"of{count}.onnx"
+        onnx.save(helper.make_model(helper.make_graph([], "g", [], [], tensors)), path)
+        made.clear()
+        assert len(steelyard.audit(path).findings) == count
+        assert count or len(made) < 30
+
+
 def test_a_page_that_mentions_a_word_is_searched_for_each_content():
     pages = _Pages(from_bytes(b"a location b"))
     pages.at(0)
