@@ -180,7 +180,7 @@ CODE = (
         "javascript:",
         "import  os",
     ),
-    *("__class__", "__builtins__", "$( a", "curl a |", "pickle.loads", "marshal.loads", "/bin/sh", "powershell"),
+    *("__class__", "__builtins__", "$( x", "curl a |", "pickle.loads", "marshal.loads", "/bin/sh", "powershell"),
     *("cmd.exe", "gASVl", "{{", "{%"),
 )
 
