@@ -35,6 +35,12 @@ def test_a_layer_of_images_has_its_outputs(layer):
     agrees(nn.Sequential(nn.Conv2d(2, 2, 1), layer), IMAGE)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_convolution_pads_with_its_image(mode):
+    one = nn.Conv2d(2, 3, (3, 2), stride=(2, 1), padding=(0, 2), padding_mode=mode)
+    agrees(nn.Sequential(one, nn.Conv2d(3, 2, (2, 3), padding="same", dilation=(1, 2), padding_mode=mode)), IMAGE)
+
+
 class Inverted(nn.Module):
     """A block of MobileNetV2: wider, depthwise, narrower, with a residual sum."""
 

@@ -88,19 +88,29 @@ def test_functions_of_a_model_have_their_settings(tmp_path):
     check(keras.Model(one, keras.ops.concatenate([shaped, layers.Reshape((2, 2))(one)], axis=1)), example(4), tmp_path)
 
 
-def test_both_directions_are_joined_where_a_run_proves_it(tmp_path):
+def test_both_directions_are_joined_as_the_layer_says(tmp_path):
+    one = keras.Input((4, 6))
+    made = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(one)
+    for mode in ("sum", "mul", "ave"):
+        both = layers.Bidirectional(layers.SimpleRNN(6, return_sequences=True), merge_mode=mode)(made)
+        made = layers.Add()([made, both])
+    last = layers.Bidirectional(layers.GRU(2))(made)
+    check(keras.Model(one, layers.Dense(3, activation="softmax")(last)), example(4, 6), tmp_path)
+
+
+def test_a_tagger_of_both_directions_has_the_outputs_of_keras(tmp_path):
     inner = layers.Bidirectional(layers.LSTM(3, return_sequences=True))
-    model = filled(keras.Sequential([keras.Input((4, 2)), inner, layers.Bidirectional(layers.GRU(2)), layers.Dense(2)]))
-    assert program_of(model).error <= BOUND
-    model.save(tmp_path / "net.keras")
-    with pytest.raises(ShapeError, match="this is assumed"):
-        program_of(tmp_path / "net.keras")
+    model = keras.Sequential([keras.Input((5,)), layers.Embedding(7, 4), inner, layers.Dense(3, activation="softmax")])
+    check(model, np.arange(15).reshape(3, 5) % 7, tmp_path)
 
 
-def test_sums_of_both_directions_are_refused():
-    model = keras.Sequential([keras.Input((4, 2)), layers.Bidirectional(layers.LSTM(3), merge_mode="sum"), layers.Dense(2)])
-    with pytest.raises(ShapeError, match="weights for 3 features, and is given 6"):
-        program_of(filled(model))
+def test_directions_that_are_not_joined_are_refused(tmp_path):
+    one = keras.Input((4, 2))
+    pair = layers.Bidirectional(layers.LSTM(3, return_sequences=True), merge_mode=None, name="both")(one)
+    filled(model := keras.Model(one, layers.Subtract()(pair))).save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        with pytest.raises(ShapeError, match=r"'both/forward_lstm.*/lstm_cell' \(LSTM\) gives both directions by merge_mode none"):
+            program_of(source)
 
 
 def test_masks_are_refused_by_the_name_of_their_layer(tmp_path):
@@ -111,12 +121,47 @@ def test_masks_are_refused_by_the_name_of_their_layer(tmp_path):
             program_of(source, np.ones((2, 4), "int32"))
 
 
+def _with_mask(x):
+    return layers.MultiHeadAttention(2, 3, name="named")(x, x, attention_mask=np.tril(np.ones((1, 4, 4))) > 0)
+
+
+def _with_steps(x):
+    return layers.LSTM(6, name="named")(x, mask=np.ones((1, 4)) > 0)
+
+
+def _in_training(x):
+    return layers.BatchNormalization(name="named")(x, training=True)
+
+
+@pytest.mark.parametrize("layer", [_with_mask, _with_steps, _in_training])
+def test_a_layer_that_is_called_with_a_mask_or_in_training_is_refused_by_its_name(layer, tmp_path):
+    x = keras.Input((4, 6))
+    (model := keras.Model(x, layer(x))).save(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        with pytest.raises(ShapeError, match=r"'named.* is called (with a mask|as in training), which is not known"):
+            program_of(source)
+
+
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_attention_of_keras_is_proven_by_a_run_and_refused_in_a_file(causal, tmp_path):
+def test_attention_has_the_outputs_of_keras(causal, tmp_path):
     x = keras.Input((4, 6))
     made = layers.MultiHeadAttention(2, 3, value_dim=2)(x, layers.Dense(5)(x), use_causal_mask=causal)
-    model = filled(keras.Model(x, layers.LayerNormalization()(layers.Add()([made, x]))))
-    assert program_of(model).error <= BOUND
+    more = layers.MultiHeadAttention(3, 2, output_shape=5)(made, x, layers.Dense(3)(x))
+    check(
+        keras.Model(x, layers.Concatenate()([layers.LayerNormalization()(layers.Add()([made, x])), more])),
+        example(4, 6),
+        tmp_path,
+    )
+
+
+def test_a_small_gpt_has_the_outputs_of_keras(tmp_path):
+    tokens, places = keras.Input((4,), dtype="int32", name="tokens"), keras.Input((4,), dtype="int32", name="places")
+    x = layers.Embedding(9, 6)(tokens) + layers.Embedding(4, 6)(places)
+    norm = layers.LayerNormalization(epsilon=1e-5)(x)
+    x = x + layers.MultiHeadAttention(2, 3)(norm, norm, use_causal_mask=True)
+    x = x + layers.Dense(6)(layers.Dense(12, activation="gelu")(layers.LayerNormalization()(x)))
+    model = filled(keras.Model([tokens, places], layers.Dense(9, use_bias=False)(x)))
+    given = [np.array([[3, 1, 4, 8]], "int32"), np.array([[0, 1, 2, 3]], "int32")]
     model.save(tmp_path / "net.keras")
-    with pytest.raises(ShapeError, match="it attends to all steps: this is assumed"):
-        program_of(tmp_path / "net.keras")
+    for source in (model, tmp_path / "net.keras"):
+        assert np.abs(program_of(source, given).run(*given) / np.asarray(model(given)) - 1).max() <= 1e-4

@@ -348,3 +348,11 @@ def test_a_file_that_has_both_copies_of_a_tied_weight_fits_the_model_that_ties_t
     state["head.weight"] = state["head.weight"] + 1
     with pytest.raises(ShapeError, match=r"head. .*has no partner"):
         steelyard.transfer(state, into=tied)
+
+
+def test_a_vector_moves_into_its_copy_whatever_it_is_for():
+    """A lone `weight` may be that of several norms, or the slopes of a PReLU: all of them take it as it is."""
+    own = {"fc.weight": np.ones((4, 4), "f4"), "fc.bias": np.ones(4, "f4"), "norm.weight": np.arange(4.0, dtype="f4")}
+    target = {name: np.zeros_like(array) for name, array in own.items()}
+    transfer(own, into=target)
+    assert all(np.array_equal(target[name], array) for name, array in own.items())

@@ -16,6 +16,7 @@ from steelyard.codecs.keras.chains import is_chain
 from steelyard.codecs.keras.config import (
     MODELS,
     Ref,
+    calls_of,
     entries_of,
     functional_of,
     is_sequential,
@@ -30,10 +31,12 @@ from steelyard.core.weight import Weight
 from steelyard.layers.keras.kinds import (
     IMAGES,
     RECURRENT,
+    called_with,
     cells_of,
     channels_word,
     class_and_config,
     described,
+    joined_by,
 )
 from steelyard.layers.keras.shapes import shape_after
 
@@ -191,6 +194,8 @@ class _ConfigReader:
             ours = [n for n in self.names(entry, path) if any(word.startswith("backward") for word in n.split("/")) == is_back]
             cell = joined_path(path, f"{'backward' if is_back else 'forward'}_{forward.get('name', '')}")
             rows.append(list(_cells(kind, own, ours, cell, input_shape, shape_after(kind, own, [input_shape]))))
+            for layer in rows[-1]:
+                layer.settings["merge_mode"] = joined_by(config)
             yield from rows[-1]
 
     def _chain(self, entry: object, prefix: str, input_shapes: list[Shape | None], depth: int) -> Listing:
@@ -239,8 +244,16 @@ class _ConfigReader:
             if key[0] not in done and key not in masks:
                 done.add(key[0])
                 output_shape = yield from self.visit(each, "", inputs, output_shape, depth + 1)
+                self._set_call(each, calls_of(each)[key[1]])
             shapes.made[key] = output_shape
         return shapes.of(model.ends[0]) if model.ends else None
+
+    def _set_call(self, entry: object, call: object) -> None:
+        """Set the settings that the first call of a layer has, where Keras 3 lists its arguments."""
+        args, kwargs = (call.get("args"), call.get("kwargs")) if isinstance(call, Mapping) else (None, None)
+        for layer in (each for row in self.rows.get(id(entry), ()) for each in row):
+            if isinstance(args, list) and isinstance(kwargs, Mapping):
+                layer.settings |= called_with(layer.kind, args, kwargs)
 
 
 class _Shapes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.computation import computation_of
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 _RECURRENT = ("rnn", "lstm", "gru")
 _MASKED = ("scaled_dot_product_attention",)
+_CALLED = {"masked": "is called with a mask, which is not known", "training": "is called as in training, which is not known"}
+"""What the settings of calls in Keras mean that no program has."""
+_DIRECTIONS = {"concat": "concatenate", "sum": "add", "mul": "multiply", "ave": "average"}
+"""The words of `Combine` for those by which Keras joins both directions of a layer."""
 _WHOLE = ("PyTorch", "pickle", "skops", "R")
 """The formats besides Keras's, ONNX and TensorFlow Lite whose graphs have all settings of their layers."""
 
@@ -194,6 +198,9 @@ def _complete(net: Net, end: Endpoint) -> Graph:
     for layer in _used(graph):
         if layer.inputs is None:
             refuse(layer, "has inputs whose origin is not known")
+        for word, why in _CALLED.items():
+            if layer.settings.get(word):
+                refuse(layer, why)
         if layer.calls > 1:
             refuse(layer, f"runs {layer.calls} times, of which the graph lists one")
     if not (graph.is_sequential or graph.output_names or _is_skip(graph, end.weights)):
@@ -265,33 +272,56 @@ def _check(layer: Layer, made: tuple[int, ...]) -> None:
 
 
 def _values(
-    names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], layer: Layer, building: Building
+    names: Sequence[str], layers: Mapping[str, Layer], values: dict[str, int], layer: Layer, building: Building
 ) -> tuple[int, ...]:
     """Return the numbers of a layer's inputs; both directions of a bidirectional layer are one."""
     if (missing := next((name for name in names if name not in values), None)) is not None:
         refuse(layer, f"takes the output of {printable(missing)!r}, which is not known before it")
     if layer.kind != "merge" and len(names) == 2 and _are_directions(names, layers):
         return (_joined(names, layers, values, building),)
-    return tuple(values[name] for name in names)
+    return tuple(_in_pairs(names, layers, values, building))
 
 
-def _outputs(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], building: Building) -> list[int]:
+def _outputs(names: Sequence[str], layers: Mapping[str, Layer], values: dict[str, int], building: Building) -> list[int]:
     if len(names) == 2 and _are_directions(names, layers):
         return [_joined(names, layers, values, building)]
-    return [values[name] for name in names]
+    return list(_in_pairs(names, layers, values, building))
+
+
+def _in_pairs(names: Sequence[str], layers: Mapping[str, Layer], values: dict[str, int], building: Building) -> Iterator[int]:
+    """Yield the numbers of values, one for both directions of a layer that says how it joins them."""
+    at = 0
+    while at < len(names):
+        pair, layer = names[at : at + 2], layers.get(names[at])
+        is_pair = layer is not None and "merge_mode" in layer.settings
+        if layer is not None and is_pair and not (len(pair) == 2 and _are_directions(pair, layers)):
+            refuse(layer, "is one direction of two that are not joined in a way that is known")
+        yield _joined(pair, layers, values, building) if is_pair else values[names[at]]
+        at += 2 if is_pair else 1
 
 
 def _are_directions(names: Sequence[str], layers: Mapping[str, Layer]) -> bool:
     """Whether two layers are the forward and the backward part of one of Keras."""
     known = [layers[name] for name in names if name in layers and layers[name].kind in _RECURRENT]
     words = [layer.settings.get("direction") for layer in known]
-    return words == ["forward", "backward"] and known[0].inputs == known[1].inputs
+    if words != ["forward", "backward"] or known[0].settings.get("merge_mode") != known[1].settings.get("merge_mode"):
+        return False
+    return known[0].inputs == known[1].inputs
 
 
-def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: Mapping[str, int], building: Building) -> int:
-    first = layers[names[0]]
-    building.assumptions.append(f"{printable(first.name)!r}: both directions are joined along the features")
-    return building.add(first, Concatenate(len(building.shapes[values[names[0]]])), *(values[name] for name in names))
+def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: dict[str, int], building: Building) -> int:
+    first, both = layers[names[0]], "\n".join(names)
+    if both in values:
+        return values[both]
+    mode = first.settings.get("merge_mode")
+    if mode is None:
+        building.assumptions.append(f"{printable(first.name)!r}: both directions are joined along the features")
+    elif mode not in _DIRECTIONS:
+        refuse(first, f"gives both directions by merge_mode {printable(mode)}, which is not known")
+    word = _DIRECTIONS[str(mode or "concat")]
+    operation = Concatenate(len(building.shapes[values[names[0]]])) if word == "concatenate" else Combine(word)
+    values[both] = building.add(first, operation, *(values[name] for name in names))
+    return values[both]
 
 
 _MAKERS: dict[str, Maker] = {

@@ -14,7 +14,7 @@ from steelyard.device.program.shaping import Concatenate
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
-_SETTINGS = ("activation", "recurrent_activation", "reset_after", "returns", "direction", "layers", "bidirectional")
+_SETTINGS = ("activation", "recurrent_activation", "reset_after", "returns", "direction", "layers", "bidirectional", "merge_mode")
 
 
 def recurrent(node: Node) -> int:
@@ -40,7 +40,7 @@ def recurrent(node: Node) -> int:
 
 def attention(node: Node) -> int:
     """Add the projections of query, key and value, the attention, and the projection of its output."""
-    node.only("heads", "key_heads")
+    node.only("heads", "key_heads", "causal")
     node.has("q", "k", "v", "out", "q bias", "k bias", "v bias", "out bias")
     settings, inputs = node.layer.settings, node.inputs
     heads, key_heads = (integers(node.layer, settings.get(word), 1)[0] for word in ("heads", "key_heads"))
@@ -56,21 +56,30 @@ def attention(node: Node) -> int:
         kernel = node.needed(word)
         node.fits(kernel.shape[1], node.building.shapes[place][-1], "features")
         projected.append(node.add(Dense(kernel, node.array(f"{word} bias")), place))
-    made = _attended(node, Attention(heads, key_heads, node.building.causal), projected)
+    made = _attended(node, Attention(heads, key_heads, _is_causal(node)), projected)
     return node.add(Dense(node.needed("out"), node.array("out bias")), made)
 
 
 def dot_product_attention(node: Node) -> int:
     """Add PyTorch's function, whose inputs have an axis of heads."""
-    node.only()
+    node.only("causal")
     shapes = [node.building.shapes[place] for place in node.inputs]
-    if len(shapes) != 3 or any(len(shape) != 3 or shape[0] != shapes[0][0] for shape in shapes):
+    ranks = {len(shape) for shape in shapes}
+    if len(shapes) != 3 or ranks not in ({2}, {3}) or (ranks == {3} and len({shape[0] for shape in shapes}) > 1):
         refuse(node.layer, f"takes inputs of shapes {shapes}, where heads, steps and features are known")
-    return _attended(node, Attention(0, 0, node.building.causal), list(node.inputs))
+    heads = 1 if ranks == {2} else 0
+    return _attended(node, Attention(heads, heads, _is_causal(node)), list(node.inputs))
+
+
+def _is_causal(node: Node) -> bool:
+    """Whether attention is masked, by the graph if that shows it."""
+    known = node.layer.settings.get("causal")
+    return node.building.causal if known is None else bool(known)
 
 
 def _attended(node: Node, operation: Attention, inputs: list[int]) -> int:
-    node.assume("it attends to all steps" if not operation.causal else "it attends to the steps before")
+    if "causal" not in node.layer.settings:
+        node.assume("it attends to all steps" if not operation.causal else "it attends to the steps before")
     return node.add(operation, *inputs)
 
 
@@ -78,7 +87,10 @@ def _returned(node: Node) -> str:
     word = node.layer.settings.get("returns")
     if word not in ("last", "all"):
         refuse(node.layer, "returns one step or all of them, which is not known")
-    if word == "all" and node.weights and node.weights[0].direction == "backward":
+    is_backward = node.weights and node.weights[0].direction == "backward"
+    if word == "all" and is_backward and "merge_mode" in node.layer.settings:
+        return "all"  # Keras turns the steps of the second direction
+    if word == "all" and is_backward:
         inside = "backward" in node.layer.name
         node.assume(f"its steps are {'turned back into' if inside else 'in reverse of'} the order of its input")
         return "all" if inside else "all reversed"

@@ -9,6 +9,7 @@ from steelyard.device.program.activations import Activation
 from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, Embedding, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm
+from steelyard.device.program.windows import Pad
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
@@ -17,6 +18,8 @@ _ACTIVATED = ("activation", "negative_slope", "alpha")
 _FIRST = ("BatchNorm", "InstanceNorm", "GroupNorm", "PReLU")
 """The beginnings of PyTorch's classes that have the channels after the batch; Keras's end in "Normalization"."""
 
+PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""The modes of `Pad` by PyTorch's words."""
 _OF_PYTORCH = ("1d", "2d", "3d", "mean")
 """The ends of the names of PyTorch's classes and functions on images, whose channels are after the batch."""
 
@@ -33,7 +36,7 @@ def dense(node: Node) -> int:
 
 def conv(node: Node) -> int:
     """Add a convolution, or the two of a separable one, and the activation."""
-    node.only(*_ACTIVATED, "strides", "padding", "dilation", "groups", "separable", "data_format")
+    node.only(*_ACTIVATED, "strides", "padding", "dilation", "groups", "separable", "data_format", "padding_mode")
     node.has("kernel", "bias", "norm", "direction", "raw kernel", "u vector", "v vector", "sigma")
     rank = node.rank
     channels = known_channels(node)
@@ -50,12 +53,23 @@ def conv(node: Node) -> int:
             strides = dilation = (1,) * rank
         windows = zip(space, kernel.shape[2:], strides, dilation, strict=True)
         padding = tuple(around(node, settings.get("padding"), axis, *each) for axis, each in enumerate(windows))
+        mode = settings.get("padding_mode")
+        if mode is not None:
+            made, padding = _padded(node, made, padding, str(mode), channels), ((0, 0),) * rank
         groups = count // kernel.shape[1]
         node.fits(groups * kernel.shape[1], count, "channels")
         if settings.get("groups", groups) != groups and not settings.get("separable"):
             refuse(node.layer, f"has {settings['groups']} groups, but a kernel for {groups}")
         made = node.add(Conv(kernel, node.array("bias", of=place), strides, padding, dilation, groups, channels), made)
     return node.building.activate(node.layer, made)
+
+
+def _padded(node: Node, place: int, padding: tuple[tuple[int, int], ...], mode: str, channels: str) -> int:
+    """Add the padding of a convolution of PyTorch that is made of the image."""
+    if mode not in PAD_MODES:
+        refuse(node.layer, f"has padding_mode {mode}, which is not known")
+    whole = ((0, 0), *padding) if channels == "first" else (*padding, (0, 0))
+    return node.add(Pad(whole, 0.0, PAD_MODES[mode]), place) if any(map(any, padding)) else place
 
 
 def conv_transpose(node: Node) -> int:

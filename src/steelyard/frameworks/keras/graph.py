@@ -23,7 +23,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.errors import UnknownModelError, printable
 from steelyard.frameworks.keras.dataflow import ModelTracer, node_of
 from steelyard.frameworks.keras.doubling import agree, can_double, doubled, naming_restored, widened
-from steelyard.layers.keras.kinds import IMAGES, RECURRENT, cells_of, channels_word, config_of, described
+from steelyard.layers.keras.kinds import IMAGES, RECURRENT, called_with, cells_of, channels_word, config_of, described, joined_by
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting
@@ -149,7 +149,9 @@ def _visit(layer: keras.Operation, scope: str, known: Known, takes: Shape | None
         for part in (layer.forward_layer, layer.backward_layer):
             made: Any = part.compute_output_shape((None, *takes)) if takes else None
             made = made[0] if made and isinstance(made[0], (list, tuple)) else made
-            yield from _visit(part, path, known, takes, made and tuple(made[1:]))
+            for place in _visit(part, path, known, takes, made and tuple(made[1:])):
+                place.layer.settings["merge_mode"] = joined_by({"merge_mode": layer.merge_mode})
+                yield place
     elif kind in RECURRENT:
         yield from _cells(layer, kind, path, known, takes, gives)
     elif kind == "SpectralNormalization":
@@ -177,7 +179,11 @@ def _in_graph(model: keras.Model, path: str, known: Known) -> Iterator[_ListedLa
     ):
         if id(node) in inside and not node.is_input and node.outputs[0].dtype != "bool":  # a mask is not a layer
             takes = _shape(node.input_tensors[0]) if node.input_tensors else None
-            yield from _visit(node.operation, scope, known, takes, _shape(node.outputs[0]))
+            given = node.arguments
+            for place in _visit(node.operation, scope, known, takes, _shape(node.outputs[0])):
+                if place.holder is node.operation and isinstance(place.holder, keras.layers.Layer):
+                    place.layer.settings |= called_with(place.layer.kind, given.args, given.kwargs)
+                yield place
 
 
 def _cells(

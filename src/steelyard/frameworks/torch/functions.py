@@ -222,6 +222,16 @@ def _interpolate(call: Call, rank: int) -> Settings:
     return {setting: _plain(value) for setting, value in arguments.items() if value is not None}
 
 
+def _attention(call: Call, rank: int) -> Settings:
+    """Return whether attention is causal, and each argument that changes its outputs otherwise."""
+    words = ((3, "attn_mask", None), (4, "dropout_p", 0.0), (6, "scale", None), (7, "enable_gqa", False))
+    given = {name: call.argument(place, name, usual) for place, name, usual in words}
+    changed: Settings = {
+        name: _plain(given[name]) for _, name, usual in words if given[name] is not usual and given[name] != usual
+    }
+    return {"causal": bool(call.argument(5, "is_causal", False)), **changed}
+
+
 def _no_settings(call: Call, rank: int) -> Settings:
     return {}
 
@@ -242,6 +252,7 @@ _KINDS: dict[str, tuple[str, Callable[[Call, int], Settings]]] = {
     "prelu": ("prelu", _no_settings),
     **dict.fromkeys(("max_pool", "adaptive_max_pool"), ("pool", _pool("max"))),
     **dict.fromkeys(("avg_pool", "adaptive_avg_pool"), ("pool", _pool("average"))),
+    "scaled_dot_product_attention": ("other", _attention),
     "pad": ("pad", _pad),
     "interpolate": ("upsample", _interpolate),
 }

@@ -21,6 +21,8 @@ Config = Mapping[str, Any]
 
 RECURRENT = ("SimpleRNN", "LSTM", "GRU", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU")
 """Layers that run cells over time."""
+_BEFORE_MASKS = 3
+"""The number of arguments of attention before its masks: query, value and key."""
 IMAGES = ("conv", "conv transpose", "pool", "global pool", "upsample")
 """Kinds for which the axis of the channels matters."""
 
@@ -84,6 +86,30 @@ def class_and_config(entry: object) -> tuple[str, Config]:
         return "", {}
     kind, config = entry.get("class_name"), entry.get("config")
     return (kind if isinstance(kind, str) else ""), (config if isinstance(config, Mapping) else {})
+
+
+def called_with(kind: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Settings:
+    """Return the settings that a call of a layer has: a causal mask of attention, another mask, and the mode of training.
+
+    >>> called_with("attention", ["x", "x"], {"use_causal_mask": True, "query_mask": None})
+    {'causal': True}
+    """
+    is_attention = kind == "attention"
+    settings: Settings = {"causal": bool(kwargs.get("use_causal_mask"))} if is_attention else {}
+    others = [kwargs[name] for name in kwargs if name.endswith("mask") and name != "use_causal_mask"]
+    if any(each is not None for each in (*others, *(args[_BEFORE_MASKS:] if is_attention else ()))):
+        settings["masked"] = True
+    return {**settings, **({"training": True} if kwargs.get("training") else {})}
+
+
+def joined_by(config: Config) -> str:
+    """Return how a bidirectional layer joins both directions: "concat", "sum", "mul", "ave", or "none".
+
+    >>> joined_by({"merge_mode": "sum"}), joined_by({"merge_mode": None}), joined_by({})
+    ('sum', 'none', 'concat')
+    """
+    mode = config.get("merge_mode", "concat")
+    return mode if isinstance(mode, str) else "none"
 
 
 def channels_word(config: Config) -> str:

@@ -131,6 +131,12 @@ def _recurrent(config: Config, inputs: Sequence[Shape]) -> Shape:
     return (inputs[0][0], config["units"]) if config.get("return_sequences") else (config["units"],)
 
 
+def _attention(config: Config, inputs: Sequence[Shape]) -> Shape:
+    made = config.get("output_shape")
+    lengths = inputs[0][-1:] if made is None else made if isinstance(made, (list, tuple)) else (made,)
+    return (*inputs[0][:-1], *(length and int(length) for length in lengths))
+
+
 def _units(key: str, keep: int | None) -> Callable[[Config, Sequence[Shape]], Shape]:
     return lambda config, inputs: (*inputs[0][:keep], int(config[key]))
 
@@ -150,7 +156,7 @@ _SAME = {
     ),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "BatchNormalization", "LayerNormalization"),
     *("SyncBatchNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization", "Normalization", "Rescaling"),
-    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "MultiHeadAttention", "ActivityRegularization", "Masking"),
+    *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "ActivityRegularization", "Masking"),
     *("Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Gelu", "Identity"),
 }
 _RULES: dict[str, Callable[[Config, Sequence[Shape]], Shape]] = {
@@ -162,6 +168,7 @@ _RULES: dict[str, Callable[[Config, Sequence[Shape]], Shape]] = {
     **dict.fromkeys(("GlobalMaxPooling", "GlobalAveragePooling"), _global_pool),
     "UpSampling": _up,
     "ZeroPadding": _pad,
+    "MultiHeadAttention": _attention,
     "Flatten": lambda _, inputs: (_product(inputs[0]),),
     "Reshape": _reshape,
     "Permute": lambda config, inputs: tuple(inputs[0][int(axis) - 1] for axis in config["dims"]),

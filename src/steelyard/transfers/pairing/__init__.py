@@ -259,6 +259,11 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
     return fits[0]
 
 
-def _moved(source: LayerWeights, target: LayerWeights) -> tuple[object, ...]:
-    """Return how the axes of each part map to the target's; equal results move the numbers alike."""
-    return tuple((key, part.runs(source.parts[key])) for key, part in target.parts.items() if key in source.parts)
+def _moved(source: LayerWeights, target: LayerWeights) -> frozenset[object]:
+    """Return how the axes of each part map to the target's; equal results move the numbers alike, whatever they are for."""
+    both = (
+        (gate, part, source.parts[purpose, gate])
+        for (purpose, gate), part in target.parts.items()
+        if (purpose, gate) in source.parts
+    )
+    return frozenset((part.weight.name, other.weight.name, gate, part.runs(other)) for gate, part, other in both)
