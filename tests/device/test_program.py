@@ -176,6 +176,63 @@ def test_the_program_has_the_function_of_attention():
     assert error_of(of_function(function, nn.Linear(6, 6), nn.Linear(6, 6)), example(4, 6)) <= BOUND
 
 
+def _by_hand(x, q, k, v, out, mask=None):
+    """Attention of two heads as nets write it themselves."""
+    scores = split(q(x), 2) @ split(k(x), 2).transpose(-2, -1) * 3**-0.5
+    if mask is not None:
+        scores = scores.masked_fill(mask[:, :, : x.shape[1], : x.shape[1]] == 0, float("-inf"))
+    return out((scores.softmax(-1) @ split(v(x), 2)).transpose(1, 2).contiguous().view(x.shape))
+
+
+BY_HAND = {
+    "heads": lambda x, q, k, v, out, _: _by_hand(x, q, k, v, out),
+    "causal": _by_hand,
+    "one head": lambda x, q, k, v, out, _: out(torch.bmm(functional.softmax(torch.bmm(q(x), k(x).permute(0, 2, 1)), -1), v(x))),
+    "its own scale": lambda x, q, k, v, out, _: out(functional.scaled_dot_product_attention(q(x), k(x), v(x), scale=0.7)),
+    "a weight of a function": lambda x, q, k, v, out, _: out(torch.matmul(x, q.weight.T) + v.bias),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_attention_by_hand_has_its_outputs(kind):
+    torch.manual_seed(0)
+    net = of_function(lambda x, *parts: BY_HAND[kind](x, *parts, net.lower), *(nn.Linear(6, 6) for _ in range(4)))
+    net.register_buffer("lower", torch.ones(1, 1, 5, 5).tril())
+    assert error_of(net, example(4, 6)) <= BOUND
+
+
+TWICE = {
+    "dense": (lambda x, a, b: b(torch.relu(a(torch.relu(a(x))))), [nn.Linear(4, 4), nn.Linear(4, 2)], (4,)),
+    "conv and norms": (
+        lambda x, a, b, c: a(torch.relu(b(c(a(torch.relu(b(c(x))))))) + x),
+        [nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.BatchNorm2d(4), nn.GroupNorm(2, 4)], (4, 5, 5),
+    ),
+    "layer norm": (lambda x, a, b: a(b(a(x))), [nn.LayerNorm(4), nn.Linear(4, 4, bias=False)], (3, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TWICE)
+def test_a_layer_with_weights_may_run_twice(kind):
+    function, layers, shape = TWICE[kind]
+    program = program_of(net := filled(of_function(function, *layers)), example(*shape))
+    assert error_of(net, example(*shape)) <= BOUND
+    arrays = [array for step in program.steps for array in step.operation if isinstance(array, np.ndarray) and array.ndim > 1]
+    assert len({id(array) for array in arrays}) < len(arrays) or kind == "layer norm"  # they share one array
+
+
+def test_a_recurrent_layer_that_runs_twice_is_refused_by_its_name():
+    net = of_function(lambda x, a: a(a(x)[0])[0], nn.LSTM(4, 4, batch_first=True))
+    with pytest.raises(ShapeError, match=r"'parts.0' \(LSTM\) runs 2 times"):
+        program_of(net, example(3, 4))
+
+
+def test_a_table_is_also_the_kernel_of_the_head_that_a_function_applies():
+    table, head = nn.Embedding(5, 3), nn.Linear(3, 3)
+    net = of_function(lambda x, a, b: functional.linear(torch.tanh(b(a(x))), a.weight), table, head)
+    steps = [step.operation for step in program_of(net, np.array([[0, 3], [4, 1]])).steps]
+    assert steps[0].table is steps[-1].kernel
+
+
 def test_the_program_of_a_transformer_layer_has_its_outputs():
     torch.manual_seed(0)
     net = nn.Sequential(nn.TransformerEncoderLayer(6, 2, 8, dropout=0, activation="gelu", batch_first=True)).eval()
@@ -235,13 +292,12 @@ def test_tied_weights_are_one_array():
 REFUSED = {
     "'bilinear' (bilinear) ": of_function(lambda x, a, b, c: c(a(x), b(x)), *(nn.Linear(4, 2), nn.Linear(4, 2)),
                                                nn.Bilinear(2, 2, 3)),
-    "'0' (Conv1d) has padding_mode=reflect": nn.Sequential(nn.Conv1d(4, 2, 3, padding=1, padding_mode="reflect")),
-    "'parts.1' (Linear) runs 2 times": of_function(lambda x, a, b: b(b(a(x))), nn.Linear(4, 4), nn.Linear(4, 4)),
+    "'parts.0' (PReLU) runs 2 times": of_function(lambda x, a, b: a(b(a(x))), nn.PReLU(4), nn.Linear(4, 4)),
     "'cumsum'": of_function(lambda x, a: a(x).cumsum(1), nn.Linear(4, 4)),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("why", [why for why in REFUSED if "Conv1d" not in why])
+@pytest.mark.parametrize("why", REFUSED)
 def test_a_layer_that_is_not_known_is_refused_by_its_name(why):
     with pytest.raises(ShapeError) as error:
         program_of(REFUSED[why], example(4))
@@ -249,10 +305,9 @@ def test_a_layer_that_is_not_known_is_refused_by_its_name(why):
 
 
 def test_a_setting_that_is_not_known_is_refused():
-    (why,) = (why for why in REFUSED if "Conv1d" in why)
-    with pytest.raises(ShapeError) as error:
-        program_of(REFUSED[why], example(4, 6))
-    assert why in str(error.value)
+    net = nn.Sequential(nn.Conv2d(2, 2, 1), nn.AvgPool2d(2, divisor_override=3))
+    with pytest.raises(ShapeError, match=r"'1' \(AvgPool2d\) has divisor=3"):
+        program_of(net, example(2, 4, 4))
 
 
 def test_a_function_that_the_graph_does_not_show_refutes_the_program():

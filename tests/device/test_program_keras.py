@@ -109,7 +109,9 @@ def test_directions_that_are_not_joined_are_refused(tmp_path):
     pair = layers.Bidirectional(layers.LSTM(3, return_sequences=True), merge_mode=None, name="both")(one)
     filled(model := keras.Model(one, layers.Subtract()(pair))).save(tmp_path / "net.keras")
     for source in (model, tmp_path / "net.keras"):
-        with pytest.raises(ShapeError, match=r"'both/forward_lstm.*/lstm_cell' \(LSTM\) gives both directions by merge_mode none"):
+        with pytest.raises(
+            ShapeError, match=r"'both/forward_lstm.*/lstm_cell' \(LSTM\) gives both directions by merge_mode none"
+        ):
             program_of(source)
 
 

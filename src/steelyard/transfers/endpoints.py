@@ -28,7 +28,7 @@ class Endpoint:
     weights are those that it computes with.
     """
 
-    __slots__ = ("_effective", "_is_split", "_net", "_runner", "_skips", "_source", "model", "notes", "weights")
+    __slots__ = ("_effective", "_is_split", "_net", "_runner", "_skips", "_source", "_without", "model", "notes", "weights")
 
     def __init__(self, source: object, *, skip_unreadable: bool = False, effective: bool = False) -> None:
         self._source = source
@@ -38,6 +38,7 @@ class Endpoint:
         self.weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
         self._net: Net | None = None
         self._is_split = False
+        self._without: Collection[str] | None = None
         self.model = _model_of(source)
         self._runner = _runner(self.model)
 
@@ -102,6 +103,7 @@ class Endpoint:
         graph = None if self._runner is None else self._runner.graph
         if graph is not None and "without" in inspect.signature(graph).parameters:
             self._net = Net(self.weights, cast("Any", graph)(self.model, inputs, without=names))
+            self._without = names
 
     def _has_names_of_model(self) -> bool:
         """Whether the weights have the names that the graph of the model has: `Weights` may have been renamed."""
@@ -109,8 +111,10 @@ class Endpoint:
         return is_own or set(self.weights) <= set(weights(self.model))
 
     def run(self, inputs: Sequence[Array]) -> Run:
-        """Run the model as at inference."""
-        return cast("Runner", self._runner).run(self.model, inputs)
+        """Run the model as at inference, with the functions that were observed among its layers."""
+        runner = cast("Any", self._runner)
+        made: Run = runner.run(self.model, inputs, **({} if self._without is None else {"without": self._without}))
+        return made
 
 
 def _model_of(source: object) -> Any:

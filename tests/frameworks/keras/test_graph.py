@@ -244,8 +244,8 @@ def test_settings_have_the_words_used_for_all_frameworks():
     }
     assert (found["flat"].input_shape, found["flat"].output_shape, found["head/a"].input_shape) == ((2, 2, 8), (32,), (32,))
     heads = by_name(graphs.graph(encoder(), None))
-    assert heads["att"].settings == {"heads": 2, "key_heads": 2}
-    assert heads["group"].settings == {"heads": 4, "key_heads": 2}
+    assert heads["att"].settings == {"heads": 2, "key_heads": 2, "causal": False}
+    assert heads["group"].settings == {"heads": 4, "key_heads": 2, "causal": False}
     assert (heads["f1"].kind, heads["f1"].settings) == ("dense", {"equation": "abc,cd->abd", "activation": "gelu"})
     assert heads["n1"].settings == {"epsilon": 1e-5}
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from steelyard.device.program.arithmetic import Arithmetic
 
 
+MASKED = -1e30
+"""What is added to numbers that a mask leaves out"""
+
+
 class Attention(NamedTuple):
     """`softmax(q k' / sqrt(dim)) v` for each head, of query, key and value after their projections.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from steelyard.device.program.activations import CURVES, Activation, known_settings
@@ -65,17 +66,26 @@ class Building:
         values = self._ran.get(layer.name)
         if values is None:
             refuse(layer, "takes no input, and its output is not known")
-        values = values.astype("float32") if values.dtype.itemsize < 4 else values
+        values = _narrowed(values)
         if values.dtype.kind != "f":
             refuse(layer, f"has numbers of {values.dtype}, which are not known")
         self.assumptions.append(f"{printable(layer.name)!r}: its output does not depend on the inputs")
         # numbers for all examples have one example, or lack its axis
         return self.add(layer, Constant(values[0] if values.ndim > 1 and values.shape[0] == 1 else values))
 
+    def has_run(self, layer: Layer) -> bool:
+        """Whether the output of a layer on the probe is known."""
+        return layer.name in self._ran
+
     def is_constant(self, value: int) -> bool:
         """Whether a value is a constant."""
         step = value - (len(self.shapes) - len(self.steps))
         return step >= 0 and isinstance(self.steps[step].operation, Constant)
+
+    def known(self, value: int) -> Array | None:
+        """Return the numbers of a constant as the net has them; None for another value."""
+        step = self.steps[value - len(self.shapes) + len(self.steps)] if self.is_constant(value) else None
+        return None if step is None or step.name not in self._ran else _narrowed(self._ran[step.name])
 
     def activate(self, layer: Layer, value: int) -> int:
         """Add the activation that is a setting of a layer."""
@@ -116,13 +126,23 @@ class Building:
         return made if same is None else same
 
 
+def _narrowed(values: Array) -> Array:
+    """Return numbers in float32 where that can hold them, as short floats, flags and numbers of places."""
+    short: Array = values.astype("float32")
+    return short if values.dtype.itemsize < 4 or (short == values).all() else values
+
+
 class Node(NamedTuple):
-    """A layer of the graph with its `weights`, the numbers of its `inputs`, and the program that is made."""
+    """A layer of the graph with its `weights`, the numbers of its `inputs`, and the program that is made.
+
+    `given` has the weights of a function, by purpose.
+    """
 
     layer: Layer
     weights: Sequence[LayerWeights]
     inputs: tuple[int, ...]
     building: Building
+    given: Mapping[str, Array] = MappingProxyType({})
 
     @property
     def input(self) -> int:
@@ -143,6 +163,8 @@ class Node(NamedTuple):
 
     def array(self, purpose: str, gate: str = "", of: int = 0) -> Array | None:
         """Return the numbers of a part of one of its weights, None if it has none."""
+        if purpose in self.given:
+            return self.building.shared(self.given[purpose])
         held = self.weights[of] if of < len(self.weights) else None
         part = held and (held.parts.get((purpose, gate)) or held.computed.get((purpose, gate)))
         return self.building.array(part) if part else None

@@ -11,7 +11,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.device.program import sequences, weighted, weightless
 from steelyard.device.program.building import Building, Node, refuse
 from steelyard.device.program.files import answers_of_file, program_of_file
-from steelyard.device.program.program import Program
+from steelyard.device.program.program import Program, needed
 from steelyard.device.program.proving import is_proven, prove
 from steelyard.device.program.scaling import with_scalers
 from steelyard.device.program.shaping import Combine, Concatenate
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     Maker = Callable[[Node], int]
 
 _RECURRENT = ("rnn", "lstm", "gru")
+_FUNCTIONS = {
+    "dense": ("kernel", "bias"),
+    "conv": ("kernel", "bias"),
+    "layer norm": ("scale", "offset"),
+    "group norm": ("scale", "offset"),
+    "instance norm": ("scale", "offset"),
+    "batch norm": ("mean", "variance", "scale", "offset"),
+    "embedding": ("table",),
+}
+"""The weights that PyTorch's functions of some kinds take after their input, in order."""
 _MASKED = ("scaled_dot_product_attention",)
 _CALLED = {"masked": "is called with a mask, which is not known", "training": "is called as in training, which is not known"}
 """What the settings of calls in Keras mean that no program has."""
@@ -131,7 +141,7 @@ def _of_building(net: Net, graph: Graph, building: Building) -> Program:
     """Return the program of a graph whose steps are added to a building."""
     shapes = list(building.shapes)
     outputs = _built(net, graph, building)
-    program = Program(graph.input_names, shapes, building.steps, outputs)
+    program = needed(Program(graph.input_names, shapes, building.steps, outputs))
     program.assumptions = tuple(building.assumptions)
     return program
 
@@ -144,7 +154,8 @@ def _observe(end: Endpoint, inputs: Sequence[Array]) -> None:
     again = [
         layer.name
         for layer in (graph.layers if graph else ())
-        if (layer.calls > 1 and layer.name not in weighing) or (layer.kind == "other" and layer.name in loose)
+        if (layer.calls > 1 and (layer.name not in weighing or layer.kind in _FUNCTIONS))
+        or (layer.kind == "other" and layer.name in loose)
     ]
     if again or any(layer.class_name in weightless.SPLITTING for layer in (graph.layers if graph else ())):
         end.observe_functions(inputs, again)
@@ -249,12 +260,12 @@ def _added(
     layers: Mapping[str, Layer],
 ) -> int:
     """Add the steps of one layer, with the kernel of nnet that skips the hidden layer."""
-    if not layer.inputs:
+    if not layer.inputs or (building.has_run(layer) and all(building.is_constant(place) for place in inputs)):
         return building.constant(layer)
     maker = _MAKERS.get(layer.kind, weightless.other)
     skip = layers.get(f"{layer.name}.skip")
     if skip is None:
-        made = maker(Node(layer, held.get(layer.name, ()), inputs, building))
+        made = maker(_with_given(Node(layer, held.get(layer.name, ()), inputs, building)))
         _check(layer, building.shapes[made])
         return made
     plain = Layer(layer.name, layer.kind, layer.class_name, {**layer.settings, "activation": "linear"})
@@ -262,6 +273,16 @@ def _added(
     sources = tuple(values[name] for name in skip.inputs or ())
     parts.append(weighted.dense(Node(skip, held.get(skip.name, ()), sources, building)))
     return building.activate(layer, building.add(layer, Combine("add"), *parts))
+
+
+def _with_given(node: Node) -> Node:
+    """Return a function that takes weights as one with these and a single input."""
+    purposes = _FUNCTIONS.get(node.layer.kind, ())
+    known = [node.building.known(place) for place in node.inputs[1:]]
+    arrays = [each for each in known if each is not None]
+    if node.weights or not arrays or len(arrays) < len(known) or len(known) > len(purposes):
+        return node
+    return node._replace(inputs=node.inputs[:1], given=dict(zip(purposes, arrays, strict=False)))
 
 
 def _check(layer: Layer, made: tuple[int, ...]) -> None:

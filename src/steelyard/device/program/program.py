@@ -89,3 +89,17 @@ class Program:
         lines = [f"input {name} {shape}" for name, shape in zip(self.input_names, self.input_shapes, strict=True)]
         lines += [f"{printable(each.name)}: {type(each.operation).__name__} {each.inputs} {each.shape}" for each in self.steps]
         return "\n".join(f"{place} {line}" for place, line in enumerate(lines))
+
+
+def needed(program: Program) -> Program:
+    """Return a program without the steps that no output needs."""
+    first = len(program.input_names)
+    needed = set(program.outputs)
+    for place in range(first + len(program.steps) - 1, first - 1, -1):
+        if place in needed:
+            needed.update(program.steps[place - first].inputs)
+    kept = [*range(first), *(place for place in sorted(needed) if place >= first)]
+    places = {place: nth for nth, place in enumerate(kept)}
+    steps = [program.steps[place - first] for place in kept[first:]]
+    moved = [step._replace(inputs=tuple(places[each] for each in step.inputs)) for step in steps]
+    return Program(program.input_names, program.input_shapes, moved, [places[place] for place in program.outputs])

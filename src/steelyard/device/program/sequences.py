@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import CURVES
-from steelyard.device.program.attention import Attention
+from steelyard.device.program.attention import MASKED, Attention, MatMul
 from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.linear import Dense
 from steelyard.device.program.recurrent import GATES, Recurrent
-from steelyard.device.program.shaping import Concatenate
+from steelyard.device.program.shaping import Combine, Concatenate, Constant, Scale
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -62,13 +63,47 @@ def attention(node: Node) -> int:
 
 def dot_product_attention(node: Node) -> int:
     """Add PyTorch's function, whose inputs have an axis of heads."""
-    node.only("causal")
+    node.only("causal", "scale")
     shapes = [node.building.shapes[place] for place in node.inputs]
     ranks = {len(shape) for shape in shapes}
     if len(shapes) != 3 or ranks not in ({2}, {3}) or (ranks == {3} and len({shape[0] for shape in shapes}) > 1):
         refuse(node.layer, f"takes inputs of shapes {shapes}, where heads, steps and features are known")
-    heads = 1 if ranks == {2} else 0
-    return _attended(node, Attention(heads, heads, _is_causal(node)), list(node.inputs))
+    heads, (query, *rest) = int(ranks == {2}), node.inputs
+    scale = node.layer.settings.get("scale")
+    if isinstance(scale, (int, float)):  # the usual one is 1 / sqrt(dim)
+        query = node.add(Scale("multiply", scale * math.sqrt(shapes[0][-1])), query)
+    return _attended(node, Attention(heads, heads, _is_causal(node)), [query, *rest])
+
+
+def product(node: Node) -> int:
+    """Add a product of matrices of each example; one with a weight is a dense layer."""
+    node.only()
+    if len(node.inputs) != 2:
+        refuse(node.layer, f"has {len(node.inputs)} inputs, where two are known")
+    kernel = node.building.known(node.inputs[1])
+    if kernel is not None and kernel.ndim == 2:
+        return node.add(Dense(node.building.shared(kernel.T), None), node.inputs[0])
+    shapes = [node.building.shapes[place] for place in node.inputs]
+    if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) < 2:
+        refuse(node.layer, f"multiplies inputs of shapes {shapes}, where matrices of each example are known")
+    return node.add(MatMul(), *node.inputs)
+
+
+def masked(node: Node) -> int:
+    """Add one number in the places of a constant mask; minus infinity, which a softmax follows, becomes a large number."""
+    import numpy as np
+
+    node.only("value")
+    value, mask = node.layer.settings.get("value"), node.building.known(node.inputs[-1])
+    if len(node.inputs) != 2 or mask is None or not isinstance(value, (int, float)) or np.isnan(value):
+        refuse(node.layer, "fills places that are not those of a constant mask with a number")
+    made, shape = node.inputs[0], mask.shape[1:] if mask.ndim > 1 and mask.shape[0] == 1 else mask.shape
+    rank = len(node.building.shapes[made])
+    flags = mask.reshape((1,) * (rank - len(shape)) + shape) != 0
+    if value > MASKED:
+        made = node.add(Combine("multiply"), made, node.add(Constant((~flags).astype("float32"))))
+    filled = np.where(flags, np.float32(max(value, MASKED)), np.float32(0))
+    return node.add(Combine("add"), made, node.add(Constant(filled)))
 
 
 def _is_causal(node: Node) -> bool:

@@ -43,7 +43,7 @@ def conv(node: Node) -> int:
     settings, made = node.layer.settings, node.input
     strides = integers(node.layer, settings.get("strides"), rank, 1)
     dilation = integers(node.layer, settings.get("dilation"), rank, 1)
-    for place in range(len(node.weights)):
+    for place in range(len(node.weights) or 1):
         kernel = node.needed("kernel", of=place)
         if kernel.ndim != rank + 2:
             refuse(node.layer, f"has a kernel of {kernel.ndim - 2} spatial axes for an input of {rank}")

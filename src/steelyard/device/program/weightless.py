@@ -10,7 +10,7 @@ from steelyard.device.program.building import Node, integers, refuse
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.operators.layers import Windows, rounded_up
 from steelyard.device.program.resampling import coordinates, cubic, linear, means, nearest, sampled
-from steelyard.device.program.sequences import dot_product_attention
+from steelyard.device.program.sequences import dot_product_attention, masked, product
 from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Scale, Select
 from steelyard.device.program.weighted import around, known_channels
 from steelyard.device.program.windows import GlobalPool, Pad, Pool
@@ -32,6 +32,12 @@ SPLITTING = ("split", "chunk", "tensor_split", "unbind")
 """Functions of PyTorch that return several parts of a tensor."""
 _PAD_MODES = {"Reflection": "reflect", "Replication": "edge", "Circular": "wrap"}
 """The beginnings of the names of PyTorch's modules that pad with numbers of their input, and the modes of `Pad`."""
+_OF_SEQUENCES = {
+    "scaled_dot_product_attention": dot_product_attention,
+    "matmul": product,
+    "bmm": product,
+    "masked_fill": masked,
+}
 _JOINED = ("concatenate", "cat", "concat")
 
 
@@ -276,8 +282,8 @@ def other(node: Node) -> int:
     word, settings = node.layer.class_name, node.layer.settings
     if word in ("Identity", "identity", "linear"):
         return node.input
-    if word == "scaled_dot_product_attention":
-        return dot_product_attention(node)
+    if word in _OF_SEQUENCES:
+        return _OF_SEQUENCES[word](node)
     if word == "getitem" or (word in SPLITTING and "index" in settings):
         node.only("index")
         return _selected(node)

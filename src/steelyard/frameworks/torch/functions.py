@@ -253,6 +253,8 @@ _KINDS: dict[str, tuple[str, Callable[[Call, int], Settings]]] = {
     **dict.fromkeys(("max_pool", "adaptive_max_pool"), ("pool", _pool("max"))),
     **dict.fromkeys(("avg_pool", "adaptive_avg_pool"), ("pool", _pool("average"))),
     "scaled_dot_product_attention": ("other", _attention),
+    "masked_fill": ("other", lambda call, _: {"value": _plain(call.argument(2, "value"))}),
+    **dict.fromkeys(("matmul", "bmm"), ("other", _no_settings)),
     "pad": ("pad", _pad),
     "interpolate": ("upsample", _interpolate),
 }

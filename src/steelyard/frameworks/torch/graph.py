@@ -95,19 +95,19 @@ def _is_known(layer: Layer) -> bool:
     return layer.kind != "other" or layer.class_name == "Identity"
 
 
-def run(model: nn.Module, inputs: Sequence[Array]) -> Run:
+def run(model: nn.Module, inputs: Sequence[Array], without: Collection[str] | None = None) -> Run:
     """Run a copy in float64; a module that cannot be copied or requires its own dtype runs unchanged.
 
     The dtype of the arrays shows which of them ran. Integers stay integers. The outputs of layers have the batch
     axis first, even if a recurrent layer or an attention has it second. The functions that `graph` lists as layers are among
-    them, unless the module does not run while its functions are watched.
+    them, unless the module does not run while its functions are watched. `without` is that of `graph`.
     """
-    parts = {part: name for name, part in _parts(_checked(model))}
+    parts = {part: name for name, part in _parts(_checked(model)) if name not in (without or ())}
     prefix, inner = _unwrapped(model)
     reserved = _reserved(model, parts)
 
     def once(module: nn.Module, names: Mapping[nn.Module, str], given: Sequence[torch.Tensor]) -> Run:
-        followed = _followed(module, given, names, prefix, reserved, keep=True)
+        followed = _followed(module, given, names, prefix, reserved, keep=True, parts=without is not None)
         return run_of(followed.output, followed.calls)
 
     with suppress(Exception):  # a module may not allow a copy or another dtype; then it runs unchanged

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import SELU_ALPHA, SELU_SCALE
+from steelyard.device.program.attention import MASKED
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.operators import onnx_layers
 from steelyard.device.program.operators.combining import activated, combined, reduced
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.device.program.operators.tensors import Maker, Tensor
 
-MASKED = -1e30
-"""What is added to numbers that a mask leaves out"""
 _PAD_MODES = {"": "constant", "constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 

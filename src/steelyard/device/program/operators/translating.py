@@ -11,7 +11,7 @@ from steelyard.device.program.building import Building
 from steelyard.device.program.operators import onnx, tflite
 from steelyard.device.program.operators.constants import ONNX, computed
 from steelyard.device.program.operators.tensors import Call, Data, Unknown
-from steelyard.device.program.program import Program
+from steelyard.device.program.program import Program, needed
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -52,21 +52,7 @@ def translated(computation: Computation, weights: Weights, shapes: Sequence[tupl
             tensors[name] = Unknown(f"takes an output of {printable(operator.name)!r} that is not known")
     names = names_of_inputs(computation.inputs, (step.name for step in building.steps))
     outputs = [_output(name, tensors, building) for name in computation.outputs]
-    return _needed(Program(names, shapes, building.steps, outputs))
-
-
-def _needed(program: Program) -> Program:
-    """Return a program without the steps that no output needs."""
-    first = len(program.input_names)
-    needed = set(program.outputs)
-    for place in range(first + len(program.steps) - 1, first - 1, -1):
-        if place in needed:
-            needed.update(program.steps[place - first].inputs)
-    kept = [*range(first), *(place for place in sorted(needed) if place >= first)]
-    places = {place: nth for nth, place in enumerate(kept)}
-    steps = [program.steps[place - first] for place in kept[first:]]
-    moved = [step._replace(inputs=tuple(places[each] for each in step.inputs)) for step in steps]
-    return Program(program.input_names, program.input_shapes, moved, [places[place] for place in program.outputs])
+    return needed(Program(names, shapes, building.steps, outputs))
 
 
 class _Constants:
