@@ -189,7 +189,6 @@ BY_HAND = {
     "causal": _by_hand,
     "one head": lambda x, q, k, v, out, _: out(torch.bmm(functional.softmax(torch.bmm(q(x), k(x).permute(0, 2, 1)), -1), v(x))),
     "its own scale": lambda x, q, k, v, out, _: out(functional.scaled_dot_product_attention(q(x), k(x), v(x), scale=0.7)),
-    "a weight of a function": lambda x, q, k, v, out, _: out(torch.matmul(x, q.weight.T) + v.bias),
 }
 
 
@@ -199,6 +198,14 @@ def test_attention_by_hand_has_its_outputs(kind):
     net = of_function(lambda x, *parts: BY_HAND[kind](x, *parts, net.lower), *(nn.Linear(6, 6) for _ in range(4)))
     net.register_buffer("lower", torch.ones(1, 1, 5, 5).tril())
     assert error_of(net, example(4, 6)) <= BOUND
+
+
+def test_a_weight_that_a_function_multiplies_is_the_kernel_of_a_dense_layer():
+    net = of_function(lambda x, a: torch.matmul(torch.tanh(a(x)), net.factor) + net.shift, nn.Linear(3, 3))
+    net.factor, net.shift = nn.Parameter(torch.ones(3, 2).cumsum(0)), nn.Parameter(torch.ones(2))
+    program = program_of(net, example(4, 3))
+    assert program.error <= BOUND
+    assert type(program.steps[-3].operation).__name__ == "Dense"
 
 
 TWICE = {
