@@ -6,6 +6,7 @@ The net is an MLP of scikit-learn on its digits. emlearn and m2cgen are asked fo
 a peer that is not there, or refuses the net, is named.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -133,6 +134,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
+            os.chdir(folder)  # emlearn leaves a folder "tmp" where it is called
             try:
                 sources, include, state, call, scratch = made_by(net, images[1300:], folder)
             except NotImplementedError as error:
