@@ -1,9 +1,9 @@
-"""Forward passes of one net by Steelyard and by its peers: bits of the weights, size on a Cortex-M4, warnings, error of the outputs.
+"""Forward passes of one net by Steelyard and by its peers: bits of weights, size on a Cortex-M4, warnings, error of outputs.
 
 python benchmarks/device_peers.py
 
-The net is an MLP of scikit-learn on its digits. emlearn and m2cgen are asked for if they can be imported, onnx2c if it is in PATH;
-a peer that is not there, or refuses the net, is named.
+The net is an MLP of scikit-learn on its digits. emlearn and m2cgen are used if they can be imported, onnx2c if it is in PATH.
+A peer that is missing, or refuses the net, is named.
 """
 
 import os
@@ -143,11 +143,14 @@ def main():
             (folder / "main.c").write_text(RUN.format(include=include, state=state, call=call))
             includes = [f"-I{find_spec('emlearn').submodule_search_locations[0]}"] if peer == "emlearn" else []
             checked = ["gcc", *WARN, *includes, "-fsyntax-only", *sources]
-            warnings = subprocess.run(checked, cwd=folder, check=False, capture_output=True, text=True).stderr.count("warning:")
+            checks = subprocess.run(checked, cwd=folder, check=False, capture_output=True, text=True)
+            warnings = checks.stderr.count("warning:")
             flash, memory = on_m4(folder, sources, includes)
             error = of_outputs(folder, sources, includes, net, images[1300:])
             print(f"{peer}: {of_weights(net, folder)}")
-            print(f"    {flash:,} bytes of flash, {memory + scratch:,} of memory, {warnings} warnings, outputs off by {error:.2g}")
+            print(
+                f"    {flash:,} bytes of flash, {memory + scratch:,} of memory, {warnings} warnings, outputs off by {error:.2g}"
+            )
 
 
 if __name__ == "__main__":
