@@ -11,6 +11,7 @@ import pytest
 import torch
 from carried import SHARED
 from machines import MACHINES, built, emulated
+from one_program import printed, together
 from toolchains import STRICT, run, tool
 
 import steelyard
@@ -26,9 +27,6 @@ SCRATCH = {"t02": 512, "t03": 8192, "t07": 2048}
 """The most bytes of scratch: those that onnx2c has."""
 MATH = re.compile(rf"\b({'|'.join(set(NEEDS) - {'sqrt'})})f\(")
 """Functions of libm whose last digits differ between libraries; a root is rounded correctly by all."""
-OWN_NAMES = ("main", "sum_of", "is_changed", "error_of", "given1", "expected1")
-"""Names of a test that each net has."""
-
 pytestmark = pytest.mark.shared
 
 
@@ -69,30 +67,9 @@ def nets(tmp_path_factory):
     return folder, exports, exact
 
 
-def together(names):
-    """Return a program that runs the tests of all nets, and prints the name of each, the bits of its outputs, and its result."""
-    lines = ["#include <stdio.h>"]
-    for name in names:
-        lines += [f"#define {each} {name}_{each}" for each in OWN_NAMES]
-        lines += [f'#include "{name}.c"', f'#include "{name}_test.c"']
-        lines += [f"#undef {each}" for each in (*OWN_NAMES, "EXAMPLES", "TOLERANCE")]
-    calls = "".join(f'    puts("> {name}");\n    failed |= {name}_main();\n' for name in names)
-    return "\n".join([*lines, f"int main(void)\n{{\n    int failed = 0;\n{calls}    return failed;\n}}\n"])
-
-
-def printed(text):
-    """Return the bits of the outputs of each net, all of which passed their tests."""
-    found = {}
-    for part in text.split("> ")[1:]:
-        name, *lines = part.splitlines()
-        assert ": passed" in part, part
-        found[name] = np.array([int(line, 16) for line in lines if re.fullmatch("[0-9a-f]{8}", line)], "uint32")
-    return found
-
-
 @pytest.fixture(scope="module")
 def here(nets):
-    """The bits of all outputs on this machine."""
+    """The outputs of all nets on this machine."""
     folder = nets[0]
     flags = ("-O1", "-ffp-contract=off", "-DPRINT_BITS")
     for compiler, language in (("clang", ["-std=c99"]), ("g++", ["-x", "c++", "-std=c++11"])):
@@ -101,12 +78,16 @@ def here(nets):
     return printed(run("./nets", cwd=folder).decode())
 
 
-def assert_near(bits, exact):
-    """Outputs of float32 by their bits are within a millionth of the largest."""
-    for name, found in bits.items():
-        outputs = found.view("float32")
+def assert_near(made, exact):
+    """All outputs are within a millionth of the largest."""
+    for name, outputs in made.items():
         wanted = exact[name].reshape(-1)[: outputs.size]
         assert np.abs(outputs - wanted).max() <= 1e-6 * np.abs(wanted).max(), name
+
+
+def same(one, other):
+    """Whether two arrays have the same bits."""
+    return np.array_equal(one.view("uint32"), other.view("uint32"))
 
 
 def test_golden_nets_pass_their_tests_here(nets, here):
@@ -115,8 +96,7 @@ def test_golden_nets_pass_their_tests_here(nets, here):
     assert_near(here, exact)
     for name, made in exports.items():
         if name.endswith("_own") or f"{name}_own" not in exports:
-            bits = np.concatenate([each.reshape(-1) for each in twin(made.forward)]).view("uint32")
-            assert np.array_equal(here[name], bits), name
+            assert same(here[name], np.concatenate([each.reshape(-1) for each in twin(made.forward)])), name
     assert {word: exports[word].forward.memory.size * 4 <= most for word, most in SCRATCH.items()} == dict.fromkeys(SCRATCH, True)
 
 
@@ -124,11 +104,11 @@ def test_golden_nets_pass_their_tests_here(nets, here):
 def test_microcontrollers_give_the_same_digits_and_without_libm_the_same_bits(machine, nets, here):
     folder, _, exact = nets
     status, text = emulated(machine, built(machine, ["nets.c"], folder, flags=["-DPRINT_BITS"]))
-    bits = printed(text)
-    assert (status, list(bits)) == (0, list(here))
-    assert_near(bits, exact)
-    differing = [name for name in bits if not np.array_equal(bits[name], here[name])]
-    assert all(f"{name}_own" in bits for name in differing), differing
+    made = printed(text)
+    assert (status, list(made)) == (0, list(here))
+    assert_near(made, exact)
+    differing = [name for name in made if not same(made[name], here[name])]
+    assert all(f"{name}_own" in made for name in differing), differing
 
 
 def test_an_avr_compiles_a_net_with_our_own_functions(nets):

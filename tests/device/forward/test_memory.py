@@ -14,7 +14,7 @@ from steelyard.device.program.linear import Conv, Dense
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.program import Program
 from steelyard.device.program.recurrent import Recurrent
-from steelyard.device.program.shaping import Combine, Reshape, Scale, Select
+from steelyard.device.program.shaping import Combine, Concatenate, Reshape, Scale, Select
 from steelyard.device.program.windows import Pool
 
 
@@ -56,8 +56,34 @@ def test_each_output_is_a_value_of_its_own(outputs):
     assert [planned(made).places[place].memory for place in made.outputs] == ["output"] * len(outputs)
 
 
+def test_values_that_are_joined_are_written_into_their_places():
+    dense = [Dense(numbers(3, 4), None), 0], [Dense(numbers(5, 4), None), 0]
+    known = program(*dense, [Activation("relu", {}), 2], [Concatenate(1), 1, 3], Dense(numbers(2, 8), None), inputs=((4,),))
+    memory = planned(known)
+    assert [place.offset for place in memory.places[1:5]] == [0, 3, 3, 0]
+    assert (memory.size, memory.idle) == (8, {3})
+
+
+def test_inputs_tables_and_values_along_a_later_axis_are_copied_when_they_are_joined():
+    known = program([Scale("add", 1.0), 0], [Concatenate(1), 0, 1], [Scale("add", 1.0), 2], [Concatenate(2), 2, 3],
+                    inputs=((2, 2),))  # fmt: skip
+    memory = planned(known)
+    assert memory.places[1] == memory.places[2].after(4)
+    assert memory.places[3].memory == "scratch"
+    assert not memory.idle
+
+
+def test_values_are_joined_by_copies_where_that_takes_less_scratch():
+    layers = [[Dense(numbers(outs, ins), None), place] for outs, ins, place in ((2, 4, 0), (30, 4, 0), (4, 30, 2), (8, 4, 3))]
+    known = program(*layers, [Concatenate(1), 4, 1], Dense(numbers(2, 10), None), inputs=((4,),))
+    assert planned(known).size == 2 + 30 + 4
+    assert not planned(known).idle
+
+
 STEPS = [Activation("relu", {}), Softmax("softmax", 1), Dense(numbers(4, 4), None), Scale("multiply", 2.0), Combine("add"),
          Reshape((4,)), Select((slice(0, 4, 1),))]  # fmt: skip
+PARTS = [Activation("relu", {}), Scale("multiply", 2.0), Concatenate(1), Concatenate(1), Combine("add"), "part", "from one on"]
+"""Steps for values of any length."""
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -70,17 +96,54 @@ def test_values_that_are_read_later_keep_their_places(steps, data):
     known = program(*listed, inputs=((4,),))
     outputs = data.draw(st.lists(st.integers(0, len(steps)), min_size=1, max_size=3))
     made = prepared(Program(known.input_names, known.input_shapes, known.steps, outputs), "float32", fold=True)
-    memory, x = planned(made), numbers(4)
-    memories = {"input": [x.copy()], "output": [np.full(4, np.nan, "f4") for _ in made.outputs]}
+    check(made, 4)
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.sampled_from(PARTS), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=10), st.data())
+def test_values_that_are_joined_keep_their_places(steps, data):
+    listed, sizes = drawn(steps)
+    known = program(*listed, inputs=((sizes[0],),))
+    outputs = data.draw(st.lists(st.integers(0, len(listed)), min_size=1, max_size=3))
+    check(prepared(Program(known.input_names, known.input_shapes, known.steps, outputs), "float32", fold=True), 3)
+
+
+def drawn(steps):
+    """Return steps as `program` takes them, each with its inputs, and the lengths of all values."""
+    sizes, listed = [3], []
+    for kind, first, second in steps:
+        one, other = first % len(sizes), second % len(sizes)
+        size = sizes[one]
+        if isinstance(kind, Combine):
+            listed.append([kind, one, [place for place, each in enumerate(sizes) if each == size][-1]])
+        elif isinstance(kind, Concatenate):
+            listed.append([kind, one, other])
+            size += sizes[other]
+        elif isinstance(kind, str):
+            start = int(kind == "from one on")
+            listed.append([Select((slice(start, max(start + 1, size - 1 + start), 1),)) if size > 1 else Reshape((1,)), one])
+            size = max(size - 1, 1)
+        else:
+            listed.append([kind, one])
+        sizes.append(size)
+    return listed, sizes
+
+
+def check(made, ins):
+    """Run a program whose values are in their places, and compare its outputs."""
+    memory, x = planned(made), numbers(ins)
+    sizes = [ins, *(step.shape[0] for step in made.steps)]
+    memories = {"input": [x.copy()], "output": [np.full(sizes[each], np.nan, "f4") for each in made.outputs]}
     memories["scratch"] = [np.full(memory.size, np.nan, "f4")]
 
     def at(value):
         place = memory.places[value]
         number = 0 if place.memory == "scratch" else place.number
-        return memories[place.memory][number][place.offset : place.offset + 4]
+        return memories[place.memory][number][place.offset : place.offset + sizes[value]]
 
     for count, step in enumerate(made.steps, start=1):
-        at(count)[:] = step.operation.run([at(place)[None].copy() for place in step.inputs], Arithmetic())[0]
+        if count - 1 not in memory.idle:
+            at(count)[:] = step.operation.run([at(place)[None].copy() for place in step.inputs], Arithmetic())[0]
     wanted = made.run(x[None])
     for one, other in zip(memories["output"], wanted if isinstance(wanted, list) else [wanted], strict=True):
         np.testing.assert_array_equal(one, other[0])

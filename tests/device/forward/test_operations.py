@@ -68,6 +68,7 @@ def shapes():
     yield program(Select((slice(0, 3, 2), slice(1, 4, 1), 2)))
     yield program(Scale("add", 1.0), Select((2, slice(0, 4, 1), slice(0, 4, 1))), Scale("multiply", 2.0))
     yield program([Scale("divide", 3.0), 0], [Concatenate(1), 0, 1], [Concatenate(3), 2, 2, 2])
+    yield program([Scale("add", 1.0), 0], [Scale("divide", 3.0), 0], [Concatenate(1), 1, 2, 0], Scale("multiply", 2.0))
     yield program(Pad(((0, 0), (1, 2), (0, 3)), 0.5))
     for mode in ("edge", "reflect", "symmetric", "wrap"):
         yield program(Pad(((0, 0), (1, 2), (0, 3)), 0.0, mode))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.device.forward import writer
 from steelyard.device.program.arithmetic import Arithmetic
-from steelyard.device.program.shaping import Reshape, Select
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -87,9 +86,5 @@ class Forward(NamedTuple):
         return self.memory.places[len(self.program.input_names) + step]
 
     def is_idle(self, nth: int) -> bool:
-        """Whether nothing is to be done for a step: it is a table, or another name for numbers of its input."""
-        step, place = self.program.steps[nth], self.place(nth)
-        if place.memory == "table" or not step.inputs:
-            return place.memory == "table"
-        source = self.memory.places[step.inputs[0]]
-        return isinstance(step.operation, (Reshape, Select)) and (source.memory, source.number) == (place.memory, place.number)
+        """Whether nothing is to be done for a step: it is a table, or its numbers are already where its output is."""
+        return nth in self.memory.idle

@@ -19,7 +19,7 @@ from steelyard.device.program.activations import Activation
 from steelyard.device.program.linear import Embedding, Prelu
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.program import Operation, Program, Step
-from steelyard.device.program.shaping import Combine, Concatenate, Constant, Reshape, Select
+from steelyard.device.program.shaping import Combine, Concatenate, Constant
 from steelyard.device.tables import tabled
 from steelyard.errors import ShapeError, printable
 from steelyard.io import weights
@@ -91,13 +91,8 @@ class IntegerForward(NamedTuple):
         return self.memory.places[len(self.program.input_names) + step]
 
     def is_idle(self, nth: int) -> bool:
-        """Whether nothing is to be done for a step: it is a table, or another name for codes of its input."""
-        step, place = self.program.steps[nth], self.place(nth)
-        if place.memory == "table" or not step.inputs:
-            return place.memory == "table"
-        source = self.memory.places[step.inputs[0]]
-        moves = isinstance(step.operation, ints.Moves) and isinstance(step.operation.operation, (Reshape, Select))
-        return moves and (source.memory, source.number) == (place.memory, place.number)
+        """Whether nothing is to be done for a step: it is a table, or its numbers are already where its output is."""
+        return nth in self.memory.idle
 
 
 def planned_integers(
@@ -179,7 +174,7 @@ def _like(step: IntegerStep) -> Operation:
             made = Activation("linear", {}) if table.ndim == 1 else Prelu(np.zeros(len(table)), axis)
         case ints.Shares():
             made = Softmax("softmax", operation.axis)
-        case ints.Joined(word="concatenate"):
+        case ints.Joined(word="concatenate") if not any(operation.rescaled):
             made = Concatenate(operation.axis)
         case _:
             made = Combine("add")

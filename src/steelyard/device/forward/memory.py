@@ -2,7 +2,8 @@
 
 A value lives from the step that computes it to the last that reads it. Values whose lives do not overlap share places of the
 scratch; an operation that reads each number before it writes there takes over the place of its input, and a reshape is another
-name for it. The last values are written straight into the outputs, and an input is never copied.
+name for it. Values that are joined are written straight into their places, where that takes no more scratch. The last values are
+written straight into the outputs, and an input is never copied.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.device.forward.overwriting import moved, overwrites, work_of
+from steelyard.device.forward.overwriting import moved, overwrites, starts_of, work_of
 
 if TYPE_CHECKING:
     from steelyard.device.program.program import Program, Step
@@ -29,13 +30,21 @@ class Place(NamedTuple):
     number: int
     offset: int = 0
 
+    def after(self, count: int) -> Place:
+        """Return the place so many numbers after this one."""
+        return self._replace(offset=self.offset + count)
+
 
 class Memory(NamedTuple):
-    """The `places` of all values, where the `work` of each step is in the scratch, and the `size` of the scratch in numbers."""
+    """The `places` of all values, where the `work` of each step is in the scratch, and the `size` of the scratch in numbers.
+
+    The steps `idle` have nothing to do: each is a table, or its numbers are already where its output is.
+    """
 
     places: tuple[Place, ...]
     work: tuple[int, ...]
     size: int
+    idle: frozenset[int]
 
 
 class _Buffer:
@@ -76,16 +85,23 @@ def planned(program: Program) -> Memory:
         >>> memory.size, [place.memory for place in memory.places]
         (64, ['input', 'scratch', 'scratch', 'output'])
     """
+    return min((_planned(program, joins=joins) for joins in (True, False)), key=lambda memory: memory.size)
+
+
+def _planned(program: Program, *, joins: bool) -> Memory:
     apart: set[int] = set()
-    while (plan := _Plan(program, apart)).too_large:
+    while (plan := _Plan(program, apart, joins=joins)).too_large:
         apart |= plan.too_large  # a value that shrinks in place does not fit into an output, so that it gets its own
     return plan.memory()
 
 
 class _Plan:
-    """The buffers of a program's values; the steps `apart` overwrite no input."""
+    """The buffers of a program's values; the steps `apart` overwrite no input.
 
-    def __init__(self, program: Program, apart: set[int]) -> None:
+    If it `joins`, values that are joined are written into their places.
+    """
+
+    def __init__(self, program: Program, apart: set[int], *, joins: bool) -> None:
         self._program = program
         self._first = len(program.input_names)
         self._shapes = [*program.input_shapes, *(step.shape for step in program.steps)]
@@ -94,11 +110,9 @@ class _Plan:
         self._buffers = [_Buffer("input", at, prod(shape), 0, len(self._shapes)) for at, shape in enumerate(program.input_shapes)]
         for at, step in enumerate(program.steps, start=self._first):
             self._add(at, step, may_overwrite=at not in apart)
-        self.too_large = {
-            at
-            for at, buffer in enumerate(self._buffers)
-            if buffer.memory == "output" and prod(self._shapes[at]) < buffer.size and at not in apart
-        }
+            if joins:
+                self._join(at, step)
+        self.too_large = {at for at in program.outputs if prod(self._shapes[at]) < self._buffers[at].size and at not in apart}
 
     def _last_uses(self) -> list[int]:
         ends = list(range(len(self._shapes)))
@@ -129,10 +143,27 @@ class _Plan:
             place = step.inputs[nth]
             buffer = self._buffers[place]
             others = [each for each in step.inputs if self._buffers[each] is buffer]
-            alike = all(self._shapes[each] == self._shapes[place] for each in others)
+            alike = all(self._is_alike(each, place) or self._starts[each] >= prod(step.shape) for each in others)
             if buffer.memory == "scratch" and not self._starts[place] and buffer.last <= at and alike:
                 return buffer
         return None
+
+    def _is_alike(self, one: int, other: int) -> bool:
+        """Whether two values of the same buffer have all their numbers at the same places."""
+        return (self._shapes[one], self._starts[one]) == (self._shapes[other], self._starts[other])
+
+    def _join(self, at: int, step: Step) -> None:
+        """Let the buffers of values that are joined be parts of that of the output, which begins with the first of them."""
+        whole = self._buffers[at]
+        for place, start in zip(step.inputs, starts_of(step, self._shapes), strict=False):
+            part = self._buffers[place]
+            if part.memory != "scratch" or part is whole or part.size != prod(self._shapes[place]):
+                continue
+            for value, buffer in enumerate(self._buffers):
+                if buffer is part:
+                    self._buffers[value], self._starts[value] = whole, self._starts[value] + start
+            whole.first, whole.last = min(whole.first, part.first), max(whole.last, part.last)
+            whole.held += [(first, last, end + start) for first, last, end in part.held]
 
     def _own(self, at: int, step: Step) -> _Buffer:
         memory = "table" if type(step.operation).__name__ == "Constant" and at not in self._program.outputs else "scratch"
@@ -154,7 +185,16 @@ class _Plan:
         size = arranged([*known.values(), *[buffer for buffer in work if buffer.size]])
         pairs = zip(self._buffers, self._starts, strict=True)
         places = tuple(Place(buffer.memory, buffer.number, buffer.offset + start) for buffer, start in pairs)
-        return Memory(places, tuple(buffer.offset for buffer in work), size)
+        return Memory(places, tuple(buffer.offset for buffer in work), size, frozenset(self._idle(places)))
+
+    def _idle(self, places: Sequence[Place]) -> Iterator[int]:
+        """Yield the steps with nothing to do."""
+        for nth, step in enumerate(self._program.steps):
+            made, given = places[self._first + nth], [places[each] for each in step.inputs]
+            shift, starts = moved(step, self._shapes), starts_of(step, self._shapes)
+            is_there = bool(starts) and given == [made.after(start) for start in starts]
+            if made.memory == "table" or is_there or (shift is not None and made == given[0].after(shift)):
+                yield nth
 
     def _work(self) -> Iterator[tuple[int, int]]:
         for at, step in enumerate(self._program.steps, start=self._first):

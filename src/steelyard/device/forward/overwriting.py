@@ -12,7 +12,7 @@ from steelyard.device.program.attention import Attention
 from steelyard.device.program.linear import Affine, Prelu
 from steelyard.device.program.norms import GroupNorm, LayerNorm, Softmax
 from steelyard.device.program.recurrent import Recurrent
-from steelyard.device.program.shaping import Combine, Reshape, Scale, Select
+from steelyard.device.program.shaping import Combine, Concatenate, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pool
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ def moved(step: Step, shapes: Shapes) -> int | None:
     if isinstance(step.operation, Select):
         return _run_of(step.operation.parts, shapes[step.inputs[0]])
     return None
+
+
+def starts_of(step: Step, shapes: Shapes) -> list[int]:
+    """Return where each input of a step is inside its output, if the output has the inputs one after another; else none."""
+    operation = step.operation
+    if not isinstance(operation, Concatenate) or prod(step.shape[: operation.axis - 1]) != 1:
+        return []
+    sizes = [prod(shapes[place]) for place in step.inputs]
+    return [sum(sizes[:nth]) for nth in range(len(sizes))]
 
 
 def work_of(step: Step, shapes: Shapes) -> int:

@@ -137,9 +137,9 @@ class Kernels:
         return spelled(f"\n{head}\n{{\n{lines}}}\n", self._arithmetic, self._prefix)
 
     def _varied(self, kernel: Kernel) -> list[str]:
-        """Return the sizes that are not the same in all calls."""
-        calls = self._calls[kernel]
-        return [size for size in calls[0].sizes if len({call.sizes[size] for call in calls}) > 1]
+        """Return the sizes that are not the same in all calls, of those that the body reads."""
+        calls, words = self._calls[kernel], set(re.findall(r"\w+", kernel.body))
+        return [size for size in calls[0].sizes if size in words and len({call.sizes[size] for call in calls}) > 1]
 
     def called(self, call: Call) -> str:
         """Return a call."""

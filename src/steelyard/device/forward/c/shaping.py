@@ -81,13 +81,14 @@ def permute(at: At, operation: Permute) -> list[Call]:
 
 
 def concatenate(at: At, operation: Concatenate) -> list[Call]:
-    """Return a call for each input."""
+    """Return a call for each input that is not in its place already."""
     calls, start, axis = [], 0, operation.axis - 1
     outer, inner = prod(at.own.shape[:axis]), prod(at.own.shape[axis + 1 :])
     for nth in range(len(at.own.inputs)):
         width = at.shape(nth)[axis] * inner
         axes = [(outer, width, at.own.shape[axis] * inner), (width, 1, 1)]
-        calls.append(copied(at.input(nth), at.shifted(at.output, start), axes))
+        if at.place(nth) != at.forward.place(at.step).after(start):
+            calls.append(copied(at.input(nth), at.shifted(at.output, start), axes))
         start += width
     return calls
 

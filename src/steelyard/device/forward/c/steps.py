@@ -45,9 +45,13 @@ class At(NamedTuple):
         """Return the shape of an input."""
         return self.forward.shape(self.own.inputs[nth])
 
+    def place(self, nth: int) -> Place:
+        """Return where an input is."""
+        return self.forward.memory.places[self.own.inputs[nth]]
+
     def input(self, nth: int = 0) -> str:
         """Return an expression of C for an input."""
-        return self._pointer(self.forward.memory.places[self.own.inputs[nth]])
+        return self._pointer(self.place(nth))
 
     @property
     def output(self) -> str:

@@ -59,12 +59,14 @@ def select(at: At, operation: Select) -> Iterator[Call]:
 
 
 def concatenate(at: At, operation: Concatenate) -> Iterator[Call]:
-    """Yield the calls that copy each input to its place."""
+    """Yield the calls that copy each input to its place, unless it is there already."""
     ways, start = strides_of(at.step.shape), 0
     for nth in range(len(at.step.inputs)):
         shape = at.shape(nth)
         axes = list(zip(shape, strides_of(shape), ways, strict=True))
-        yield Call("copy", (at.input(nth), Buffer(at.output.place, at.output.size - start, start), joined(axes)))
+        given, target = at.input(nth), Buffer(at.output.place, at.output.size - start, start)
+        if not isinstance(given, Buffer) or given.place != target.place.after(start):
+            yield Call("copy", (given, target, joined(axes)))
         start += shape[operation.axis - 1] * ways[operation.axis - 1]
 
 

@@ -80,7 +80,8 @@ def joined(at: At, operation: Joined) -> list[Call]:
         axes = [(length, *each) for length, *each in zip(shape, strides, _strides(shape), strict=True)]
         body = f"OUTPUT = (int8_t)({code.replace(f'INPUT{place}', 'INPUT0')});"
         name = "join" if operation.rescaled[place] is None else "join_rescaled"
-        calls.append(_loops(name, body, axes, (at.output_from(start), at.input(place))))
+        if operation.rescaled[place] is not None or at.input(place) != at.output_from(start):
+            calls.append(_loops(name, body, axes, (at.output_from(start), at.input(place))))
         start += shape[operation.axis - 1] * strides[operation.axis - 1]
     return calls
 
