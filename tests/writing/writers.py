@@ -7,7 +7,7 @@ A writer is missing here if a module calls `replacing`, or a command has an argu
 from __future__ import annotations
 
 import shutil
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import carried
@@ -16,6 +16,9 @@ from safetensors.numpy import save_file
 
 import steelyard
 from steelyard import plot
+from steelyard.device.export import plan_forward, write
+from steelyard.device.exported import Options
+from steelyard.device.forward.forward import Choices, Examples
 from steelyard.transfers.transfer import plan_transfer
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from steelyard import Weights
+    from steelyard.device.exported import Export
 
 MODELS = range(3)
 """The models by number: the old file, the new one, and that of a second process that writes."""
@@ -62,6 +66,17 @@ def _adapter(made: Path, out: Path, number: int) -> None:
     steelyard.extract_adapter(before, after, rank=4, out=out)
 
 
+def _forward(suffix: str, made: Path, out: Path, number: int) -> None:
+    path = str(out / f"net.{suffix}")
+    write(_planned(f"{made}/{number}.keras", path), path)
+
+
+@cache
+def _planned(source: str, path: str) -> Export:
+    """Return a forward pass with its proof, which every fork then has: only what is written is disturbed."""
+    return plan_forward(source, steelyard.weights(source), path, Options(text=""), Choices(), Examples())
+
+
 PLAIN = ("gguf", "h5", "msgpack", "npz", "pt", "rds", "safetensors")
 """Suffixes of files for weights of any model."""
 WRITERS = [
@@ -94,8 +109,9 @@ WRITERS = [
     ),
     *(
         Writer(f"export {suffix}", ["export", "{made}/{n}.npz", "-o", f"{{out}}/net.{suffix}"], is_apart=suffix in ("bin", "c"))
-        for suffix in ("h", "c", "bin", "rs", "csv")
+        for suffix in ("h", "c", "bin", "rs", "csv", "hpp", "ino", "json")
     ),
+    *(Writer(f"export {suffix} forward", partial(_forward, suffix), is_apart=True) for suffix in ("c", "rs", "py")),
     Writer("export py with bin", ["export", "{made}/{n}.npz", "-o", "{out}/net.py", "--text", "bin"], is_apart=True),
     Writer("check baseline", ["check", "{made}/{n}.nan.npz", "--write-baseline", "{out}/baseline.json"]),
     Writer("check sarif", ["check", "{made}/{n}.note.safetensors", "--sarif", "{out}/check.sarif"]),

@@ -33,6 +33,7 @@ def convolutions():
         strides, dilation = (2, 1, 1)[:rank], (1, 2, 1)[:rank]
         around = ((padding, 2 * padding),) * rank
         yield program(Conv(kernel, bias if padding else None, strides, around, dilation, groups, channels), inputs=(shape,))
+    yield program(Conv(numbers(2, 2, 3), None, (1,), ((0, 0),), (1,), 2, "first"), inputs=((4, 6),))  # one output of a group
 
 
 def transposed():
@@ -42,6 +43,8 @@ def transposed():
         kernel = numbers(4, 6 // groups, *(3,) * rank)
         operation = ConvTranspose(kernel, numbers(6), rest, (1,) * rank, lengths, (1,) * rank, groups, channels)
         yield program(operation, inputs=(shape if channels == "first" else (*shape[1:], 4),))
+    depthwise = ConvTranspose(numbers(4, 1, 3), numbers(4), (2,), (1,), (8,), (1,), 4, "first")
+    yield program(depthwise, inputs=((4, 3),))
 
 
 def pools():
@@ -104,6 +107,8 @@ def attentions():
     for heads, causal in product((2, 0), (False, True)):
         given = ((3, 8), (5, 4), (5, 6)) if heads else ((2, 3, 4), (1, 5, 4), (1, 5, 3))
         yield program([Attention(heads, 1 if heads else 0, causal), 0, 1, 2], inputs=given)
+        yield program([Attention(0, 0, causal), 0, 1, 2], inputs=((2, 3, 4), (2, 5, 4), (2, 5, 3)))
+        yield program([Attention(4, 4, causal), 0, 1, 2], inputs=((3, 8), (5, 8), (5, 8)))
 
 
 def without_libm():

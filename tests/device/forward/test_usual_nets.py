@@ -9,7 +9,7 @@ from usual_nets import USUAL, filled
 
 import steelyard
 
-LARGEST = {"resnet": 512, "mobilenet": 1152, "densenet": 3840}
+LARGEST = {"resnet": 512, "mobilenet": 1280, "densenet": 3840}
 """The most numbers of the scratch: of MobileNet and ResNet the first wide value and what it is made of, of DenseNet the last."""
 
 

@@ -152,6 +152,9 @@ def _plain(body: str) -> str:
 
     >>> _plain("y[row * 1 + 0 + i] = x[2 * i];")
     'y[row + i] = x[2 * i];'
+    >>> _plain("y[head / 1 * 24 + i % 1 * 4] = 0 * n - 0 * m;")
+    'y[head * 24 + i % 1 * 4] = 0 * n - 0 * m;'
     """
-    body = re.sub(r"(?<![\w.])1 \* (?=[\w(])", "", re.sub(r" \* 1(?![\w.])", "", body))
-    return re.sub(r" [+-] 0(?![\w.])", "", body)
+    body = re.sub(r" [*/] 1(?![\w.])", "", body)
+    body = re.sub(r"(?<![\w.])(?<!% )1 \* (?=[\w(])", "", body)
+    return re.sub(r" [+-] 0(?![\w.]| [*/%])", "", body)
