@@ -67,13 +67,23 @@ class Names(NamedTuple):
 
 
 class Loading:
-    """Whether a checkpoint loads into a model: its `names` as they are, and `unwrapped` where they have the words of wrappers."""
+    """Whether a checkpoint loads into a model: its `names` as they are, and `unwrapped` where they have the words of wrappers.
 
-    __slots__ = ("_change", "names", "unwrapped")
+    `tied` has the missing names that share their numbers with a weight that loads, and the name of that weight.
+    """
 
-    def __init__(self, names: Names, unwrapped: Names | None = None, wrapped: Wrapping | None = None) -> None:
+    __slots__ = ("_change", "names", "tied", "unwrapped")
+
+    def __init__(
+        self,
+        names: Names,
+        unwrapped: Names | None = None,
+        wrapped: Wrapping | None = None,
+        tied: Mapping[str, str] | None = None,
+    ) -> None:
         self.names = names
         self.unwrapped = unwrapped
+        self.tied = tied or {}
         self._change = _change(wrapped.left, wrapped.right) if wrapped else ""
 
     def __bool__(self) -> bool:
@@ -85,15 +95,19 @@ class Loading:
     def lines(self) -> list[str]:
         """Return the verdict as one line, then the reasons, a line each."""
         if self.unwrapped is None:
-            return [f"loads: {self.names}", *(f"  {reason}" for reason in self.names.reasons())]
+            return [f"loads: {self.names}", *(f"  {reason}" for reason in (*self.names.reasons(), *self._ties()))]
         word, _, counts = str(self.unwrapped).partition(": ")
         verdict = f"loads: {self.names.verdict} as it is; {word} {self._change}{f': {counts}' if counts else ''}"
-        return [verdict, *(f"  {reason}" for reason in self.unwrapped.reasons())]
+        return [verdict, *(f"  {reason}" for reason in (*self.unwrapped.reasons(), *self._ties()))]
+
+    def _ties(self) -> list[str]:
+        pairs = [f"{printable(name)} to {printable(owner)}" for name, owner in self.tied.items()]
+        return [f"missing, but tied in the model to weights that load: {_first(pairs)}"] if pairs else []
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         without = {"change": self._change, **self.unwrapped.to_dict()} if self.unwrapped else None
-        return {**self.names.to_dict(), "unwrapped": without}
+        return {**self.names.to_dict(), "unwrapped": without, "tied": dict(self.tied)}
 
 
 def compared(checkpoint: Mapping[str, tuple[int, ...]], model: Mapping[str, tuple[int, ...]]) -> Names:

@@ -44,7 +44,7 @@ class Framework(Protocol):
     """The functions of a package in `steelyard/frameworks`, or of a module under an entry point `steelyard.frameworks`.
 
     It is loaded when an object of its framework is passed in, so it may import that framework at module level.
-    Besides `weights` and `assign` it may have the functions of `Runner` and `Builder`, and these:
+    Besides `weights` and `assign` it may have the functions of `Runner`, `Builder` and `Parts`, and these:
 
     `meta(model)` returns the metadata of the weights as a whole.
     `is_immutable(model)` returns whether training makes a new model instead of changing this one, as in Equinox. A copy of
@@ -63,13 +63,6 @@ class Framework(Protocol):
     `loading(model, checkpoint, versions)` returns what the framework's own way to load weights finds in a checkpoint, as
     `core.loading.Names`, or None where it has none; `versions` are those of the modules in a state dict. By default the names
     and shapes that `assign` needs are compared.
-    `tree_framework(leaf)` returns the name of the framework that lists a container of nothing but such leaves as one tree.
-    `tree_graph(model)` returns the layers that the names in such a tree, or in a container of it, reveal, or None.
-    `gathered(model)` returns what is listed in place of a container that can be read only once.
-    `own_name(part)` returns the name that a part of a list has of its own, such as the path of a variable.
-    `claims(model)` returns whether the framework lists an object whose class is not named after any framework.
-    `joined(members, listed)` returns the weights of a container with what some members say about others: an Equinox module
-    knows which arrays of its state are running statistics.
     """
 
     def weights(self, model: object, /) -> Iterable[Weight]:
@@ -77,6 +70,31 @@ class Framework(Protocol):
 
     def assign(self, model: object, arrays: Mapping[str, Array], /) -> Any:
         """Put arrays of the right shape and dtype into the model, and return it, or a new one if it is immutable."""
+
+
+class Parts(Protocol):
+    """The functions of a framework for the containers of its models and arrays; each is optional."""
+
+    def claims(self, model: object, /) -> bool:
+        """Whether an object is this framework's, although the module of its class does not say so."""
+
+    def gathered(self, model: object, /) -> object:
+        """Return a container that can be read only once as one that can be read again."""
+
+    def own_name(self, part: object, /) -> str:
+        """Return the name of a part of a list, such as the path of a variable; blank if it has none."""
+
+    def tree_framework(self, leaf: object, /) -> str | None:
+        """Return the name of the framework that lists a container of such leaves alone, as one tree."""
+
+    def tree_graph(self, model: object, /) -> Graph | None:
+        """Return the layers that the names in such a tree reveal; None if they reveal none."""
+
+    def joined(self, members: Iterable[tuple[str, object]], listed: Sequence[Weight], /) -> Iterable[Weight]:
+        """Return the weights of a container with what its members, by their names, say about each other.
+
+        An Equinox module, for example, knows which arrays of its state are running statistics.
+        """
 
 
 class Runner(Protocol):

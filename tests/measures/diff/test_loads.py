@@ -174,3 +174,16 @@ def test_a_pair_of_a_module_and_its_state_is_a_model_that_a_file_loads_into(tmp_
     assert steelyard.diff(tmp_path / "part.safetensors", made).loads.lines()[0] == f"loads: partly: {missing} missing"
     arrays = [weight.numpy() for weight in steelyard.weights(made).values()]
     assert steelyard.diff([*arrays, {"a": 1.0}], tmp_path / "pair.safetensors").loads is None  # not a model
+
+
+def test_a_missing_name_that_is_tied_to_a_weight_that_loads_is_named():
+    tied = net()
+    tied[2] = nn.Linear(4, 3)
+    tied[2].weight = tied[0].weight
+    loads = steelyard.diff(without(tied.state_dict(), "2.weight"), tied).loads
+    assert loads.lines()[0] == "loads: partly: 1 missing"  # as load_state_dict says
+    assert loads.lines()[-1] == "  missing, but tied in the model to weights that load: 2.weight to 0.weight"
+    assert steelyard.diff(without(tied.state_dict(), "0.weight"), tied).loads.tied == {"0.weight": "2.weight"}
+    assert steelyard.diff(without(tied.state_dict(), "0.weight", "2.weight"), tied).loads.tied == {}
+    wrapped = {f"module.{name}": value for name, value in tied.state_dict().items() if name != "2.weight"}
+    assert steelyard.diff(wrapped, tied).loads.tied == {"2.weight": "0.weight"}

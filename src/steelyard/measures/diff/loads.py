@@ -36,12 +36,24 @@ def loading(before: object, after: object, one: Weights, other: Weights) -> Load
     wrapped = wrapping(shapes_of(held), shapes_of(own))
     new = unwrapped_names(held, wrapped)
     if names.verdict == "yes" or not wrapped.is_found or len({*new.values()}) < len(new):
-        return Loading(names)
+        return Loading(names, tied=_tied(names, own, held))
     modules = {_module(old): _module(name) for old, name in new.items()}
     renamed = {new[name]: weight for name, weight in held.items()}
     moved = {modules.get(name, name): version for name, version in versions.items()}
     unwrapped = _names(model, own, renamed, moved)
-    return Loading(names, unwrapped, wrapped) if unwrapped.loaded > names.loaded else Loading(names)
+    if unwrapped.loaded > names.loaded:
+        return Loading(names, unwrapped, wrapped, _tied(unwrapped, own, renamed))
+    return Loading(names, tied=_tied(names, own, held))
+
+
+def _tied(names: Names, own: Weights, held: Mapping[str, Weight]) -> dict[str, str]:
+    """Return the missing names that are tied to a weight that loads, and its name; a checkpoint often has one of them."""
+    if not names.missing:
+        return {}
+    others = {each.name for each in names.shapes}
+    owner = {name: weight.tied or name for name, weight in own.items()}
+    loaded = {owner[name]: name for name in own if name in held and name not in others}
+    return {name: loaded[owner[name]] for name in names.missing if owner.get(name) in loaded}
 
 
 def _model_of(source: object) -> Any:
