@@ -149,6 +149,36 @@ def test_the_program_of_a_net_of_skorch_is_that_of_its_module():
     assert apart(program_of(net, x).run(x), net.predict(x)) <= 1e-6
 
 
+class Perceptron(nn.Module):
+    """A net of skorch, whose size a search chooses."""
+
+    def __init__(self, units=3):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, units), nn.Linear(units, 1)
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+
+def test_a_search_over_nets_of_skorch_is_its_best_one():
+    torch.manual_seed(0)
+    x = data(2)[0].astype("float32")
+    net = NeuralNetRegressor(Perceptron, max_epochs=1, train_split=None, verbose=0)
+    search = GridSearchCV(net, {"module__units": [2]}, cv=2).fit(x, x[:, :1])
+    assert apart(program_of(search, x).run(x), search.predict(x)) <= 1e-6
+
+
+def test_a_file_of_a_whole_module_is_the_program_of_its_convolutions(tmp_path):
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.GELU()), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+    ).eval()  # fmt: skip
+    torch.save(net, tmp_path / "net.pt")
+    x = np.random.default_rng(0).standard_normal((2, 2, 8, 8)).astype("float32")
+    answer = net.double()(torch.from_numpy(x).double()).detach().numpy()
+    assert apart(program_of(tmp_path / "net.pt", x).run(x, dtype="float64"), answer) <= 1e-9
+
+
 def test_a_file_of_weights_alone_has_no_program(tmp_path):
     steelyard.save(nn.Linear(3, 2), tmp_path / "net.safetensors")
     with pytest.raises(ShapeError, match="needs the graph of the net"):

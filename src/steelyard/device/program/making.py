@@ -70,7 +70,9 @@ def program_of(source: object, probe: object = None, *, outputs: object = None) 
     if (computation := computation_of(end.weights)) is not None:
         return _of_file(end, source, computation, None if probe is None else listed_inputs(probe), answers)
     if (pipeline := _scaled(end.model)) is not None:
-        return _of_pipeline(pipeline, end, probe, answers)
+        return (
+            _of_pipeline(pipeline, end, probe, answers) if pipeline.scalers else program_of(pipeline.net, probe, outputs=outputs)
+        )
     inputs = _probe(end, probe)
     if end.runs and inputs is not None:
         _observe(end, inputs)

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from steelyard.core.plugins import framework_of
 from steelyard.core.scaling import Scaled, Scaler
 from steelyard.errors import UnknownModelError, printable
-from steelyard.frameworks.sklearn.graph import run
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+    from steelyard.core.protocols import Runner
     from steelyard.core.weight import Array
 
 
 def scaled(model: BaseEstimator) -> Scaled | None:
     """Return the scalers of a pipeline and its net, also of the best one of a search; None for a model that scales nothing.
 
-    Raises `UnknownModelError` for a step that is not linear, by its name.
+    A net of another framework in a search or a pipeline is returned without scalers too. Raises `UnknownModelError` for a step
+    that is not linear, by its name.
     """
+    outer = framework_of(model)
     while "best_estimator_" in vars(model):
         model = model.best_estimator_
-    if not isinstance(model, Pipeline):
+    listed = model.steps if isinstance(model, Pipeline) else [("", model)]
+    steps = [(name, step) for name, step in listed[:-1] if step not in (None, "passthrough")]
+    net = listed[-1][1]
+    own = framework_of(net)
+    if not steps and own is outer:
         return None
-    steps = [(name, step) for name, step in model.steps[:-1] if step not in (None, "passthrough")]
-    if not steps:
-        return None
-    net = model.steps[-1][1]
 
     def answer(x: Array) -> Array:
         for _, step in steps:
             x = step.transform(x)
-        return run(net, [x]).outputs[0]
+        made: Array = cast("Runner", own).run(net, [x]).outputs[0]
+        return made
 
     return Scaled(tuple(_scaler(name, step) for name, step in steps), net, answer)
 
