@@ -119,9 +119,10 @@ def _reflected(at: At, operation: Pad) -> Call:
     axes = range(len(at.shape()))
     before, after = _BEYOND[operation.mode]
     lines = [f"const size_t r{axis} = i{axis} - b{axis};" for axis in axes]
-    for axis, (start, _) in enumerate(operation.padding):  # a comparison of an unsigned number with 0 has a warning
+    for axis, (start, end) in enumerate(operation.padding):  # a comparison that is always true has a warning
         first = f"i{axis} < b{axis} ? {before.format(axis)} : " if start else ""
-        lines.append(f"const size_t j{axis} = {first}r{axis} < n{axis} ? r{axis} : {after.format(axis)};")
+        last = f" < n{axis} ? r{axis} : {after.format(axis)}" if end else ""
+        lines.append(f"const size_t j{axis} = {first}r{axis}{last};")
     read = row_major([f"j{axis}" for axis in axes], [f"n{axis}" for axis in axes])
     written = row_major([f"i{axis}" for axis in axes], [f"m{axis}" for axis in axes])
     body = "\n".join(nested([(f"i{axis}", f"m{axis}") for axis in axes], [*lines, f"y[{written}] = x[{read}];"]))
