@@ -134,13 +134,13 @@ def plan_forward(source: object, listed: Weights, path: str, options: Options, c
     suffix = _suffix(path, forwards.INTEGERS if in_integers else forwards.SUFFIXES)
     if examples.outputs is not None and examples.inputs is None:
         raise ShapeError("the outputs are those of a probe; pass the probe too; nothing was written")
-    planning.check(options, choices, in_integers=in_integers)
     language, form = writer(suffix), forwards.integer_writer(suffix) if in_integers else forwards.writer(suffix)
+    choices = choices._replace(libm=choices.libm and form.LIBM)
+    planning.check(options, choices, in_integers=in_integers)
     kind, texts = options.dtype, language.TEXTS
     given = options._replace(text=options.text or texts[0], dtype=None if in_integers else kind)
     options = _checked(given, suffix, language)._replace(dtype=kind)
     symbols = Symbols(options.name, language.LIMIT, (*language.RESERVED, *form.RESERVED))
-    choices = choices._replace(libm=choices.libm and form.LIBM)
     facts = planning.Facts(source_name(source), digest(listed).whole, options, choices)
     planned = integers.planned_integers if in_integers else planning.planned_forward
     return _with_files(planned(source, examples, facts, symbols, language.derived), path)
