@@ -178,11 +178,13 @@ class Sweep:
 
     def is_mixed(self, state, one, other):
         """Whether each file is that of one of two models, and not all are of the same, which only files that are apart may be."""
+        if self.writer.is_set or not self.writer.is_apart:
+            return False
         models = self.values(one), self.values(other)
         each = state.keys() == models[0].keys() and all(
             data in (models[0][name], models[1][name]) for name, data in state.items()
         )
-        return self.writer.is_apart and each and state not in models
+        return each and state not in models
 
     def now(self):
         return self.state(content(self.out))

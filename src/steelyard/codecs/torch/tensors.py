@@ -14,6 +14,7 @@ from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.arrays import MAX_BYTES, PickledTensor, array_of, is_shape, plain_number, refused
 from steelyard.codecs.pickle.quantised import NUMBER
 from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source, is_args, shape_of
+from steelyard.codecs.torch.distributed import is_dtensor, whole
 from steelyard.codecs.torch.quantised import quantised
 from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped, unpacked
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
@@ -324,8 +325,12 @@ def _parameter(decoder: TensorDecoder, data: Pickled, requires_grad: Pickled = T
     return tensor
 
 
-def _subclass(decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickled, *_: Pickled) -> PickledTensor | None:
+def _subclass(
+    decoder: TensorDecoder, make: Pickled, kind: Pickled, args: Pickled, held: Pickled = None, *_: Pickled
+) -> PickledTensor | None:
     """Decode a subclass of a tensor from the function that makes its plain tensor, and the arguments of that function."""
+    if is_dtensor(kind):
+        return whole(decoder.source, decoder.decode, args, held)
     if isinstance(kind, Global) and kind.text == _JAGGED:
         return _of_tensors(decoder)
     return decoder.decode(Record(make, args))
