@@ -51,7 +51,7 @@ def walked(tmp_path_factory):
     folder, printed = tmp_path_factory.mktemp("walk"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("COLUMNS", "130")
+        patch.setenv("COLUMNS", "92")
         exec(blocks("python", WALK)[0], {"print": lambda *values: printed.append(" ".join(map(str, values)) + "\n")})
     (folder / "main.c").write_text(blocks("c", WALK)[0])
     for file in ("start.c", "cortex_m.ld"):
