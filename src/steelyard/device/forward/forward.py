@@ -65,11 +65,11 @@ class Forward(NamedTuple):
     def report(self) -> Iterator[str]:
         """Yield what is printed of the forward pass after the arrays."""
         proof = self.proof
-        bound = "" if proof.bound is None else f", and bounded by {proof.bound:.3g}"
-        whose = "the net's" if proof.is_run else "those of its graph in float64"
+        bound = "" if proof.bound is None else f", bounded by {proof.bound:.3g}"
+        whose = "" if proof.is_run else " of its graph"
+        examples = f"{proof.examples:,} example{'s' * (proof.examples != 1)}"
         yield (
-            f"forward  off by {proof.error:.3g} of the largest output from {whose} on {proof.examples:,} "
-            f"example{'s' * (proof.examples != 1)}{bound}; {self.memory.size:,} numbers of scratch"
+            f"forward  off by {proof.error:.3g} of the largest output{whose} on {examples}{bound}; scratch {self.memory.size:,}"
         )
 
     def files(self, export: Export, file: str) -> dict[str, Pieces]:
