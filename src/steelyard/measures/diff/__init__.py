@@ -177,9 +177,8 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     layer by layer; constant arrays prove nothing, and `notes` name the weights for which it is open which is which.
 
     If one side is a live model and the other is not, `loads` says first whether the other loads into it: for PyTorch as
-    `load_state_dict` would find it, for other frameworks as `assign` would; also for a net on several processes, into which
-    `set_model_state_dict` puts whole tensors and `load_state_dict` does not. Missing names that are tied to a weight that loads
-    are named, since `from_pretrained` ties them again.
+    `load_state_dict` would find it, for nets on several processes as `set_model_state_dict`, for other frameworks as `assign`.
+    Missing names that are tied to a weight that loads are named, since `from_pretrained` ties them again.
 
     An entry is beyond the tolerance if |after - before| > atol + rtol * |before|. `align="permutation"` first reorders the
     hidden units of dense and convolutional layers for the best match. `verdicts` explains differences where there is evidence:
