@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     code = code_in(args.file)
     everything, used = opened(args.file, args.scope)
     chosen = readable(selected(everything, args, args.file), skip_unreadable=False)
-    choices = Choices(not args.no_fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
+    fold = "scalers" if args.fold_scalers else not args.no_fold
+    choices = Choices(fold, args.accumulate, args.rounding or "", args.calibrate, not args.no_libm)
     _check(args, is_usual=choices == Choices())
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace, *, is_usual: bool) -> None:
     """Refuse options that the export has no use for."""
     if not args.forward and (args.probe or args.outputs or not is_usual):
-        options = "--probe, --outputs, --no-fold, --no-libm, --accumulate, --rounding and --calibrate"
+        options = "--probe, --outputs, --no-fold, --fold-scalers, --no-libm, --accumulate, --rounding and --calibrate"
         raise ShapeError(f"{options} are for --forward; nothing was written")
     if args.forward and (args.select or args.role or args.effective or args.fold):
         raise ShapeError(
@@ -102,8 +103,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--forward", action="store_true", help="write a function that computes the outputs, and its test; for .c")
     parser.add_argument("--probe", metavar="NPY", help="examples for --forward, an .npy, or an .npz with an array for each input")
     parser.add_argument("--outputs", metavar="NPY", help="the net's outputs for --probe, which prove a file that is not run")
-    parser.add_argument(
+    folds = parser.add_mutually_exclusive_group()
+    folds.add_argument(
         "--no-fold", action="store_true", help="with --forward, keep batch norms apart from the kernels before them"
+    )
+    folds.add_argument(
+        "--fold-scalers", action="store_true", help="with --forward, fold the scalers of a pipeline into its first kernel"
     )
     parser.add_argument("--no-libm", action="store_true", help="with --forward, write the functions of libm too, in float32")
     parser.add_argument("--accumulate", choices=("float", "double"), default="float", help="with --forward, the type of sums")

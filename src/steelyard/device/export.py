@@ -52,7 +52,7 @@ def export(  # noqa: PLR0913 - each is an option, by name
     forward: bool = False,
     probe: object = None,
     outputs: object = None,
-    fold: bool = True,
+    fold: bool | Literal["scalers"] = True,
     accumulate: Literal["float", "double"] = "float",
     libm: bool = True,
     rounding: Literal["single", "double"] | None = None,
@@ -70,9 +70,9 @@ def export(  # noqa: PLR0913 - each is an option, by name
 
     With `forward`, "net.c" also has `net_run`, which computes the outputs of the net in `dtype`, by default float32, and
     "net_test.c" compares them with the net's own for the examples of `probe`, else for random numbers. A file is not run: the
-    net's `outputs` for the probe prove it. `fold` multiplies batch norms into kernels, `accumulate` is the type of sums, and with
-    `libm=False` its functions are written too. With `dtype` "int8", or "int4" for kernels, `net_run` has integers: `calibrate`
-    is how `probe` sets scales, `rounding` "single" (XNNPACK) or "double" (CMSIS-NN by default, TFLite's reference).
+    net's `outputs` for the probe prove it. `fold` multiplies batch norms into kernels ("scalers": those of a pipeline too),
+    `accumulate` is the type of sums, `libm=False` writes its functions too. With `dtype` "int8", or "int4" for kernels, `net_run`
+    has integers: `calibrate` is how `probe` sets scales, `rounding` "single" (XNNPACK) or "double" (CMSIS-NN, TFLite).
 
     The same weights give the same bytes. Raises `FormatError` for another suffix, `ShapeError` for options or layers that do not
     fit, `ProofError` for other outputs than the net's, `LossyError` for a number beyond `dtype`, and `UnreadableError` unless

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from toolchains import STRICT, run, tool
 from torch import nn
 
@@ -122,3 +125,18 @@ def test_the_options_of_the_command_are_those_of_the_function(tmp_path, capsys):
         assert "are for --forward" in capsys.readouterr().err
     assert main(["export", *given, *forward, "--select", "0*"]) == 2
     assert "leave out --select" in capsys.readouterr().err
+
+
+def test_scalers_of_a_pipeline_are_folded_on_request(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(1, 3, (40, 5)), rng.integers(0, 3, 40)
+    net = make_pipeline(StandardScaler(), MinMaxScaler(), LogisticRegression()).fit(x, y)
+    apart = steelyard.export(net, tmp_path / "net.c", forward=True, probe=x)
+    joined = steelyard.export(net, tmp_path / "net.c", forward=True, probe=x, fold="scalers")
+    assert [len(made.forward.program.steps) for made in (apart, joined)] == [4, 2]
+    assert joined.size == 3 * 5 + 3 < apart.size
+    run(tool("gcc"), "-std=c99", *STRICT, "net.c", "net_test.c", "-lm", "-o", "test", cwd=tmp_path)
+    assert b"passed" in run("./test", cwd=tmp_path)
+    assert "batch norms and scalers folded" in (tmp_path / "net.h").read_text()
+    with pytest.raises(ShapeError, match="scalers"):
+        steelyard.export(net, tmp_path / "net.c", forward=True, probe=x, fold="norms")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Choices(NamedTuple):
     """The options of a forward pass, as `steelyard.device.export.export` describes them."""
 
-    fold: bool = True
+    fold: bool | str = True
     accumulate: str = "float"
     rounding: str = ""
     calibrate: str = "minmax"
@@ -53,7 +53,8 @@ class Forward(NamedTuple):
     def lines(self) -> Iterator[str]:
         """Yield what a header states of the forward pass: how it is computed, and how far it is off."""
         proof, choices = self.proof, self.choices
-        folded = "batch norms folded into kernels" if choices.fold else "batch norms kept apart"
+        scalers = " and scalers" if choices.fold == "scalers" else ""
+        folded = f"batch norms{scalers} folded into kernels" if choices.fold else "batch norms kept apart"
         types = f"in {self.arithmetic.numbers}, sums in {self.arithmetic.sums}{'' if choices.libm else ', own functions'}"
         yield f"forward  {types}, {folded}; {self.memory.size:,} numbers of scratch"
         origin = "those of the net" if proof.is_run else "those of its graph in float64, since the net itself was not run"

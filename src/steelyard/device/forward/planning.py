@@ -80,6 +80,8 @@ def check(options: Options, choices: Choices, *, in_integers: bool) -> None:
         return
     if options.dtype not in (None, "float32", "float64"):
         raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(options.dtype)}; nothing was written")
+    if choices.fold not in (True, False, "scalers"):
+        raise ShapeError(f'fold is {printable(choices.fold)!r}; it must be True, False or "scalers"; nothing was written')
     if choices.accumulate not in ACCUMULATE:
         raise ShapeError(f"accumulate is {printable(choices.accumulate)!r}; it must be float or double; nothing was written")
     if options.dtype == "float64" and not choices.libm:

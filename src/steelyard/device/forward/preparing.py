@@ -10,6 +10,7 @@ from steelyard.device.program.folding import folded
 from steelyard.device.program.linear import Embedding
 from steelyard.device.program.program import Operation, Program, Step
 from steelyard.device.program.recurrent import Recurrent
+from steelyard.device.program.scaling import scalers_folded
 from steelyard.device.program.shaping import Constant, Reshape, Select
 from steelyard.errors import ShapeError, printable
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 _BIASES = ("bias", "state_bias", "offset")
 
 
-def prepared(program: Program, dtype: str, *, fold: bool) -> Program:
+def prepared(program: Program, dtype: str, *, fold: bool | str) -> Program:
     """Return the program that is written, whose arrays have the type of the numbers. Raises `ShapeError` for NaN and Inf."""
     assumptions = program.assumptions
+    program = scalers_folded(program) if fold == "scalers" else program
     program = _without_idle(_with_own_outputs(folded(program) if fold else program))
     program = _without_idle(_returning_last(program))
     known: dict[int, tuple[Array, Array]] = {}
