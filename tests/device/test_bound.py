@@ -102,5 +102,5 @@ def test_an_activation_that_jumps_may_jump_elsewhere_on_a_device():
 def test_an_operation_without_a_rule_is_refused_by_the_name_of_its_step():
     program, (x,) = chain((3,), Dense(draw(2, 3), None))
     program.steps = (program.steps[0]._replace(operation=object()),)
-    with pytest.raises(ShapeError, match="'step 0': there is no bound for object"):
+    with pytest.raises(ShapeError, match="'step 0': the error of object is not bounded"):
         error_bound(program, x)

@@ -117,12 +117,14 @@ def _source(export: Export, stem: str) -> Iterator[str]:
 
 
 def comment(export: Export) -> str:
+    """Return the comment at the beginning of a file."""
     use = _USE.format(17 if export.options.text == "hex" else 11)  # before, C++ has no floats in hexadecimal
     lines = (f" * {in_comment(line)}".rstrip() for line in head(export, use))
     return "/*\n" + "\n".join(lines) + "\n */\n"
 
 
 def opening(export: Export) -> Iterator[str]:
+    """Yield the beginning of a header: its comment, guard, includes, and the macros that its arrays use."""
     options = export.options
     guard = f"{options.name}_h".upper()
     yield f"{comment(export)}#ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n"
@@ -141,6 +143,7 @@ def _place(export: Export) -> str:
 
 
 def ending(export: Export, *, names: bool = True) -> Iterator[str]:
+    """Yield the end of a header: tied weights, true names if they are asked for, and the end of the guard."""
     for symbol, table in export.ties.items():
         yield f"\n/* {in_comment(export.true_names[symbol])}: tied to {in_comment(table.weight.name)} */\n"
         yield from _sizes(symbol, table)
@@ -158,6 +161,7 @@ def _names(export: Export, kind: str) -> Iterator[str]:
 
 
 def facts(export: Export, table: Table) -> Iterator[str]:
+    """Yield what stands before an array: its true name and facts, its lengths, and its union if it has one."""
     yield f"\n/* {in_comment(table.weight.name)}: {in_comment(table.facts)} */\n"
     yield from _sizes(table.symbol, table)
     if table.size and is_union(export, table):
@@ -246,6 +250,15 @@ def _bin(export: Export) -> str:
 
 
 def start_of_bin(export: Export, stem: str) -> str:
+    """Return the lines that include the file of the numbers; blank if there is none."""
     if export.options.text != "bin":
         return ""
     return _BIN.format(macro=_bin(export), file=f"{stem}.bin")
+
+
+def with_numbers(export: Export, file: str, stem: str, *parts: Pieces) -> dict[str, Pieces]:
+    """Return a definition, its header and its test by their names, and the numbers if they have a file of their own."""
+    found = dict(zip((file, f"{stem}.h", f"{stem}_test.c"), parts, strict=True))
+    if export.options.text == "bin":
+        found[f"{stem}.bin"] = packed.content(export.tables, export.options.align)
+    return found

@@ -37,6 +37,7 @@ _OWN = local()
 
 
 def desk_of(limit: int) -> Desk:
+    """Return this thread's work space for runs of at most this many numbers, which later calls use again."""
     if not hasattr(_OWN, "desk") or len(_OWN.desk.flags) < limit:
         _OWN.desk = Desk(limit)
     desk: Desk = _OWN.desk

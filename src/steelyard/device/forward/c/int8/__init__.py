@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from steelyard.device import packed
 from steelyard.device.forward.c.int8.source import header, source
 from steelyard.device.forward.c.int8.testing import test
-from steelyard.device.writers.c import included_name
+from steelyard.device.writers.c import included_name, with_numbers
 
 if TYPE_CHECKING:
     from steelyard.device.exported import Export
@@ -25,11 +24,4 @@ LIBM = True
 def files(export: Export, forward: IntegerForward, file: str) -> dict[str, Pieces]:
     """Return the definition, its header, its test, and the numbers if they have a file of their own."""
     stem = included_name(os.path.splitext(file)[0], file)
-    found: dict[str, Pieces] = {
-        file: source(export, forward, stem),
-        f"{stem}.h": header(export, forward),
-        f"{stem}_test.c": test(export, forward, stem),
-    }
-    if export.options.text == "bin":
-        found[f"{stem}.bin"] = packed.content(export.tables, export.options.align)
-    return found
+    return with_numbers(export, file, stem, source(export, forward, stem), header(export, forward), test(export, forward, stem))
