@@ -242,6 +242,34 @@ interface Layer {
   open: boolean;
 }
 
+/** What a view of the net gets: `onOpen(row)` opens a weight, `say(text)` writes the line above the view. */
+interface Net {
+  index: Index;
+  root: Layer;
+  onOpen(row: number): void;
+  say(text: string): void;
+}
+
+/** A picture of the whole net in the overview. */
+interface NetView {
+  element: HTMLElement;
+  /** Mark the open weight, -1 for none. */
+  open(row: number): void;
+  /** Dim the weights that the table does not show. */
+  show(rows: number[]): void;
+  /** Draw again, since statistics were learned. */
+  refresh(): void;
+  focus(): void;
+}
+
+/** A view that the overview offers if it `fits` the index; it is made when it is first chosen. */
+interface NetViewMaker {
+  key: string;
+  title: string;
+  fits(index: Index): boolean;
+  make(net: Net): NetView;
+}
+
 /** Rows that are named together below a picture. */
 type Band = Pick<Layer, "label" | "rows"> & Partial<Layer>;
 

@@ -22,6 +22,7 @@ const KEYS = [
   ["/", "filter the table"],
   ["g", "go to an index or an entry of the vector"],
   ["o", "go to the overview: arrows move, Enter opens"],
+  ["v", "the next view of the net, where there are several"],
   ["t", "go to the layers: arrows open and close, Enter shows a layer"],
   ["w", "go to the table: arrows, Page, Home and End move, Enter opens"],
   ["d", "go to the open weight"],
@@ -41,12 +42,12 @@ export function shortcuts(parts) {
   const help = dialog();
   document.body.append(help);
   parts.header.element.append(button("?", () => help.showModal(), { class: "help", title: "Keys (?)", "aria-label": "Keys" }));
-  const strip = /** @type {HTMLElement | null} */ (parts.overview.element.querySelector(".strip"));
   /** @type {Record<string, () => void>} */
   const does = {
     "/": () => parts.controls.focus(),
     g: () => parts.header.focus(),
-    o: () => strip?.focus(),
+    o: () => parts.overview.focus(),
+    v: () => parts.overview.next(),
     t: () => parts.tree.element.focus(),
     w: () => parts.table.element.focus(),
     d: () => parts.opened() >= 0 && parts.detail.element.focus(),

@@ -1,152 +1,73 @@
 // @ts-check
-// All weights in one picture: from left to right in the order of the net, each from its lowest to its highest number.
+// The whole net in one picture at a time, and the buttons that switch between them.
 
-import { keepDrawn } from "../draw/canvas.js";
-import { element } from "../draw/element.js";
-import { drawMarks, drawStrip, rowAt, stripOf } from "../draw/strip.js";
-import { shapeText, short } from "../data/text.js";
+import { distributions } from "./distributions.js";
+import { attribute, button, element } from "../draw/element.js";
+
+/** @typedef {Omit<NetView, "element" | "focus"> & { element: HTMLElement, focus(): void, next(): void }} Overview */
+/** @typedef {{ maker: NetViewMaker, made: NetView | null, text: string }} Held */
 
 /**
- * @typedef {{
- *   element: HTMLElement,
- *   open(row: number): void,
- *   show(rows: number[]): void,
- *   refresh(): void,
- * }} Overview
+ * The views of a net in the order of their buttons; one that has nothing to show is left out.
+ * @type {NetViewMaker[]}
  */
-/**
- * @typedef {{
- *   index: Index,
- *   strip: import("../draw/strip.js").Strip,
- *   slider: HTMLElement,
- *   summary: HTMLElement,
- * }} OverviewView
- */
+const VIEWS = [{ key: "distributions", title: "Distributions", fits: () => true, make: distributions }];
 
 /**
- * The step of a key, in rows.
- * @type {Record<string, (last: number) => number>}
- */
-const STEPS = {
-  ArrowRight: () => 1,
-  ArrowUp: () => 1,
-  ArrowLeft: () => -1,
-  ArrowDown: () => -1,
-  PageUp: (last) => Math.ceil(last / 20),
-  PageDown: (last) => -Math.ceil(last / 20),
-  Home: (last) => -last,
-  End: (last) => last,
-};
-/** Milliseconds during which new statistics are collected before the strip is drawn again. */
-const PAUSE = 250;
-
-/**
- * The picture of an index; `onOpen(row)` is called when a weight is chosen.
+ * The section with the views of a net; `onOpen(row)` is called when a weight is chosen in one of them.
  * @type {(index: Index, root: Layer, onOpen: (row: number) => void) => Overview}
  */
 export function overview(index, root, onOpen) {
-  const strip = stripOf(index, root);
-  const view = { index, strip, slider: sliderOf(index, strip.canvas), summary: element("p", { class: "summary" }) };
-  let [waiting, frame] = [false, 0];
-  listen(view, onOpen);
-  showSummary(view, -1);
-  keepDrawn(view.slider, (width) => {
-    strip.width = width;
-    drawStrip(strip);
-  });
-  return {
-    element: sectionOf(view),
-    open(row) {
-      strip.open = row;
-      showSummary(view, row);
-      if (strip.width) drawMarks(strip);
-    },
-    /** Dim the weights that the table does not show. */
-    show(rows) {
-      const dimmed = new Uint8Array(index.count).fill(1);
-      rows.forEach((row) => (dimmed[row] = 0));
-      strip.dimmed = rows.length === index.count ? null : dimmed;
-      cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(() => drawStrip(strip));
-    },
-    refresh() {
-      if (waiting) return;
-      waiting = true;
-      setTimeout(() => ((waiting = false), drawStrip(strip)), PAUSE);
-    },
-  };
-}
+  const summary = element("p", { class: "summary" });
+  const holder = element("div", { class: "net-view" });
+  /** @type {Held[]} */
+  const held = VIEWS.filter(({ fits }) => fits(index)).map((maker) => ({ maker, made: null, text: "" }));
+  const heads = held.map(({ maker }, nth) => button(maker.title, () => choose(nth), { title: `${maker.title} (v: the next view)` }));
+  /** @type {{ row: number, rows: number[] | null }} */
+  const now = { row: -1, rows: null };
+  let chosen = 0;
 
-/** @type {(view: OverviewView) => HTMLElement} */
-function sectionOf({ slider, summary }) {
-  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), summary);
-  return element("section", { class: "overview", "aria-label": "Overview" }, title, slider);
-}
-
-/** @type {(index: Index, canvas: HTMLCanvasElement) => HTMLElement} */
-function sliderOf(index, canvas) {
-  return element(
-    "div",
-    {
-      class: "strip",
-      role: "slider",
-      tabindex: "0",
-      "aria-label": "Overview of all weights",
-      "aria-valuemin": 0,
-      "aria-valuemax": Math.max(0, index.count - 1),
-      "aria-valuenow": 0,
-    },
-    canvas,
-  );
-}
-
-/** @type {(view: OverviewView, onOpen: (row: number) => void) => void} */
-function listen(view, onOpen) {
-  const { index, strip, slider } = view;
-  slider.addEventListener("pointermove", (event) => pointAt(view, rowAt(strip, event.clientX)));
-  slider.addEventListener("pointerleave", () => pointAt(view, -1));
-  slider.addEventListener("click", (event) => index.count && onOpen(rowAt(strip, event.clientX)));
-  slider.addEventListener(
-    "focus",
-    () => strip.at < 0 && slider.matches(":focus-visible") && pointAt(view, Math.max(strip.open, 0)),
-  );
-  slider.addEventListener("blur", () => pointAt(view, -1));
-  slider.addEventListener("keydown", (event) => {
-    const last = index.count - 1;
-    if (event.key in STEPS) pointAt(view, Math.max(0, Math.min(last, Math.max(strip.at, 0) + STEPS[event.key](last))));
-    else if ((event.key === "Enter" || event.key === " ") && strip.at >= 0) onOpen(strip.at);
-    else return;
-    event.preventDefault();
-  });
-}
-
-/** @type {(view: OverviewView, row: number) => void} */
-function pointAt(view, row) {
-  const { index, strip, slider } = view;
-  strip.at = row;
-  showSummary(view, row < 0 ? strip.open : row);
-  if (row >= 0) {
-    slider.setAttribute("aria-valuenow", String(row));
-    slider.setAttribute("aria-valuetext", index.shown[row]);
+  /** A view is made when it is first chosen, and only the chosen one is kept up to date.
+   * @type {(nth: number) => void} */
+  function choose(nth) {
+    chosen = nth;
+    heads.forEach((head, each) => attribute(head, "aria-pressed", each === nth));
+    const view = viewOf(held[nth]);
+    holder.dataset.view = held[nth].maker.key;
+    holder.replaceChildren(view.element);
+    view.open(now.row);
+    if (now.rows) view.show(now.rows);
+    view.refresh();
+    summary.textContent = held[nth].text;
   }
-  drawMarks(strip);
-}
 
-/** @type {(view: OverviewView, row: number) => void} */
-function showSummary({ index, summary }, row) {
-  summary.textContent =
-    row < 0 ? hint(index) : `${index.shown[row]}  ·  ${shapeText(index.columns.shape[row])}${rangeText(index, row)}`;
-}
+  /** @type {(one: Held) => NetView} */
+  function viewOf(one) {
+    /** @type {(text: string) => void} */
+    const say = (text) => {
+      one.text = text;
+      if (held[chosen] === one) summary.textContent = text;
+    };
+    one.made ??= one.maker.make({ index, root, onOpen, say });
+    return one.made;
+  }
 
-/** @type {(index: Index) => string} */
-function hint(index) {
-  return index.two
-    ? "the distribution of each weight, in the order of the net, on one axis; below, its relative change"
-    : "the distribution of each weight, in the order of the net, on one axis";
-}
-
-/** @type {(index: Index, row: number) => string} */
-function rangeText(index, row) {
-  const [low, high] = [index.columns.min[row], index.columns.max[row]];
-  return low === null ? "" : `  ·  ${short(low)} … ${short(high)}`;
+  choose(0);
+  const switcher = heads.length > 1 && element("div", { class: "switcher", role: "group", "aria-label": "Views of the net" }, ...heads);
+  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), switcher, summary);
+  return {
+    element: element("section", { class: "overview", "aria-label": "Overview" }, title, holder),
+    open(row) {
+      now.row = row;
+      viewOf(held[chosen]).open(row);
+    },
+    show(rows) {
+      now.rows = rows;
+      viewOf(held[chosen]).show(rows);
+    },
+    refresh: () => viewOf(held[chosen]).refresh(),
+    focus: () => viewOf(held[chosen]).focus(),
+    /** Show the next view. */
+    next: () => choose((chosen + 1) % held.length),
+  };
 }
