@@ -26,6 +26,11 @@ ATTRIBUTES = {"style": "*", "title": "*", "scope": {"th", "td"}, "span": {"col",
 LENGTH = r"([+]?([0-9]*[.])?[0-9]+(px|em)|0)"
 STYLES = {
     "background-color": r"#[0-9a-f]+",
+    "color": r"#[0-9a-f]+",
+    "display": "inline-block",
+    "font-size": LENGTH,
+    "min-width": LENGTH,
+    "vertical-align": "top",
     "border-collapse": "collapse",
     "caption-side": "top|bottom",
     "cursor": "pointer",
@@ -38,7 +43,7 @@ STYLES = {
     "padding": rf"({LENGTH}\s*){{1,4}}",
     "table-layout": "fixed",
     "text-align": "left|right|center",
-    "white-space": "pre|pre-wrap|normal",
+    "white-space": "pre|pre-wrap|normal|nowrap",
     "width": LENGTH,
 }
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -71,6 +76,8 @@ class Page(HTMLParser):
             if key == "style":
                 self.check_style(value)
         self.tags.append(tag)
+        if tag == "summary":
+            self.summaries.append("")
         if tag == "tr":
             self.rows.append([])
         if tag not in VOID:
@@ -91,12 +98,12 @@ class Page(HTMLParser):
     def handle_data(self, data):
         self.text += data
         self.pieces.append(data)
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & set(self.open):
             self.rows[-1][-1] += data
         if self.open and self.open[-1] == "caption":
             self.captions.append(data)
-        if self.open and self.open[-1] == "summary":
-            self.summaries.append(data.strip())
+        if "summary" in self.open:
+            self.summaries[-1] += data
 
     @property
     def cells(self):

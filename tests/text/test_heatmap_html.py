@@ -8,7 +8,8 @@ from htmlread import Page
 
 from steelyard.core.readers import from_array
 from steelyard.numerics.picture import picture
-from steelyard.text.heatmap_html import HEIGHT, WIDTH, colour, heat_map
+from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
+from steelyard.text.tints import colour
 
 
 def drawn(values):

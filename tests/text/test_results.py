@@ -7,7 +7,9 @@ import pytest
 from htmlread import Page
 
 import steelyard
+from steelyard.measures.diff import Difference
 from steelyard.measures.stats import Stats
+from steelyard.text import results
 from steelyard.text.markup import LIMIT
 from steelyard.transfers.proof import LayerError, Proof
 
@@ -61,6 +63,10 @@ RESULTS = {
 }
 
 
+def gone(row):
+    raise OSError("the file is gone")
+
+
 def words(text):
     return set(re.findall(r"[\w.×]{3,}", text))
 
@@ -86,9 +92,47 @@ def test_tables_have_headers_captions_or_summaries_and_a_header_for_each_row(nam
 def test_a_result_of_very_many_rows_is_truncated_with_a_note():
     rows = steelyard.stats({"w": np.arange(3000.0)}).rows * 1000
     read = Page(Stats("weight", rows)._repr_html_())
-    assert read.tags.count("tr") == LIMIT + 1
-    assert "... and 800 more rows" in read.text
+    shown = read.tags.count("tr") - 1
+    assert LIMIT // 2 < shown <= LIMIT
+    assert f"... and {1000 - shown:,} more rows" in read.text
     assert len(read.source.encode()) < 200 << 10
+
+
+def test_figures_that_do_not_fit_are_in_a_section_below_and_no_table_is_wider_than_an_output():
+    made = {f"encoder.layers.{nth}.self_attn.out_proj.weight": RNG.normal(size=(nth + 3, 4)) / 7 for nth in range(12)}
+    read = Page(steelyard.stats(made)._repr_html_())
+    assert {"min", "mean", "max", "std"} <= set(read.rows[0])
+    moved = read.summaries[0].split(", ")
+    assert {"l1", "rms"} <= set(moved)
+    assert not set(moved) & set(read.rows[0])
+    below = next(row for row in read.rows[1:] if row[0] == "name")
+    assert below == ["name", *moved]
+
+
+def test_a_diff_has_histograms_and_tints_unless_too_much_would_be_read(monkeypatch):
+    text = steelyard.diff(A, B)._repr_html_()
+    read = Page(text)
+    place = read.rows[0].index(next(head for head in read.rows[0] if re.fullmatch(r" *-[0-9.]+ +0 +[0-9.]+", head)))
+    row = next(row for row in read.rows if row[0] == "head.weight")
+    assert re.fullmatch("[ ◂][▁-█]{17}[ ▸]", row[place])
+    assert re.search(r"background-color:#[0-9a-f]{8};[^>]*>-?[0-9.]+<", text)
+    monkeypatch.setattr(results, "READ", 10)
+    assert not re.search("[▁-█]", steelyard.diff(A, B)._repr_html_())
+
+
+def test_a_diff_is_shown_without_histograms_if_a_side_can_no_longer_be_read():
+    found = steelyard.diff(A, B)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Difference, "summary", gone)
+        read = Page(found._repr_html_())
+    assert "head.weight" in read.cells
+    assert not re.search("[▁-█]", read.text)
+
+
+def test_an_error_and_a_warning_have_different_tints():
+    found = steelyard.check({"a": np.array([np.nan, 1.0]), "dead.weight": np.zeros((8, 8))}, health=True)
+    tints = dict(re.findall(r"background-color:(#[0-9a-f]{8});\">(error|warning)<", found._repr_html_()))
+    assert len(tints) == 2
 
 
 def test_very_many_sentences_are_cut_before_rows_are():

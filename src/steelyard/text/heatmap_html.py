@@ -12,13 +12,13 @@ import numpy as np
 
 from steelyard.text.markup import lines, shown
 from steelyard.text.table import TIMES, number_text
+from steelyard.text.tints import colour
 
 if TYPE_CHECKING:
     from steelyard.numerics.picture import Picture
 
 HEIGHT, WIDTH = 24, 48
 """Maximum cells of a heat map; each one makes the notebook's file larger."""
-NEGATIVE, POSITIVE = "#0072b2", "#d55e00"
 STEPS = 9
 """Number of colours of the legend; the middle one is for zero."""
 _ROOM = (240, 480)
@@ -43,16 +43,6 @@ def heat_map(drawn: Picture, title: str) -> str:
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
     return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
-
-
-def colour(number: float, end: float) -> str:
-    """Return the colour of a number on a scale from minus to plus `end`: the farther from zero, the more opaque.
-
-    >>> colour(-1.0, 1.0), colour(0.5, 1.0), colour(0.0, 1.0), colour(3.0, 1.0)
-    ('#0072b2ff', '#d55e0080', '#d55e0000', '#d55e00ff')
-    """
-    share = min(abs(number) / end, 1.0) if end else 0.0
-    return f"{NEGATIVE if number < 0 else POSITIVE}{round(255 * share):02x}"
 
 
 def _row(drawn: Picture, nth: int, end: float, side: int) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
 from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
-from steelyard.text.markup import block, facts_html, foldable, lines, more, page, within
+from steelyard.text.markup import EACH, READ, beside, block, facts_html, foldable, lines, more, page, within
 from steelyard.text.rows import Measured, measured, rows_of
-from steelyard.text.table import axis_end, findings, live_findings, name_text, notes, number_text, remarks, totals
+from steelyard.text.table import axis_end, dtype_text, findings, live_findings, name_text, notes, number_text, remarks, totals
 from steelyard.text.terminal import Screen, in_units
 from steelyard.text.tree import tree
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
-READ = 1 << 27
-"""Maximum bytes read for a display, which takes a fraction of a second; more is read only on request."""
-EACH = 1 << 15
-"""Bytes added to each weight's size for the overhead of reading it: many small weights take as long as a large one."""
 NUMBERS = 80
 """Maximum characters of a line of numbers."""
 UNREAD = "the numbers, {}, were not read for this display; steelyard.stats(...) reads them"
@@ -36,6 +32,7 @@ def weights_html(weights: Weights) -> str:
     if not weights:
         return lines(["no weights"])
     looked_at, end = _looked_at(weights)
+    caption, without = _said_once(weights, looked_at)
     remarked = notes(weights)
     if end is None:
         remarked.append(UNREAD.format(in_units(weights.nbytes)))
@@ -45,9 +42,17 @@ def weights_html(weights: Weights) -> str:
 
     def made(most: int) -> str:
         rest = more(len(looked_at), most, "more rows; select(...) shows some of them")
-        return page([*tree(looked_at[:most], end, totals(weights)), rest, below])
+        return page([*tree(looked_at[:most], end, caption, without), rest, below])
 
     return within(len(looked_at), made)
+
+
+def _said_once(weights: Weights, stats: Sequence[Measured]) -> tuple[str, list[str]]:
+    """Return the caption, with the dtype if all rows have the same, and the columns that repeat what is there already."""
+    dtypes = {dtype_text(each.row.weight) for each in stats}
+    if len(dtypes) > 1:
+        return totals(weights), ["layer"]
+    return f"{totals(weights)}, {dtypes.pop()}", ["layer", "dtype"]
 
 
 def _looked_at(weights: Weights) -> tuple[list[Measured], float | None]:
@@ -83,9 +88,9 @@ def _read(weight: Weight, name: str) -> Iterator[str]:
     from steelyard.text.tensor import facts, values_text
 
     summary = summarise([weight])
-    yield facts_html([*facts(weight, summary, Screen()), ("spread", _spread(summary))], name)
+    table = facts_html([*facts(weight, summary, Screen()), ("spread", _spread(summary))], name)
     yield lines(() if summary.finite else findings([weight]), strong=True)
-    yield heat_map(picture(weight, HEIGHT, WIDTH), name)
+    yield beside([table, heat_map(picture(weight, HEIGHT, WIDTH), name)])
     yield foldable("numbers", block(values_text(weight, NUMBERS).split("\n")))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.errors import SteelyardError
 from steelyard.text.differences import (
     OF_SEVERAL,
     SPECTRUM,
@@ -20,21 +21,21 @@ from steelyard.text.differences import (
 )
 from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, name_notes, nearest_first, tree_lines
 from steelyard.text.lineage import HEAD as LINEAGE_HEAD
-from steelyard.text.markup import block, counted, foldable, lines, more, page, rows_html, within
+from steelyard.text.markup import EACH, LIMIT, READ, block, counted, foldable, lines, more, page, rows_html, within
 from steelyard.text.measured import check_lines, digest_lines
 from steelyard.text.plan import HEAD as PLAN_HEAD
 from steelyard.text.plan import plan_cells, plan_remarks
 from steelyard.text.quantized import WEIGHTS, remarks, title, ways, worst
 from steelyard.text.statistics import grouped as grouped_figures
 from steelyard.text.statistics import left_out, nonfinite, stats_columns
-from steelyard.text.table import columns_from, name_text
+from steelyard.text.table import Column, columns_from, name_text
 from steelyard.text.terminal import Screen
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.measures.check import Check
-    from steelyard.measures.diff import Diff
+    from steelyard.measures.diff import Diff, Difference
     from steelyard.measures.digest import Digest
     from steelyard.measures.lineage import Lineage
     from steelyard.measures.spectra import Spectra
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from steelyard.transfers.plan import TransferPlan
     from steelyard.transfers.proof import Proof
     from steelyard.transfers.transfer import Transfer
+
+PAIR = 8
+"""Bytes that are read for an entry of both sides together, as a rule."""
 
 
 def stats_html(stats: Stats) -> str:
@@ -60,14 +64,30 @@ def stats_html(stats: Stats) -> str:
 def diff_html(diff: Diff) -> str:
     """Return the table of differences, the greatest change first."""
     groups = grouped([row for row in diff.rows if row.kind != "equal"])
+    head = "" if diff.loads is None else lines(diff.loads.lines())
     several = [OF_SEVERAL] if any(len(group) > 1 and group[0].kind == "changed" for group in groups) else []
     below = lines([*several, *diff_remarks(diff)]) + lines(one_sided(diff), strong=True) + lines(look_at(diff))
 
+    columns = _diff_columns(diff, groups[:LIMIT])
+
     def made(most: int) -> str:
-        table = rows_html(diff_columns(groups[:most], Screen()), totals_line(diff))
-        return page([table, more(len(groups), most), below])
+        table = rows_html([_first(column, most) for column in columns], totals_line(diff))
+        return page([head, table, more(len(groups), most), below])
 
     return within(len(groups), made)
+
+
+def _diff_columns(diff: Diff, groups: Sequence[Sequence[Difference]]) -> list[Column]:
+    """Return the columns of differences; with histograms where little is read for them, not over the network, and not in vain."""
+    small = sum(PAIR * row.count + EACH for group in groups for row in group) <= READ and not diff.remote
+    try:
+        return diff_columns(groups, Screen(), histograms=small)
+    except (SteelyardError, OSError):  # the net or the file changed since
+        return diff_columns(groups, Screen())
+
+
+def _first(column: Column, most: int) -> Column:
+    return Column(column.key, column.texts[:most], right=column.right, head=column.head)
 
 
 def spectra_html(spectra: Spectra) -> str:

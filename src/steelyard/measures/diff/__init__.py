@@ -101,9 +101,10 @@ class Diff:
     tolerance, no bit and no dtype may differ. `permutations` are the permutations of hidden units that were undone, by layer
     of the second source. `prefixes` has what was left out of the names of either side, such as the "module." of a wrapper, None
     if nothing was. `loads` is the verdict on whether the other source loads into the model, where one source is a live model.
+    `remote` tells whether a side is read over the network.
     """
 
-    __slots__ = ("loads", "notes", "permutations", "prefixes", "rows", "tolerance")
+    __slots__ = ("loads", "notes", "permutations", "prefixes", "remote", "rows", "tolerance")
 
     def __init__(
         self,
@@ -113,7 +114,10 @@ class Diff:
         permutations: Mapping[str, list[int]] | None = None,
         prefixes: Mapping[str, Any] | None = None,
         loads: Loading | None = None,
+        *,
+        remote: bool = False,
     ) -> None:
+        self.remote = remote
         self.rows = sorted(rows, key=_by_change)
         self.tolerance = tolerance
         self.notes = list(notes)
@@ -214,7 +218,8 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     notes = [*coupling.notes, *([] if effective else _packing(one, other))]
     loads = None if any((rules, pairs, effective)) else loading(before, after, one, other)
     rows = differences(coupling.couples, tolerance, verdicts=verdicts)
-    return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads)
+    remote = one.remote or other.remote
+    return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads, remote=remote)
 
 
 def _packing(one: Weights, other: Weights) -> list[str]:
