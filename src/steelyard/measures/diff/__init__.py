@@ -218,8 +218,7 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     notes = [*coupling.notes, *([] if effective else _packing(one, other))]
     loads = None if any((rules, pairs, effective)) else loading(before, after, one, other)
     rows = differences(coupling.couples, tolerance, verdicts=verdicts)
-    remote = one.remote or other.remote
-    return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads, remote=remote)
+    return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads, remote=one.remote or other.remote)
 
 
 def _packing(one: Weights, other: Weights) -> list[str]:
