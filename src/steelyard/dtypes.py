@@ -49,6 +49,16 @@ ITEMSIZES = {
 }
 """The size of one element in memory, in bytes. Types under 8 bits take a byte each, as in ml_dtypes."""
 
+SPELLINGS = {
+    **dict.fromkeys(("fp16", "f16", "half"), "float16"),
+    **dict.fromkeys(("fp32", "f32", "float", "single"), "float32"),
+    **dict.fromkeys(("fp64", "f64", "double"), "float64"),
+    **dict.fromkeys(("bf16", "brain", "bfloat"), "bfloat16"),
+    **dict.fromkeys(("fp8", "f8", "float8", "e4m3", "fp8_e4m3", "f8_e4m3", "fp8_e4m3fn"), "float8_e4m3fn"),
+    **dict.fromkeys(("e5m2", "fp8_e5m2", "f8_e5m2"), "float8_e5m2"),
+}
+"""Other words for these types, as people and other libraries write them; an error suggests the word that is known."""
+
 
 def itemsize(dtype: str) -> int:
     """Return the size of one element of `dtype` in memory, in bytes.

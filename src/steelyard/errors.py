@@ -33,7 +33,7 @@ Each message is one line: what was found, where, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +55,33 @@ def printable(text: object, limit: int = 200) -> str:
         shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
     half = limit // 2
     return shown if len(shown) <= limit else f"{shown[:half]}...{shown[-half:]}"
+
+
+NEAR = 0.5
+"""The similarity, as difflib counts it, from which a word may have been meant."""
+NEARER = 0.1
+"""A word is not suggested if another is more similar by more than this."""
+
+
+def meant(word: object, known: Iterable[str], others: Mapping[str, str] | None = None, *, least: float = NEAR) -> str:
+    """Return the end of a message that suggests the nearest known words, at most three; blank if none is near.
+
+    `others` are further spellings, each with the known word for it; `least` is the similarity, from 0 to 1, of a near word.
+    Hyphens in front, which all options share, do not make words similar.
+
+    Examples:
+        >>> meant("kernl", ["kernel", "bias"]), meant("fp16", ["float16", "float32"], {"fp16": "float16"}), meant("x", ["bias"])
+        ("; did you mean 'kernel'?", "; did you mean 'float16'?", '')
+    """
+    from difflib import SequenceMatcher, get_close_matches  # imported here, since at the top it would slow down every command
+
+    text, bare = str(word).lstrip("-"), {each.lstrip("-"): each for each in known}
+    if others and (other := others.get(text.lower())):
+        return f"; did you mean {other!r}?"
+    near = [each for each in bare if each.lower() == text.lower()] or get_close_matches(text, bare, 3, least)
+    similar = [SequenceMatcher(None, each, text).ratio() for each in near]
+    nearest = [bare[each] for each, how in zip(near, similar, strict=True) if how >= similar[0] - NEARER]
+    return f"; did you mean {' or '.join(repr(printable(each)) for each in nearest[:3])}?" if near else ""
 
 
 class SteelyardError(Exception):
@@ -105,11 +132,7 @@ class WeightNotFoundError(SteelyardError, KeyError):
     """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
     def __init__(self, name: object, known: Iterable[str], what: str = "weight") -> None:
-        import difflib  # imported here, since at the top it would slow down every command
-
-        near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(repr(printable(n)) for n in near)}?" if near else ""
-        super().__init__(f"no {what} is called {printable(name)!r}{hint}")
+        super().__init__(f"no {what} is called {printable(name)!r}{meant(name, known)}")
 
     def __str__(self) -> str:  # a KeyError prints the repr of its argument
         return str(self.args[0])

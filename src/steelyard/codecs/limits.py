@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from steelyard.errors import printable
+from steelyard.errors import meant, printable
 
 # The budget of a file
 MEMORY = 100 << 20
@@ -113,9 +113,11 @@ class allow:  # noqa: N801 - used as a function
 
     def __init__(self, **changed: int) -> None:
         known = globals()
+        names = [name for name in known if name.isupper()]
         for name in changed:
-            if not name.isupper() or name not in known:
-                raise ValueError(f"unknown limit {name!r}; see the table of limits in docs/formats.md")
+            if name not in names:
+                near = meant(name, names)
+                raise ValueError(f"unknown limit {name!r}; see the table of limits in docs/formats.md{near}")
         self._before = {name: known[name] for name in changed}
         known.update(changed)
 

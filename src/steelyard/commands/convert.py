@@ -88,8 +88,9 @@ def _tell(args: argparse.Namespace, out: str, written: Weights, code: list[str])
 
 
 def _dtype(text: str) -> str:
-    from steelyard.dtypes import FLOATS
+    from steelyard.dtypes import FLOATS, SPELLINGS
+    from steelyard.errors import meant
 
     if text not in (*FLOATS, SCALES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join((*FLOATS, SCALES))}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join((*FLOATS, SCALES))}{meant(text, FLOATS, SPELLINGS)}")
     return text

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from steelyard.core.readers import dtype_word
 from steelyard.core.rounding import rounded
 from steelyard.core.weight import Refused, Weight
-from steelyard.dtypes import FLOATS, is_floating, numpy_dtype
-from steelyard.errors import LossyError, ShapeError, printable
+from steelyard.dtypes import FLOATS, SPELLINGS, is_floating, numpy_dtype
+from steelyard.errors import LossyError, ShapeError, meant, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -141,7 +141,9 @@ def cast(weight: Weight, dtype: str) -> Weight:
     Raises `ShapeError` for a dtype that is not floating-point, and `LossyError` when a number that is read does not fit.
     """
     if dtype not in FLOATS:
-        raise ShapeError(f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}")
+        raise ShapeError(
+            f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
+        )
     if not is_floating(weight.dtype) or weight.dtype == dtype or isinstance(weight.read, Refused):
         return weight
     from steelyard.core.stacked import relaid

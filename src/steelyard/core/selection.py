@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.roles import leaf_of
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
-from steelyard.errors import EmptySelectionWarning, LeftOutWarning, ShapeError, SteelyardError, UnreadableError, printable
+from steelyard.errors import EmptySelectionWarning, LeftOutWarning, ShapeError, SteelyardError, UnreadableError, meant, printable
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import NamesInOrder
@@ -57,7 +57,7 @@ def names_in_order(orders: Mapping[str, NamesInOrder], word: str) -> Iterable[st
     """Return the names in the order of this word; raises `ShapeError` where the weights do not have it."""
     names = orders[word]() if word in orders else None
     if names is None:
-        known = f", or use one of {', '.join(orders)}" if orders else ""
+        known = f", or use one of {', '.join(orders)}{meant(word, orders)}" if orders else ""
         raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
     return names
 
@@ -73,7 +73,7 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
     known = {str(r) for r in Role}
     for word in words:
         if word not in known:
-            raise ShapeError(f"{word!r} is not a role; the roles are {', '.join(sorted(known))}")
+            raise ShapeError(f"{printable(word)!r} is not a role; the roles are {', '.join(sorted(known))}{meant(word, known)}")
     return frozenset(map(Role, words))
 
 

@@ -17,8 +17,8 @@ from steelyard.device.forward.forward import Choices, Examples
 from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
 from steelyard.device.writers import SUFFIXES, writer
-from steelyard.dtypes import FLOATS
-from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.dtypes import FLOATS, SPELLINGS
+from steelyard.errors import FormatError, ShapeError, meant, printable
 from steelyard.io import opened, weights
 from steelyard.measures.digest import digest
 from steelyard.storage.atomic import replacing
@@ -181,7 +181,7 @@ def _wrong(options: Options, suffix: str, language: Writer) -> Iterator[str]:
     if text not in language.TEXTS:
         yield f"text is {printable(text)!r}; for {suffix} it may be {', '.join(language.TEXTS)}"
     if dtype is not None and dtype not in FLOATS:
-        yield f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}"
+        yield f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
     if options.channels is not None and options.channels not in CHANNELS:
         yield f"channels is {printable(options.channels)!r}; it must be first or last"
     if (section is not None or align is not None) and not language.PLACES:

@@ -45,5 +45,7 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], 
     if len(fitting) > 1 and not first:
         names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])
         more = f" and {len(fitting) - NAMED:,} more" if len(fitting) > NAMED else ""
-        raise AmbiguityError(f"the choice is ambiguous: {len(fitting):,} weights are {what}: {names}{more}; name one of them")
+        raise AmbiguityError(
+            f"the choice is ambiguous, since each of {len(fitting):,} weights is {what}: {names}{more}; name one of them"
+        )
     return fitting[0]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.arithmetic import edited
 from steelyard.core.computed import promoted, working
-from steelyard.dtypes import FLOATS, is_floating, is_inexact
+from steelyard.dtypes import FLOATS, SPELLINGS, is_floating, is_inexact
 from steelyard.editing.merging.inputs import Inputs, computed
 from steelyard.editing.merging.pairing import left_out, like_first
 from steelyard.editing.merging.request import Request, check_choice, request
 from steelyard.editing.merging.settings import depths
 from steelyard.editing.merging.writing import recipe_of
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, meant, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,7 @@ def plan(  # noqa: PLR0913 - each is an option, by name
     check_choice("missing", missing)
     check_choice("rows", rows)
     if dtype is not None and dtype not in FLOATS:
-        raise ShapeError(f"dtype is {printable(dtype)!r}; it must be one of {', '.join(FLOATS)}")
+        raise ShapeError(f"dtype is {printable(dtype)!r}; it must be one of {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}")
     if asked.value("scope") == "model" and missing == "skip":
         raise ShapeError('scope="model" needs all models whole, which missing="skip" does not; missing="base" does')
     notes = [note for nth, model in enumerate(models[1:], 2) for note in left_out(models[0], model, nth)]

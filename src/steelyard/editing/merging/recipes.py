@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import MissingExtraError, ShapeError, printable
+from steelyard.errors import MissingExtraError, ShapeError, meant, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -118,7 +118,8 @@ def _check_words(found: object, known: Sequence[str], what: str) -> None:
         raise ShapeError(f"the {what} is {printable(found)!r}; it must be a mapping")
     for word in found:
         if word not in known:
-            raise ShapeError(f"the {what} has {printable(word)!r}, which Steelyard does not know; it knows {', '.join(known)}")
+            words = f"{', '.join(known)}{meant(word, known)}"
+            raise ShapeError(f"the {what} has {printable(word)!r}, which Steelyard does not know; it knows {words}")
 
 
 def _models(recipe: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from steelyard.editing.merging.inputs import Options
 from steelyard.editing.merging.methods import ALIASES, METHODS, Method, check_count, method_of
 from steelyard.editing.merging.settings import checked, number_at, of_models
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, meant, printable
 
 if TYPE_CHECKING:
     from steelyard.editing.merging.settings import Setting
@@ -92,7 +92,7 @@ def check_choice(key: str, value: object) -> None:
     choices = CHOICES[key]
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         words = ", ".join(str(choice) if choice is False else f'"{choice}"' for choice in choices)
-        raise ShapeError(f"{key} is {printable(value)!r}; it must be one of {words}")
+        raise ShapeError(f"{key} is {printable(value)!r}; it must be one of {words}{meant(value, map(str, choices))}")
 
 
 def _numbers(named: Mapping[str, Any], models: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, meant, printable
 from steelyard.numerics.grids import PERCENTILE, range_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def parsed(
     if affine and (word not in ("int8", "int4") or library in ("bitsandbytes", "torchao")):
         raise ShapeError(f"{_shown(word, library)} has no zero points; scheme must be 'symmetric'")
     if calibrate not in _CALIBRATIONS:
-        raise ShapeError(f"calibrate is {printable(calibrate)!r}; it must be one of {', '.join(_CALIBRATIONS)}")
+        words = f"{', '.join(_CALIBRATIONS)}{meant(calibrate, _CALIBRATIONS)}"
+        raise ShapeError(f"calibrate is {printable(calibrate)!r}; it must be one of {words}")
     if calibrate != "max" and word not in ("int8", "int4", "float8_e4m3fn"):
         raise ShapeError(f"the scales of {word} follow from its format; calibrate must be 'max'")
     if double_quant and word not in ("nf4", "fp4"):
@@ -128,7 +129,7 @@ def _kind(kind: object) -> str:
     if _SEARCHED.fullmatch(word):
         reason = "llama.cpp searches its scales with code of its own, and the gguf package cannot write it either"
         raise ShapeError(f"{printable(word)} is not written: {reason}; use {', '.join(GGUF)}, or llama-quantize")
-    raise ShapeError(f"{printable(kind)!r} is not a kind of number; the kinds are {choice}")
+    raise ShapeError(f"{printable(kind)!r} is not a kind of number; the kinds are {choice}{meant(word, _LAYOUTS)}")
 
 
 def _library(kind: str, like: object) -> str:
@@ -140,7 +141,7 @@ def _library(kind: str, like: object) -> str:
     if not isinstance(like, str) or like not in known:
         every = ", ".join(dict.fromkeys(each for names in _LAYOUTS.values() for each in names if each))
         can = f"{kind} can be like {', '.join(known)}" if like in every.split(", ") else f"it must be one of {every}"
-        raise ShapeError(f"like is {printable(like)!r}; {can}")
+        raise ShapeError(f"like is {printable(like)!r}; {can}{meant(like, known)}")
     return like
 
 

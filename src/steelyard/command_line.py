@@ -1,0 +1,185 @@
+"""A command line as its arguments; the help; and one line on what is wrong with the arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, NoReturn
+
+from steelyard import __version__
+from steelyard.errors import meant, printable
+from steelyard.text.terminal import screen_of
+
+if TYPE_CHECKING:
+    from steelyard.running import Command
+
+    Load = Callable[[str], Command]
+    Purposes = Mapping[str, Mapping[str, str]]
+    """The commands of each purpose, each with a line on what it gives."""
+
+MISUSED = 2
+LEAST = 0.6
+"""How similar a word of the command line must be to one that is suggested: most options are short."""
+WIDE = 100
+"""The width of a help text where no terminal limits it, and at most."""
+HELP = ("-h", "--help")
+ALONE = (*HELP, "--version", "help")
+"""What may stand in the place of a command."""
+EXAMPLES = """\
+examples:
+  steelyard model.safetensors             the same as steelyard ls
+  steelyard show model.safetensors fc1    a layer
+  steelyard diff before.pt after.onnx     what changed
+  steelyard help diff                     what diff prints, and all its options"""
+_CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: (?P<quote>['\"])(?P<word>.*)(?P=quote) \(choose from")
+_KINDS = {"invalid int value: ": " is not a whole number", "invalid float value: ": " is not a number"}
+
+
+def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purposes) -> argparse.Namespace:
+    """Parse the arguments; only the parser of the requested command is made, since each takes a millisecond.
+
+    A path in the place of a command is listed. Ends the process for a help text, and for arguments that no command takes.
+    """
+    word, *rest = argv or ["--help"]
+    if word == "help" and rest:
+        word, rest = rest[0], ["--help"]
+    if word in ALONE:
+        print(f"steelyard {__version__}" if word == "--version" else overview(purposes))
+        raise SystemExit(0)
+    if word not in names and _may_be_path(word):
+        word, rest = "ls", list(argv)
+    if word not in names:
+        _refuse(_unknown(word, names))
+    command = load(word)
+    parser = parser_of(word, command)
+    parser.error = lambda message: _refuse(_misuse(parser, rest, message))  # type: ignore[method-assign]
+    return parser.parse_args(rest, argparse.Namespace(run=command.run))
+
+
+def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
+    """Make the parser of one command, with the options that all commands have."""
+    about, example = _help(command)
+    parser = argparse.ArgumentParser(
+        prog=f"steelyard {name}",
+        description=_filled(about),
+        epilog=f"example:\n  {example}",
+        formatter_class=_formatter,
+        allow_abbrev=False,
+    )
+    command.arguments(parser)
+    every = parser.add_argument_group("options of every command")
+    every.add_argument(
+        "--limits",
+        metavar="NAME=N",
+        action="append",
+        type=_limits,
+        help="raise a limit for files that you trust, as INFLATED_RATIO=2000 (docs/formats.md), or none for no limits of memory "
+        "and time; may be given again",
+    )
+    every.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _may_be_path(word: str) -> bool:
+    """Whether a word in the place of a command is a path, a pattern or a URL: a file of this name, or it looks like one."""
+    return not word.startswith("-") and (os.path.lexists(word) or any(mark in word for mark in "./\\*?["))
+
+
+def _unknown(word: str, names: Sequence[str]) -> str:
+    if word.startswith("-"):
+        near = meant(word, ALONE, least=LEAST)
+        return f"steelyard has no option {printable(word)!r}{near or '; options follow the command'}"
+    near = meant(word, (*names, "help"), least=LEAST)
+    return f"no command or file is called {printable(word)!r}{near or '; steelyard --help lists the commands'}"
+
+
+def _misuse(parser: argparse.ArgumentParser, given: Sequence[str], message: str) -> str:
+    """Return what is wrong with the arguments of a command: an option that it lacks first, since the rest follows from that."""
+    options = parser._option_string_actions
+    more = f"; {parser.prog} --help explains it"
+    for word in given[: given.index("--") if "--" in given else None]:
+        name = word.partition("=")[0]
+        if name.startswith("-") and name not in options and not re.fullmatch(r"-[0-9.]*", name) and _no_short(name, options):
+            return f"{parser.prog} has no option {printable(name)!r}{meant(name, options, least=LEAST) or more}"
+    if choice := _CHOICE.match(message):
+        return _not_chosen(parser, choice["name"], choice["word"])
+    message = message.removeprefix("argument ")
+    for beginning, what in _KINDS.items():
+        name, is_kind, word = message.partition(f": {beginning}")
+        if is_kind:
+            return f"{name}: {word}{what}"
+    if message.startswith("the following arguments are required: "):
+        return f"{parser.prog} needs {message.partition(': ')[2]}{more}"
+    if message.startswith("unrecognized arguments: "):
+        return f"{parser.prog} takes no further argument: {printable(message.partition(': ')[2])}{more}"
+    return printable(message, 2000)
+
+
+def _no_short(name: str, options: Mapping[str, object]) -> bool:
+    """Whether a word with one hyphen does not begin with a short option, which its value may follow, as in -oPATH."""
+    return name.startswith("--") or name[:2] not in options
+
+
+def _not_chosen(parser: argparse.ArgumentParser, name: str, word: str) -> str:
+    """Name the choices of an argument that has none of them."""
+    actions = (each for each in parser._actions if each.choices is not None)
+    action = next(each for each in actions if name in ("/".join(each.option_strings), each.metavar, each.dest))
+    choices = [str(each) for each in action.choices or ()]
+    return f"{name} is '{printable(word)}', but must be one of {', '.join(choices)}{meant(word, choices)}"
+
+
+def _refuse(what: str) -> NoReturn:
+    """End the process with one line on what is wrong with its arguments."""
+    complain(f"error: {what}")
+    raise SystemExit(MISUSED)
+
+
+def complain(line: str) -> None:
+    """Print a line to stderr, if that is open and has room: nothing else can report that it has not."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(line, file=sys.stderr)
+
+
+def _limits(text: str) -> dict[str, int]:
+    from steelyard.codecs import limits
+
+    try:
+        return limits.given(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def overview(purposes: Purposes) -> str:
+    """Return the help text that names the commands by their purpose."""
+    lines = ["The weights of any neural network in one shape, whatever file they are in.", ""]
+    lines += ["usage: steelyard COMMAND ...      steelyard FILE      steelyard help COMMAND", ""]
+    for purpose, commands in purposes.items():
+        lines += [f"{purpose}:", *(f"  {name:<12}{what}" for name, what in commands.items()), ""]
+    return "\n".join([*lines, EXAMPLES])
+
+
+def _help(command: Command) -> tuple[str, str]:
+    """Return the text of a command's docstring, and its last line, which is an example."""
+    about, _, example = (command.run.__doc__ or "").strip().rpartition("\n\n")
+    return "\n".join(line.strip() for line in about.splitlines()), example.strip()
+
+
+def _filled(text: str) -> str:
+    """Wrap paragraphs at the width of the terminal."""
+    import textwrap
+
+    return "\n\n".join(textwrap.fill(" ".join(each.split()), _width()) for each in text.split("\n\n"))
+
+
+def _width() -> int:
+    return min(screen_of(sys.stdout).width or WIDE, WIDE)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a help formatter of the terminal's width, for which argparse itself would import shutil."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=26, width=_width())
