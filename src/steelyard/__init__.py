@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from steelyard.measures.digest import digest
     from steelyard.measures.lineage import lineage
     from steelyard.measures.patch import apply_patch, save_patch
+    from steelyard.measures.size import size
     from steelyard.measures.spectra import spectra
     from steelyard.measures.stats import stats
     from steelyard.transfers.build import build
@@ -74,6 +75,7 @@ __all__ = [
     "save",
     "save_patch",
     "serve",
+    "size",
     "spectra",
     "stats",
     "swa",
@@ -116,6 +118,7 @@ _LATER = {
     "report": "inspector.report",
     "save_patch": "measures.patch",
     "serve": "inspector.server",
+    "size": "measures.size",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
     "what_if": "editing.quantizing.what_if",

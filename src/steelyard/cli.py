@@ -21,6 +21,7 @@ PURPOSES = {
         "ls": "its weights, or a line for each file of a folder",
         "show": "a weight, a part of it, or a layer: facts, range, numbers, picture",
         "stats": "range, mean, deviation, norms, quantiles, zeros, NaN and Inf",
+        "size": "parameters by layer, bytes in other types, what fits into a memory",
         "spectra": "singular values: norms, ranks, the power law of their tail",
         "plot": "a picture in PNG, PDF or SVG",
         "report": "one HTML file that shows every weight, offline",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from steelyard.measures.digest import Digest
     from steelyard.measures.lineage import Kinship, Lineage
     from steelyard.measures.patch import Patch
+    from steelyard.measures.size import Size, SizeRow
     from steelyard.measures.spectra import Spectra, Spectrum
     from steelyard.measures.stats import Stats
     from steelyard.numerics.histogram import Histogram
@@ -53,6 +54,8 @@ __all__ = [
     "PlanRow",
     "Proof",
     "Run",
+    "Size",
+    "SizeRow",
     "Spectra",
     "Spectrum",
     "Stats",
@@ -82,6 +85,8 @@ _MODULES = {
     "PlanRow": "transfers.plan",
     "Proof": "transfers.proof",
     "Run": "core.graph",
+    "Size": "measures.size",
+    "SizeRow": "measures.size",
     "Spectra": "measures.spectra",
     "Spectrum": "measures.spectra",
     "Stats": "measures.stats",

@@ -53,6 +53,7 @@ def command_lines(file, net, out):
         "check": [["check", "--health", file], ["check", "--json", file]],
         "digest": [["digest", file], ["digest", "-c", file], ["digest", "--json", file]],
         "stats": [["stats", file], ["stats", "--json", file], ["stats", file, "-o", f"{out}/t.csv"]],
+        "size": [["size", file], ["size", "--json", file, "--fits", "8GB"], ["size", file, "-o", f"{out}/t.csv"]],
         "diff": [["diff", file, net], ["diff", "--json", net, file]],
         "save-patch": [["save-patch", file, net, "-o", f"{out}/p.safetensors"]],
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],

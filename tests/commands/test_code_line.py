@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "show {file}",
     "metadata": "show {file} --metadata",
     "stats": "stats {file}",
+    "size": "size {file}",
     "digest": "digest {file}",
     "diff": "diff {file} {good}",
     "convert": "convert {file} {out}/out.npz",

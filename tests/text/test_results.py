@@ -46,6 +46,8 @@ RESULTS = {
     "stats": lambda: steelyard.stats(A),
     "stats by role": lambda: steelyard.stats(A, "role"),
     "stats that are not finite": lambda: steelyard.stats(BAD),
+    "size": lambda: steelyard.size({f"h.{n}": {"weight": np.ones((32, 64), "f4")} for n in range(9)}),
+    "no size": lambda: steelyard.size({}),
     "no stats": lambda: steelyard.stats({}),
     "diff": lambda: steelyard.diff(A, B),
     "no diff": lambda: steelyard.diff(A, A),

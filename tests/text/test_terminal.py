@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
 COMMANDS = {
     "ls": ("ls --stats {net}", 0),
     "stats": ("stats {net}", 0),
+    "size": ("size {net} --fits 8GB", 0),
     "stats of NaN": ("stats {broken}", 0),
     "show": ("show {net} conv.kernel", 0),
     "show a part": ("show {net} encoder.layers.0.attention.projection.weight[:20,5:40]", 0),

@@ -94,6 +94,8 @@ WRITERS = [
     Writer("transfer plan", _plan),
     Writer("stats csv", ["stats", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("stats json", ["stats", "{made}/{n}.npz", "-o", "{out}/table.json"]),
+    Writer("size csv", ["size", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
+    Writer("size json", ["size", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),

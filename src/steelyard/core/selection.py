@@ -90,6 +90,14 @@ def of_kind(weights: Mapping[str, Weight], order: NamesInOrder | None, *, parame
     return [weight for weight, is_one in known if is_one is parameters]
 
 
+def kinds(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool | None]]:
+    """Yield each weight, and whether it is a parameter, as far as an order or its facts show; None where neither does."""
+    try:
+        return _kinds(weights, order)
+    except ShapeError:  # a file may not show this order; a total counts what its facts show
+        return _kinds(weights, None)
+
+
 def _kinds(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Iterator[tuple[Weight, bool | None]]:
     """Yield each weight, and whether it is a parameter; None where it is not known."""
     names = None if order is None else order()
@@ -117,13 +125,9 @@ class Counts(NamedTuple):
 
 def counts(weights: Mapping[str, Weight], order: NamesInOrder | None) -> Counts:
     """Count the elements of parameters and buffers, by the `order` of the parameters where there is one; tied weights once."""
-    try:
-        kinds = _kinds(weights, order)
-    except ShapeError:  # a file may not show this order; a total counts what its facts show
-        kinds = _kinds(weights, None)
     sizes: dict[bool | None, int] = {True: 0, False: 0, None: 0}
     seen: set[str] = set()
-    for weight, is_parameter in kinds:
+    for weight, is_parameter in kinds(weights, order):
         owner = weight.tied or weight.name
         if owner not in seen:
             seen.add(owner)

@@ -26,6 +26,9 @@ from steelyard.text.measured import check_lines, digest_lines
 from steelyard.text.plan import HEAD as PLAN_HEAD
 from steelyard.text.plan import plan_cells, plan_remarks
 from steelyard.text.quantized import WEIGHTS, remarks, title, ways, worst
+from steelyard.text.sizes import notes as size_notes
+from steelyard.text.sizes import row_columns, type_columns
+from steelyard.text.sizes import totals as size_totals
 from steelyard.text.statistics import grouped as grouped_figures
 from steelyard.text.statistics import left_out, nonfinite, stats_columns
 from steelyard.text.table import Column, columns_from, name_text
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
     from steelyard.measures.digest import Digest
     from steelyard.measures.lineage import Lineage
+    from steelyard.measures.size import Size
     from steelyard.measures.spectra import Spectra
     from steelyard.measures.stats import Stats
     from steelyard.transfers.plan import TransferPlan
@@ -106,6 +110,19 @@ def what_if_html(found: WhatIf) -> str:
         table = "" if choice.why else rows_html(columns_from(WEIGHTS, worst(choice), range(1, 5)), title(choice))
         parts.append((table or lines([title(choice)])) + lines(remarks(choice)))
     return page(parts)
+
+
+def size_html(size: Size) -> str:
+    """Return the tree of layers with their shares, and the table of types."""
+    if not size.rows:
+        return lines(["no weights"])
+    rows = list(size.rows)
+    below = lines(size_totals(size)) + rows_html(type_columns(size)) + lines(size_notes(size))
+
+    def made(most: int) -> str:
+        return page([rows_html(row_columns(size, rows[:most]), "parameters by layer"), more(len(rows), most), below])
+
+    return within(len(rows), made)
 
 
 def lineage_html(lineage: Lineage) -> str:

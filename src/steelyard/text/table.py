@@ -29,6 +29,7 @@ APART = ("mean abs", "cosine", "changed")
 EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
+    *("frozen", "buffers", "bar", "bytes"),
 )
 """The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
 SIGNED = ("min", "q05", "median", "mean", "q95", "max", "signed max", "cosine")

@@ -1,0 +1,88 @@
+"""`steelyard size`: count a file's parameters by layer, and its bytes in other types."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from steelyard.commands import add_paths, code_in, each_file, print_records, warn_of_code
+from steelyard.commands import shard_size as memory_size
+from steelyard.errors import ShapeError, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+    from steelyard.measures.size import Size
+    from steelyard.text.terminal import Screen
+
+
+def run(args: argparse.Namespace) -> int:
+    """Count the parameters of files by layer, with their shares, and their bytes in other types.
+
+    Repeated blocks share one row, such as h.[0-11]. Buffers are counted apart, tied weights once, packed ones as the numbers
+    that they stand for. Below are the bytes of all weights as float32 down to q4_K, and whether they fit into the memory of
+    --fits. The optimizer's state and other tensors of a checkpoint are counted beside the model. No number is read.
+
+    steelyard size model.safetensors --fits 8GB
+    """
+    from steelyard.measures.size import size
+    from steelyard.paths import expanded
+    from steelyard.text.terminal import screen_of
+
+    files, screen = expanded(args.paths), screen_of(sys.stdout)
+    if args.out and len(files) != 1:
+        raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
+    code: dict[str, list[str]] = {}
+
+    def of_file(file: str) -> tuple[Any, str]:
+        result = size(file, scope=args.scope)
+        code[file] = code_in(file)
+        if args.out:
+            result.write(args.out)
+            return {"file": file, "out": args.out, "would_run": code[file]}, ""
+        text = "" if args.json else _text(result, screen, args)
+        if len(files) > 1 and text and not args.csv:
+            text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
+        return {"file": file, **(_record(result, args) if args.json else {}), "would_run": code[file]}, text
+
+    status, records = each_file(files, of_file)
+    if args.json:
+        print_records(records)
+    warn_of_code(code)
+    return status
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the paths, the depth of the tree, the memory, and the output."""
+    from steelyard.commands import add_scope
+
+    add_paths(parser)
+    parser.add_argument(
+        "--fits", metavar="MEMORY", type=memory_size, help="say which types fit into a memory, such as 8GB or 24GiB"
+    )
+    parser.add_argument("--depth", metavar="N", type=_depth, help="levels of the tree (default: as many as have at most 40 rows)")
+    parser.add_argument("--csv", action="store_true", help="print the tree as CSV")
+    parser.add_argument("-o", "--out", metavar="TABLE", help="write the tree of one file to a .csv, .json or .parquet file")
+    add_scope(parser, "all")
+
+
+def _depth(text: str) -> int:
+    from argparse import ArgumentTypeError
+
+    if not text.isascii() or not text.isdecimal() or not int(text[:9]):
+        raise ArgumentTypeError(f"{text!r} is not a number of levels; write 1, 2, 3 ...")
+    return int(text[:9])
+
+
+def _record(result: Size, args: argparse.Namespace) -> dict[str, Any]:
+    fits = {} if args.fits is None else {"fits": result.fits(args.fits / 1e9)}
+    return {**result.to_dict(), **fits}
+
+
+def _text(result: Size, screen: Screen, args: argparse.Namespace) -> str:
+    from steelyard.text.frames import csv_lines
+    from steelyard.text.sizes import size_lines
+
+    if args.csv:
+        return "\n".join(csv_lines(result.columns()))
+    return "\n".join(size_lines(result, screen, args.depth and args.depth - 1, args.fits))

@@ -1,0 +1,68 @@
+"""What is counted for each layer: numbers by what they are for, and bytes as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TYPE_CHECKING, NamedTuple
+
+from steelyard.codecs.subbyte import BITS, bytes_of
+from steelyard.storage.source import Stored
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
+
+
+class Tally(NamedTuple):
+    """Numbers in parameters, in those known to be trainable and known to be frozen, in buffers and in others; bytes stored.
+
+    `tied` are numbers that weights share with earlier ones, which count them.
+    """
+
+    parameters: int = 0
+    trainable: int = 0
+    frozen: int = 0
+    buffers: int = 0
+    other: int = 0
+    nbytes: int = 0
+    tied: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        """Return the sums.
+
+        >>> Tally(1, nbytes=4).plus(Tally(2, nbytes=8))
+        Tally(parameters=3, trainable=0, frozen=0, buffers=0, other=0, nbytes=12, tied=0)
+        """
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+def sum_of(tallies: Iterable[Tally]) -> Tally:
+    """Return the sums of all."""
+    return reduce(Tally.plus, tallies, Tally())
+
+
+def tally_of(weight: Weight, nbytes: int, *, is_parameter: bool | None) -> Tally:
+    """Count one weight; one that shares its numbers with an earlier weight counts as tied alone."""
+    size = weight.size
+    if weight.tied is not None:
+        return Tally(tied=size)
+    if is_parameter:
+        return Tally(size, size * (weight.trainable is True), size * (weight.trainable is False), nbytes=nbytes)
+    return Tally(buffers=size * (is_parameter is False), other=size * (is_parameter is None), nbytes=nbytes)
+
+
+def stored_bytes(weight: Weight) -> int:
+    """Return the bytes of a weight as its file or its memory has it, before any compression of the file.
+
+    Those of GGML's block quantisations are whole blocks; types of less than a byte are packed in files.
+    """
+    if isinstance(weight.read, Stored) or not weight.encoding:
+        return weight.nbytes
+    if weight.dtype in BITS:
+        return bytes_of(weight.size, weight.dtype)
+    from steelyard.formats.gguf.quantisation import QUANTS
+
+    block = QUANTS.get(weight.encoding)
+    if block is None or weight.dtype == "uint8":  # bytes that Steelyard quantised are listed as they are
+        return weight.nbytes
+    return -(-weight.size // block[0]) * block[1]
