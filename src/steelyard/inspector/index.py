@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,11 +18,13 @@ from steelyard.io import weights
 from steelyard.measures.check import audited
 from steelyard.measures.diff.pairing import Couple, couple
 from steelyard.numerics.picture import matrix_of
+from steelyard.text.order import in_natural_order, order_note
 from steelyard.text.records import weight_record
 from steelyard.text.table import notes
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Array
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Difference
 
@@ -90,20 +94,24 @@ def file_label(path: str) -> str:
 def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
     """Return a row for each weight, and notes on how the weights of two sources were paired.
 
-    Rows follow the order of the first source; weights that only the second has come last. Two sources are paired as `diff`
-    pairs them: weights of another framework take the layout of the first source.
+    Rows follow the natural order of the first source; weights that only the second has come last. Two sources are paired as
+    `diff` pairs them: weights of another framework take the layout of the first source.
     """
     after = sources[AFTER].weights
+    listed = in_natural_order(after.values(), attrgetter("name"))
     if len(sources) < 2:
-        return [Row((weight,)) for weight in after.values()], []
+        return [Row((weight,)) for weight in listed], []
     before = sources[BEFORE].weights
     coupling = couple(before, after)
     by_name = {each.other.name: each for each in coupling.couples if each.other is not None}
     rows = []
-    for weight in after.values():
+    for weight in listed:
         own = by_name.get(weight.name) or by_name.get(weight.tied or weight.name)
         rows.append(Row((weight, own.one if own else before.get(weight.name)), own))
-    rows += [Row((None, each.one), each) for each in coupling.couples if each.other is None]
+    gone = in_natural_order(
+        (each for each in coupling.couples if each.other is None), lambda each: each.one.name if each.one else ""
+    )
+    rows += [Row((None, each.one), each) for each in gone]
     return rows, coupling.notes
 
 
@@ -120,6 +128,7 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
         if row.weight.derivation is not None:
             columns["encoding"][-1] = row.weight.derivation.scheme
     columns["matrix"] = [list(matrix_of(row.weight.shape)) for row in rows]
+    columns["start"] = _starts(sources[AFTER].weights, rows)
     columns["size"] = np.array([row.weight.size for row in rows], np.float64)
     columns["bytes"] = np.array([row.weight.nbytes for row in rows], np.float64)
     columns |= {word: [None] * len(rows) for word in STATISTICS}
@@ -130,12 +139,30 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
     return {
         "version": steelyard.__version__,
         "live": live,
-        "notes": [printable(note, 1000) for note in pairing],
+        "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights, rows)],
         "sources": [_source_record(each) for each in sources],
         "columns": columns,
         "spark": None,
         "findings": [finding_record(each) for each in audited(sources[AFTER].weights)],
     }
+
+
+def _reordered(after: Weights, rows: Sequence[Row]) -> list[str]:
+    """Return a note if the rows are in another order than the newer source."""
+    note = order_note(after, [[row.weight.name] for row in rows if row.weights[AFTER] is not None])
+    return [note] if note else []
+
+
+def _starts(after: Weights, rows: Sequence[Row]) -> Array:
+    """Return the entry of the newer source's vector at which each row starts; -1 for a row without entries of its own.
+
+    The vector has the order of the source, which may be another than that of the rows.
+    """
+    listed = list(after.distinct().values())
+    ends = accumulate((weight.size for weight in listed), initial=0)
+    starts = {weight.name: start for weight, start in zip(listed, ends, strict=False)}
+    names = (None if row.weights[AFTER] is None else row.weight.name for row in rows)
+    return np.array([-1 if name is None else starts.get(name, -1) for name in names], np.float64)
 
 
 def _source_record(opened: OpenedSource) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from steelyard.measures.diff import diff as compared
 from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import weights_of
+from steelyard.text.order import in_natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,8 @@ def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes
     """Draw the relative change of each weight, |after - before| / |before| in l2 norms, on a logarithmic axis, coloured by role.
 
     `before` and `after` are two models, files or `Weights`, paired and compared as by `steelyard.diff`; `how` are its options
-    (`align`, `rules`, `pairs`). Rows are in the order of `after`. A ring at the left end is a weight without any change. The
-    caption counts the weights without a partner, and those whose relative change is undefined, such as weights that were zero.
+    (`align`, `rules`, `pairs`). Rows are in the natural order of `after`. A ring at the left end is a weight without any change.
+    The caption counts the weights without a partner, and those whose relative change is undefined, such as those that were zero.
 
     Numbers are read block by block. Raises the errors of `steelyard.diff`, and `ShapeError` if no weights can be compared.
 
@@ -42,7 +43,7 @@ def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes
     before, after = (weights_of(each) if isinstance(each, Weight) else each for each in (before, after))
     result = compared(before, after, verdicts=False, **how)
     drawn = weights_of(after)
-    places = {name: nth for nth, name in enumerate(drawn)}
+    places = {name: nth for nth, name in enumerate(in_natural_order(drawn, str))}
     rows = sorted((row for row in result.rows if row.kind in COMPARED), key=lambda row: places[row.name])
     if not rows:
         why = "; ".join(filter(None, ["no weight of the first net has a partner in the second", _unpaired(result)]))

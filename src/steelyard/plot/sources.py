@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from steelyard.core.weight import Weight
@@ -10,6 +11,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
 from steelyard.plot.canvas import counted
+from steelyard.text.order import in_natural_order
 
 NAMED = 4  # names that an error lists
 
@@ -20,8 +22,8 @@ def weights_of(source: Any) -> Weights:
 
 
 def drawable(source: Any) -> list[Weight]:
-    """Return the weights with at least one number, tied ones once. Raises `ShapeError` if there are none."""
-    filled = [weight for weight in weights_of(source).distinct().values() if weight.size]
+    """Return the weights with at least one number in natural order, tied ones once; raises `ShapeError` if there are none."""
+    filled = in_natural_order((weight for weight in weights_of(source).distinct().values() if weight.size), attrgetter("name"))
     if not filled:
         raise ShapeError("there is nothing to draw: the source has no weight with numbers")
     return filled

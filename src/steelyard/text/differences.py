@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
+from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
 from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, drawn, name_text
 from steelyard.text.terminal import Screen, cut, in_units, screen_of
@@ -245,7 +247,9 @@ SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha"
 def spectra_lines(spectra: Spectra) -> Iterator[str]:
     """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
     if spectra.rows:
-        yield from columns([SPECTRUM, *map(spectrum_cells, spectra.rows)], right=range(1, 9))
+        yield from columns(
+            [SPECTRUM, *map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name")))], right=range(1, 9)
+        )
     yield from spectra_remarks(spectra)
 
 

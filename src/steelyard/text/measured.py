@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.errors import printable
 from steelyard.text.escaping import escaped_path
+from steelyard.text.order import in_natural_order
 from steelyard.text.table import name_text
 
 if TYPE_CHECKING:
@@ -35,12 +36,17 @@ def check_lines(check: Check) -> Iterator[str]:
 def findings_lines(check: Check) -> Iterator[str]:
     """Yield a line for each finding; the first about a weight that was not read also states how many were."""
     scope = f"{check.readable:,} of {_weights(check.weights)} readable; " if check.readable < check.weights else ""
-    for finding in check.findings:
+    for finding in shown_findings(check):
         if finding.kind in ("unreadable", "text"):
             yield finding_line(finding, scope)
             scope = ""
         else:
             yield finding_line(finding)
+
+
+def shown_findings(check: Check) -> list[Finding]:
+    """Return the findings in the natural order of their weights."""
+    return in_natural_order(check.findings, lambda finding: finding.name or "")
 
 
 def check_total(check: Check) -> str:
@@ -61,7 +67,7 @@ def judged_lines(outcome: Outcome) -> list[tuple[Finding | None, str]]:
         plain = check_lines(outcome.check) if outcome.looked is None else [nothing_would_run(outcome.looked)]
         return [(None, known or line) for line in plain]
     lines: list[tuple[Finding | None, str]] = []
-    for finding, line in zip(outcome.check.findings, findings_lines(outcome.check), strict=True):
+    for finding, line in zip(shown_findings(outcome.check), findings_lines(outcome.check), strict=True):
         lines.append((finding, f"{line} [{finding.rule}]"))
     return lines + [(None, line) for line in (known, *outcome.check.notes) if line]
 

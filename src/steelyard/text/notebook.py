@@ -9,7 +9,18 @@ from steelyard.errors import SteelyardError
 from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
 from steelyard.text.markup import EACH, READ, beside, block, facts_html, foldable, lines, more, page, within
 from steelyard.text.rows import Measured, measured, rows_of
-from steelyard.text.table import axis_end, dtype_text, findings, live_findings, name_text, notes, number_text, remarks, totals
+from steelyard.text.table import (
+    axis_end,
+    dtype_text,
+    findings,
+    live_findings,
+    name_text,
+    notes,
+    number_text,
+    remarks,
+    reordered,
+    totals,
+)
 from steelyard.text.terminal import Screen, in_units
 from steelyard.text.tree import tree
 
@@ -33,7 +44,7 @@ def weights_html(weights: Weights) -> str:
         return lines(["no weights"])
     looked_at, end = _looked_at(weights)
     caption, without = _said_once(weights, looked_at)
-    remarked = notes(weights)
+    remarked = [*notes(weights), *reordered(weights, [each.row for each in looked_at])]
     if end is None:
         remarked.append(UNREAD.format(in_units(weights.nbytes)))
     below = lines(remarked) + lines(

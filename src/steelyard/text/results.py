@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
@@ -22,7 +23,8 @@ from steelyard.text.differences import (
 from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, name_notes, nearest_first, tree_lines
 from steelyard.text.lineage import HEAD as LINEAGE_HEAD
 from steelyard.text.markup import EACH, LIMIT, READ, block, counted, foldable, lines, more, page, rows_html, within
-from steelyard.text.measured import check_lines, digest_lines
+from steelyard.text.measured import check_lines, digest_lines, shown_findings
+from steelyard.text.order import in_natural_order
 from steelyard.text.plan import HEAD as PLAN_HEAD
 from steelyard.text.plan import plan_cells, plan_remarks
 from steelyard.text.quantized import WEIGHTS, remarks, title, ways, worst
@@ -30,7 +32,7 @@ from steelyard.text.sizes import notes as size_notes
 from steelyard.text.sizes import row_columns, type_columns
 from steelyard.text.sizes import totals as size_totals
 from steelyard.text.statistics import grouped as grouped_figures
-from steelyard.text.statistics import left_out, nonfinite, stats_columns
+from steelyard.text.statistics import left_out, nonfinite, reordered, stats_columns
 from steelyard.text.table import Column, columns_from, name_text
 from steelyard.text.terminal import Screen
 
@@ -57,7 +59,7 @@ def stats_html(stats: Stats) -> str:
     if not stats.rows:
         return lines(["no weights"])
     groups = grouped_figures(stats)
-    below = lines(left_out(stats.left_out)) + lines(nonfinite(stats), strong=True)
+    below = lines([*left_out(stats.left_out), *reordered(stats, groups)]) + lines(nonfinite(stats), strong=True)
 
     def made(most: int) -> str:
         return page([rows_html(stats_columns(stats, groups[:most]), f"statistics by {stats.by}"), more(len(groups), most), below])
@@ -98,7 +100,7 @@ def spectra_html(spectra: Spectra) -> str:
     """Return the table of spectra."""
     if not spectra.rows:
         return page([lines(spectra_remarks(spectra))])
-    rows = [spectrum_cells(row) for row in spectra.rows]
+    rows = [spectrum_cells(row) for row in in_natural_order(spectra.rows, attrgetter("name"))]
     return _cells_html(SPECTRUM, rows, range(1, 9), "spectra", lines(spectra_remarks(spectra)))
 
 
@@ -150,7 +152,7 @@ def check_html(check: Check) -> str:
         return page([lines(check_lines(check))])
     rows = [
         ("(all)" if finding.name is None else name_text(finding.name), finding.kind, finding.severity, finding.what)
-        for finding in check.findings
+        for finding in shown_findings(check)
     ]
     caption = f"{counted(len(rows), 'finding')} in {counted(check.weights, 'weight')}"
     return _cells_html(("weight", "kind", "severity", "found"), rows, (), caption, lines(check.notes))

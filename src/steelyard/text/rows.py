@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
+from steelyard.text.order import DEPTH, by_size, in_natural_order
 
 Listed = TypeVar("Listed")
 
@@ -28,8 +29,6 @@ _HEAD = re.compile(r"[^0-9]*+[0-9]+")
 """A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
 """A head whose number may count up; longer numbers are hashes."""
-_DEPTH = 6
-"""Maximum numbers of a name that are compared; a name may contain thousands."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps", "unreadable")
 
 
@@ -83,10 +82,10 @@ def measured(rows: Iterable[Row]) -> Iterator[Measured]:
 
 
 def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
-    """Return the rows in the order of the weights; repeated blocks are folded unless `unfolded`.
+    """Return the rows in the natural order of the weights; repeated blocks are folded unless `unfolded`.
 
-    A block repeats where a number in its names counts up by one and the rest of the names, the shapes,
-    dtypes and roles are the same.
+    Natural is 2 before 10, also where a file has its names in alphabetical order (`text.order`). A block repeats where a number
+    in its names counts up by one and the rest of the names, the shapes, dtypes and roles are the same.
 
     >>> import steelyard, numpy as np
     >>> net = {f"layers.{i}.{leaf}": np.zeros(2) for i in range(12) for leaf in ("weight", "bias")}
@@ -94,9 +93,8 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
     """
     distinct = list(weights.distinct().values())
-    groups: Iterable[list[Weight]] = ([weight] for weight in weights.values())
-    if not unfolded:
-        groups = folded(weights.values(), attrgetter("name"), _kind)
+    listed = in_natural_order(weights.values(), attrgetter("name"))
+    groups = [[weight] for weight in listed] if unfolded else folded(listed, attrgetter("name"), _kind)
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]
     counted = set(map(id, distinct))
@@ -123,15 +121,15 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
     alike: dict[object, list[tuple[Numbers, Group[Listed]]]] = {}
     for each in listed:
         word, like = name(each), kind(each)
-        parts = _NUMBER.split(word, _DEPTH)
+        parts = _NUMBER.split(word, DEPTH)
         alike.setdefault((*parts[::2], like), []).append((_numbers(parts[1::2]), (word, like, [each])))
     ordered = (sorted(members, key=itemgetter(0)) for members in alike.values())
     return [part for members in ordered for _, _, part in _folded([group for _, group in members], 0)]
 
 
 def _numbers(numbers: Sequence[str]) -> Numbers:
-    """Return a key that sorts numbers by their size, without converting those of thousands of digits."""
-    return [(len(digits), digits) for digits in [number.lstrip("0") for number in numbers]]
+    """Return a key that sorts names by their numbers."""
+    return list(map(by_size, numbers))
 
 
 def span(first: str, last: str) -> str:
@@ -142,7 +140,7 @@ def span(first: str, last: str) -> str:
     """
     if first == last:
         return first
-    begin, end = _NUMBER.split(first, _DEPTH), _NUMBER.split(last, _DEPTH)
+    begin, end = _NUMBER.split(first, DEPTH), _NUMBER.split(last, DEPTH)
     if begin[::2] != end[::2]:
         return first
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
@@ -154,14 +152,14 @@ def distinguishing_numbers(first: str, last: str, name: str) -> list[str]:
     >>> distinguishing_numbers("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
     ['3', '5']
     """
-    begin, end, own = (_NUMBER.split(each, _DEPTH)[1::2] for each in (first, last, name))
+    begin, end, own = (_NUMBER.split(each, DEPTH)[1::2] for each in (first, last, name))
     return [number for number, a, b in zip(own, begin, end, strict=True) if a != b]
 
 
 def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
     """Fold the repetition at the first number of the names, then at the next within each block."""
     ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
-    if depth == _DEPTH or not any(ends):
+    if depth == DEPTH or not any(ends):
         return groups
     heads = [name[:end] for end, (name, _, _) in zip(ends, groups, strict=True)]
     rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]

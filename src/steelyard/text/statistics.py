@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
+from steelyard.text.order import in_natural_order, order_note
 from steelyard.text.rows import folded, span
 from steelyard.text.table import AXIS_ROLES, TIMES, Column, drawn, name_text, nonfinite_line, number_text
 from steelyard.text.terminal import Screen, screen_of
@@ -37,6 +38,7 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
     rows = grouped(stats, unfolded=unfolded)
     yield from drawn(stats_columns(stats, rows), screen)
     yield from map(screen.broken, left_out(stats.left_out))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats, rows))
     if len(rows) > MOST_DRAWN:
         yield screen.broken(f"histograms are not drawn, since there are more than {MOST_DRAWN:,} rows; --select chooses some")
     for line in nonfinite(stats):
@@ -44,10 +46,17 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
 
 
 def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
-    """Return the rows in groups; repeated blocks are folded unless `unfolded`."""
+    """Return the rows in groups, in natural order; repeated blocks are folded unless `unfolded`."""
+    listed = in_natural_order(stats.rows, _name)
     if unfolded or stats.by != "weight":
-        return [[row] for row in stats.rows]
-    return folded(stats.rows, _name, _kind)
+        return [[row] for row in listed]
+    return folded(listed, _name, _kind)
+
+
+def reordered(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> Iterator[str]:
+    """Yield a line if the groups are in another order than the rows of the statistics."""
+    if line := order_note(map(_name, stats.rows), [list(map(_name, group)) for group in groups]):
+        yield line
 
 
 def stats_columns(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> list[Column]:

@@ -11,6 +11,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN
 from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
+from steelyard.text.order import order_note
 from steelyard.text.rows import Measured, Row, rows_of
 from steelyard.text.terminal import Screen, cells, cut, in_units, padded, screen_of
 
@@ -101,6 +102,7 @@ def listing(
 
         yield from map(screen.broken, metadata_line(weights.meta))
     yield from map(screen.broken, notes(weights))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(weights, rows))
     for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")
 
@@ -127,6 +129,12 @@ def totals(weights: Weights) -> str:
 def notes(weights: Weights) -> list[str]:
     """Return the notes of the file's reader, for example that it also contains training data, or rounded numbers."""
     return [printable(note, NAME_LIMIT) for note in noted(weights.meta)]
+
+
+def reordered(weights: Weights, rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a line if the rows are in another order than the weights."""
+    if line := order_note(weights, [[weight.name for weight in row.weights] for row in rows]):
+        yield line
 
 
 def count_text(weights: Weights) -> str:

@@ -143,15 +143,17 @@ def test_the_index_box_finds_entries_as_locate_does_and_counts_tied_weights_once
             from_array("out.weight", embedding, tied="emb.weight"),
             from_array("out.bias", made.normal(size=5)),
             from_array("scalar", np.float64(2.0)),
+            from_array("h.10.w", np.ones(2)),  # shown after h.9, but before it in the vector
+            from_array("h.9.w", np.ones(3)),
         ]
     )
     page = open_report(weights)
-    for entry in (0, 14, 15, 19, 20):
+    for entry in (0, 14, 15, 19, 20, 22, 23, 25):
         name, index = weights.locate(entry)
         go_to(page, str(entry))
         expect(page.locator(".place b")).to_have_text(f"{name}[{', '.join(map(str, index))}]")
-    go_to(page, "21")
-    expect(page.locator("#place-status")).to_have_text("The vector has entries 0 to 20.")
+    go_to(page, "26")
+    expect(page.locator("#place-status")).to_have_text("The vector has entries 0 to 25.")
 
 
 @pytest.mark.parametrize(

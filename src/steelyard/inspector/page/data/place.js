@@ -41,8 +41,8 @@ export function unravelled(at, shape) {
  * @type {(index: Index, row: number, at: number) => number | null}
  */
 export function entryOf(index, row, at) {
-  const [start, stop] = [index.starts[row], index.starts[row + 1]];
-  return start === stop ? null : start + at;
+  const { start, size } = index.columns;
+  return start[row] < 0 || !size[row] ? null : start[row] + at;
 }
 
 /**
@@ -55,15 +55,18 @@ export function placeText(index, row, at) {
 
 /** @type {(index: Index, number: number) => Place | Refusal} */
 function entry(index, number) {
-  const total = index.starts[index.count];
+  const { start, size } = index.columns;
+  const last = index.inVector.at(-1);
+  const total = last === undefined ? 0 : start[last] + size[last];
   if (!(number < total)) return { error: `The vector has entries 0 to ${whole(total - 1)}.` };
-  let [low, high] = [0, index.count];
+  let [low, high] = [0, index.inVector.length];
   while (high - low > 1) {
     const middle = (low + high) >> 1;
-    if (index.starts[middle] <= number) low = middle;
+    if (start[index.inVector[middle]] <= number) low = middle;
     else high = middle;
   }
-  return { row: low, at: number - index.starts[low] };
+  const row = index.inVector[low];
+  return { row, at: number - start[row] };
 }
 
 /** @type {(index: Index, row: number, text: string) => Place | Refusal} */

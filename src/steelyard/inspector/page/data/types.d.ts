@@ -43,6 +43,8 @@ interface ColumnsRecord extends Record<RowStatistic, JsonNumber[]> {
   tied: (string | null)[];
   encoding: string[];
   matrix: [rows: number, columns: number][];
+  /** The entry of the vector at which each row starts; -1 for a row without entries of its own. */
+  start: Float64Array;
   size: Float64Array;
   bytes: Float64Array;
 
@@ -221,8 +223,8 @@ interface Index {
   /** The findings of each row, and the number of their worst severity, -1 for none. */
   findingsOf: (Finding[] | null)[];
   worst: number[];
-  /** The place in the vector at which each row starts. */
-  starts: Float64Array;
+  /** The rows with entries in the vector, in the order of the vector. */
+  inVector: number[];
   sparks: [after: Sparks, before: Sparks];
   /** The end of the axis on which all small histograms are drawn. */
   axis(): number;

@@ -32,7 +32,7 @@ export function prepared(index) {
     findings,
     findingsOf,
     worst: findingsOf.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
-    starts: startsOf(columns),
+    inVector: inVector(columns),
     ...sparksOf(index),
   };
 }
@@ -126,15 +126,10 @@ function byRow(findings, names) {
 }
 
 /**
- * The place in the vector at which each row starts; a tied weight counts once, at its first name.
- * @type {(columns: Columns) => Float64Array}
+ * The rows that have entries in the vector, in the order of the vector, which may be another than that of the rows.
+ * @type {(columns: Columns) => number[]}
  */
-function startsOf(columns) {
-  const count = columns.name.length;
-  const starts = new Float64Array(count + 1);
-  for (let row = 0; row < count; row += 1) {
-    const counted = columns.tied[row] === null && columns.present[row][0];
-    starts[row + 1] = starts[row] + (counted ? columns.size[row] : 0);
-  }
-  return starts;
+function inVector(columns) {
+  const rows = columns.name.map((_, row) => row).filter((row) => columns.start[row] >= 0 && columns.size[row] > 0);
+  return rows.sort((one, other) => columns.start[one] - columns.start[other]);
 }

@@ -1,0 +1,182 @@
+"""The natural order of names in a view: blocks by their numbers, 2 before 10, and everything else as it is listed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import TypeVar
+
+from steelyard.errors import printable
+
+Listed = TypeVar("Listed")
+
+DEPTH = 6
+"""Maximum numbers of a name that are compared; a name may contain thousands."""
+_HEAD = re.compile(r"[^0-9]*+[0-9]+")
+"""A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
+_DIGITS = "0123456789"
+_NUMERALS = frozenset(_DIGITS)
+_BREAKS = ("", ".", "/")
+"""What is before and after a number that is a whole part of a name; blank at an end of the name."""
+
+
+def natural(names: Sequence[str]) -> list[int]:
+    """Return the places of the names in their natural order: corresponding blocks are sorted by their numbers.
+
+    Blocks of one container, `h.0` to `h.11`, stand where the first of them stands, and those with the same parts list them in
+    the same order. Numbers within words, as in `conv10`, are sorted where the words are consecutive; names that alternate, as
+    `conv1`, `bn1`, `conv2`, `bn2`, or count down, as `up3`, `up2`, `up1`, were ordered on purpose.
+
+    >>> names = ["h.0.w", "h.1.w", "h.10.w", "h.2.w", "out"]
+    >>> [names[place] for place in natural(names)]
+    ['h.0.w', 'h.1.w', 'h.2.w', 'h.10.w', 'out']
+    """
+    return _places(names, 0)
+
+
+def in_natural_order(listed: Iterable[Listed], name: Callable[[Listed], str]) -> list[Listed]:
+    """Return items in the natural order of their names.
+
+    >>> in_natural_order(["dense", "dense_1", "dense_10", "dense_2"], str)
+    ['dense', 'dense_1', 'dense_2', 'dense_10']
+    """
+    items = list(listed)
+    return [items[place] for place in natural([name(each) for each in items])]
+
+
+def order_note(source: Iterable[str], shown: Sequence[Sequence[str]]) -> str:
+    """Return a line if a view has its rows, each with the names of some blocks, in another order than the source; else blank.
+
+    >>> order_note(["h.0.w", "h.1.w", "h.10.w", "h.2.w"], [["h.0.w", "h.1.w", "h.2.w", "h.10.w"]])
+    'blocks are shown by number; the source, and so the vector, has h.10 before h.2'
+    """
+    places = {name: nth for nth, name in enumerate(source)}
+    for names in _in_sequence(shown):
+        own = [places[name] for name in names]
+        after = [*accumulate(reversed(own), min)][::-1]  # the least place of a name and of all that follow
+        nth = next((nth for nth, place in enumerate(own) if place > after[nth]), None)
+        if nth is not None:
+            later, earlier = _blocks(names[nth], names[own.index(after[nth])])
+            return (
+                f"blocks are shown by number; the source, and so the vector, has {printable(earlier)} before {printable(later)}"
+            )
+    return ""
+
+
+def _in_sequence(shown: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield names that a source in the same order has one after another: of a row, of the rows, of neighbours in each block."""
+    yield from shown
+    yield [names[0] for names in shown]
+    for one, two in pairwise(shown):
+        if len(one) == len(two) > 1:
+            yield from zip(one, two, strict=True)
+
+
+def _blocks(one: str, other: str) -> tuple[str, str]:
+    """Return two names up to the first number in which they differ, or whole if they differ in words.
+
+    >>> _blocks("h.2.w", "h.10.w"), _blocks("h.2.w", "h.2.b")
+    (('h.2', 'h.10'), ('h.2.w', 'h.2.b'))
+    """
+    ends = [0, 0]
+    while heads := [_HEAD.match(name, end) for name, end in zip((one, other), ends, strict=True)]:
+        if heads[0] is None or heads[1] is None or heads[0][0].rstrip(_DIGITS) != heads[1][0].rstrip(_DIGITS):
+            return one, other
+        ends = [heads[0].end(), heads[1].end()]
+        if heads[0][0] != heads[1][0]:
+            break
+    return one[: ends[0]], other[: ends[1]]
+
+
+def by_size(digits: str) -> tuple[int, str]:
+    """Return a key that sorts numbers by their size, without converting those of thousands of digits."""
+    stripped = digits.lstrip("0")
+    return len(stripped), stripped
+
+
+def _places(names: Sequence[str], depth: int) -> list[int]:
+    """Sort the runs of names by the first number in each, and then within each run by the next."""
+    if depth == DEPTH:
+        return list(range(len(names)))
+    heads, cuts = _runs(names)
+    if not any(heads):
+        return list(range(len(names)))
+    places: list[int] = []
+    known: dict[object, list[int]] = {}
+    alike: dict[object, dict[str, int]] = {}
+    for head, own in _joined(_by_number(heads, [names[first] for first in cuts[:-1]]), heads, cuts):
+        if len(own) == 1 or not head:
+            places += own
+            continue
+        end, family = len(head), head.rstrip(_DIGITS)
+        rests = [names[place][end:] for place in own]
+        listed = (family, *rests)
+        order = known.get(listed)
+        if order is None:
+            order = known[listed] = _of_block(family, rests, alike, depth)
+        places += [own[place] for place in order]
+    return places
+
+
+def _of_block(family: str, rests: list[str], alike: dict[object, dict[str, int]], depth: int) -> list[int]:
+    """Return the order of a block: as `alike` has it for the first of its family with the same parts, else by the next number."""
+    parts = (family, frozenset(rests))
+    if (rank := alike.get(parts)) is not None:
+        return sorted(range(len(rests)), key=lambda nth: rank[rests[nth]])
+    order = _places(rests, depth + 1)
+    alike[parts] = {rests[place]: nth for nth, place in enumerate(order)}
+    return order
+
+
+def _runs(names: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Return the heads of the runs of consecutive names with the same head, and the places at which they start and end."""
+    heads: list[str] = []
+    cuts: list[int] = []
+    head, end = None, 0
+    for nth, name in enumerate(names):
+        if head and name.startswith(head) and name[end : end + 1] not in _NUMERALS:
+            continue
+        found = _HEAD.match(name)
+        new = "" if found is None else found[0]
+        if new != head:
+            head, end = new, len(new)
+            heads.append(new)
+            cuts.append(nth)
+    return heads, [*cuts, len(names)]
+
+
+def _by_number(heads: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Sort the runs of each family, which differ in their number only, among the places that the family has."""
+    families: dict[str, list[int]] = {}
+    for nth, head in enumerate(heads):
+        families.setdefault(head.rstrip(_DIGITS), []).append(nth)
+    ordered = list(range(len(heads)))
+    gathered: dict[int, list[int]] = {}
+    for family, slots in families.items():
+        if len(slots) == 1 or not heads[slots[0]]:
+            continue
+        keys = [by_size(heads[slot][len(family) :]) for slot in slots]
+        adjacent = sum(two == one + 1 for one, two in pairwise(slots))
+        gaps = len(slots) - 1 - adjacent
+        whole = family[-1:] in _BREAKS and all(names[slot][(end := len(heads[slot])) : end + 1] in _BREAKS for slot in slots)
+        if not whole and (gaps or all(one > two for one, two in pairwise(keys))):
+            continue
+        members = [slots[nth] for nth in sorted(range(len(slots)), key=keys.__getitem__)]
+        for slot, member in zip(slots, members, strict=True):
+            ordered[slot] = member
+        if whole and 0 < gaps <= adjacent:
+            gathered |= {slot: [] for slot in slots[1:]} | {slots[0]: members}
+    return [run for nth, place in enumerate(ordered) for run in gathered.get(nth, (place,))]
+
+
+def _joined(runs: Iterable[int], heads: Sequence[str], cuts: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the head and the places of each block; consecutive runs of one block are joined."""
+    head, places = "", list[int]()
+    for run in runs:
+        if heads[run] != head:
+            if places:
+                yield head, places
+            head, places = heads[run], []
+        places.extend(range(cuts[run], cuts[run + 1]))
+    yield head, places
