@@ -74,6 +74,14 @@ def test_a_layer_that_cannot_be_computed_is_listed_with_the_reason(tmp_path, con
         found[name].numpy()
 
 
+def test_patterns_with_many_ways_through_a_long_name_end(tmp_path):
+    pattern = "(ab|ab|a)" * 40 + "c"
+    parts = {key.replace("fc", "ab" * 80): shape for key, shape in LORA.items()}
+    made = adapter(tmp_path, {**CONFIG, "rank_pattern": {pattern: 7}}, **parts)
+    merged = steelyard.merge_adapter({f"{'ab' * 80}.weight": np.zeros((4, 3))}, made)
+    assert merged[f"{'ab' * 80}.weight"].numpy().shape == (4, 3)
+
+
 def test_an_adapter_of_another_net_is_refused(tmp_path):
     with pytest.raises(ShapeError, match=r"no layer fc, which the adapter changes"):
         steelyard.merge_adapter({"other.weight": np.zeros((4, 3))}, adapter(tmp_path, **LORA))

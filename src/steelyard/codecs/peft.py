@@ -10,8 +10,10 @@ adapter_config.json    {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "rank_pat
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.patterns import Pattern
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -100,9 +102,14 @@ def _fits(pattern: str, layer: str) -> bool:
     if not _PATTERN.fullmatch(plain) or repeats > _REPEATS or len(pattern) > _LONGEST:
         raise ShapeError(f"its config has the pattern {printable(pattern)!r}, which Steelyard does not read")
     try:
-        return re.match(rf"(.*\.)?({pattern})$", layer) is not None
+        return _ending(pattern).match(layer) is not None
     except re.error:
         raise ShapeError(f"its config has the pattern {printable(pattern)!r}, which is not a regular expression") from None
+
+
+@lru_cache
+def _ending(pattern: str) -> Pattern:
+    return Pattern(rf"(.*\.)?({pattern})$\n?")  # as PEFT matches it, whose "$" allows for a last line end
 
 
 def number(value: Plain) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +134,13 @@ def _tolerance(text: str) -> float:
 
 
 def _rule(text: str) -> tuple[str, str]:
+    import re
+
+    from steelyard.core.patterns import Pattern
+
     pattern, equals, template = text.rpartition("=")
     try:
-        re.compile(pattern)
+        Pattern(pattern)
     except re.error:
         equals = ""
     if not equals:

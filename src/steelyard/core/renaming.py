@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.core.lazy_graph import LazyGraph
+from steelyard.core.patterns import Pattern
 from steelyard.core.roles import plain_layer
 from steelyard.errors import ShapeError, printable
 
@@ -30,10 +31,10 @@ def expanded(match: re.Match[str], template: str) -> str:
 
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
     """Return a function that rewrites each name that `pattern` matches completely by the template `replacement`."""
-    rule = re.compile(pattern)
+    rule = Pattern(pattern)
 
     def renamed(name: str) -> str:
-        match = rule.fullmatch(name)
+        match = rule.match(name)
         return expanded(match, replacement) if match else name
 
     return renamed

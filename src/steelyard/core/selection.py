@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.patterns import fits
 from steelyard.core.roles import leaf_of
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
@@ -37,8 +37,8 @@ def selected(
     matching = [
         weight
         for weight in weights.values()
-        if any(_matches(weight.name, each) for each in patterns)
-        and _matches(weight.layer, layer)
+        if any(fits(weight.name, each) for each in patterns)
+        and fits(weight.layer, layer)
         and (roles is None or weight.role in roles)
         and (trainable is None or weight.trainable is trainable)
     ]
@@ -60,10 +60,6 @@ def names_in_order(orders: Mapping[str, NamesInOrder], word: str) -> Iterable[st
         known = f", or use one of {', '.join(orders)}{meant(word, orders)}" if orders else ""
         raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
     return names
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return pattern in ("*", name) or fnmatchcase(name, pattern)
 
 
 def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.patterns import fits
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.layers.keras.cudnn import CUDNN
 from steelyard.transfers.pairing import Choice, Pair, pair, untied_copies
@@ -85,7 +85,7 @@ def _any_left_out(names: list[str], only: Sequence[str], skip: Sequence[str]) ->
 
 
 def _any_match(names: Iterable[str], patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}[./]*") for name in names for pattern in patterns)
+    return any(fits(name, pattern) or fits(name, f"{pattern}[./]*") for name in names for pattern in patterns)
 
 
 def _of_other_sizes(sources: list[LayerWeights], targets: list[LayerWeights]) -> Iterator[Pair]:

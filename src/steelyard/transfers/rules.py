@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import check_json
+from steelyard.core.patterns import Pattern
 from steelyard.core.renaming import expanded
 from steelyard.errors import ShapeError, printable
 from steelyard.storage.source import from_bytes
@@ -98,17 +99,17 @@ def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets
     return dict(_given(ways, pairs, sources, targets))
 
 
-def _compiled(pattern: str, template: str, names: Iterable[str]) -> tuple[re.Pattern[str], str]:
+def _compiled(pattern: str, template: str, names: Iterable[str]) -> tuple[Pattern, str]:
     try:
-        rule = re.compile(pattern)
+        rule = Pattern(pattern)
     except re.error as error:
         raise ShapeError(f"invalid rule {printable(pattern)!r}, not a regular expression: {error}") from None
-    back = None if any(map(rule.fullmatch, names)) else reversed_rule(pattern, template)
-    return (re.compile(back[0]), back[1]) if back else (rule, template)
+    back = None if any(map(rule.match, names)) else reversed_rule(pattern, template)
+    return (Pattern(back[0]), back[1]) if back else (rule, template)
 
 
 def _given(
-    ways: list[tuple[re.Pattern[str], str]], pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]
+    ways: list[tuple[Pattern, str]], pairs: Rules, sources: list[LayerWeights], targets: list[LayerWeights]
 ) -> Iterator[tuple[str, str]]:
     places: dict[str, int] = {}
     kinds = {is_other: _indexed(each for each in targets if (each.kind == "other") == is_other) for is_other in (False, True)}
@@ -132,11 +133,11 @@ def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> 
     return f"{printable(layer.name)} is paired with {printable(name)!r}, which the target does not have"
 
 
-def _mapped(name: str, ways: list[tuple[re.Pattern[str], str]], pairs: Rules) -> Iterator[str]:
+def _mapped(name: str, ways: list[tuple[Pattern, str]], pairs: Rules) -> Iterator[str]:
     if name in pairs:
         yield pairs[name]
     for rule, template in ways:
-        if match := rule.fullmatch(name):
+        if match := rule.match(name):
             yield expanded(match, template)
 
 

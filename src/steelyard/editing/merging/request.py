@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.core.patterns import fits
 from steelyard.editing.merging.inputs import Options
 from steelyard.editing.merging.methods import ALIASES, METHODS, Method, check_count, method_of
 from steelyard.editing.merging.settings import checked, number_at, of_models
@@ -49,7 +49,7 @@ class Request(NamedTuple):
 
     def options(self, name: str, depth: float) -> Options:
         """Return the options of a weight, given how deep in the net it is."""
-        own = next((values for pattern, values in self.per if fnmatchcase(name, pattern)), {})
+        own = next((values for pattern, values in self.per if fits(name, pattern)), {})
 
         def numbers(key: str, usual: Sequence[Setting]) -> tuple[float, ...]:
             settings = of_models(own[key], self.models, key) if key in own else usual

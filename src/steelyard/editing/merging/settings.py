@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from math import isfinite
 from numbers import Real
 from typing import TYPE_CHECKING, TypeGuard
 
+from steelyard.core.patterns import fits
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def number_at(setting: Setting, name: str, depth: float, default: float) -> floa
     (0.5, 0.5)
     """
     if isinstance(setting, Mapping):
-        fitting = (value for pattern, value in setting.items() if fnmatchcase(name, pattern))
+        fitting = (value for pattern, value in setting.items() if fits(name, pattern))
         return number_at(next(fitting, default), name, depth, default)
     if isinstance(setting, (int, float)):
         return float(setting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from steelyard.core.patterns import Pattern
 from steelyard.core.places import same_places
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -15,8 +16,6 @@ from steelyard.measures.diff.ties import without_tied
 from steelyard.transfers.rules import checked_names
 
 if TYPE_CHECKING:
-    import re
-
     Names = Mapping[str, str] | None
 
 
@@ -124,7 +123,7 @@ def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Map
     import re
 
     try:
-        ways = [(re.compile(pattern), template) for pattern, template in rules.items()]
+        ways = [(Pattern(pattern), template) for pattern, template in rules.items()]
     except re.error as error:
         raise ShapeError(f"a rule is not a regular expression: {error}") from None
     wanted = {weight.name: name for weight in one.values() for name in _renamed(weight, ways, pairs) if name in other}
@@ -132,7 +131,7 @@ def _by_rules(one: Weights, other: Weights, rules: Mapping[str, str], pairs: Map
     return wanted | {name: name for name in one if name in other and name not in wanted and name not in taken}
 
 
-def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs: Mapping[str, str]) -> Iterator[str]:
+def _renamed(weight: Weight, ways: Iterable[tuple[Pattern, str]], pairs: Mapping[str, str]) -> Iterator[str]:
     """Yield the names that a weight may have on the other side; a rule matches its own name or its layer's."""
     leaf = weight.name.removeprefix(weight.layer) if weight.layer and weight.name.startswith(weight.layer) else ""
     if leaf and weight.layer in pairs:
@@ -140,9 +139,9 @@ def _renamed(weight: Weight, ways: Iterable[tuple[re.Pattern[str], str]], pairs:
     if weight.name in pairs:
         yield pairs[weight.name]
     for rule, template in ways:
-        if match := rule.fullmatch(weight.name):
+        if match := rule.match(weight.name):
             yield match.expand(template)
-        elif leaf and (match := rule.fullmatch(weight.layer)):
+        elif leaf and (match := rule.match(weight.layer)):
             yield match.expand(template) + leaf
 
 
