@@ -97,7 +97,7 @@ def _read(source: Source, scope: Scope) -> Weights:
         error.audit = error.audit or audit()
         _refuse_code(error.audit, source, str(error).removeprefix(f"{printable(source.name)}: "), error)
         raise
-    return with_file(read, audit, source.beside)
+    return with_file(read, audit, source)
 
 
 def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError | None = None) -> None:

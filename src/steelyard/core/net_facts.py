@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 class LazyAudit:
-    """The audit of a file, made on first access; derived weights share it."""
+    """The audit of a file, made on first access; derived weights share it.
 
-    __slots__ = ("_answer", "_audit")
+    `file` is the name of the file, blank if the weights have numbers of their own.
+    """
 
-    def __init__(self, audit: Callable[[], Audit]) -> None:
+    __slots__ = ("_answer", "_audit", "file")
+
+    def __init__(self, audit: Callable[[], Audit], file: str = "") -> None:
         self._audit = audit
+        self.file = file
         self._answer: Audit | None = None
 
     def answer(self) -> Audit:
@@ -34,9 +38,9 @@ class LazyAudit:
         return self._answer
 
 
-def with_file(weights: Weights, audit: Callable[[], Audit], beside: Callable[[str], Source]) -> Weights:
-    """Return the weights of a file with the function that audits it, and the one that opens another file of its folder."""
-    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit), beside=beside))
+def with_file(weights: Weights, audit: Callable[[], Audit], source: Source) -> Weights:
+    """Return the weights of a file with its name, the function that audits it, and the one that opens others of its folder."""
+    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit, source.name), beside=source.beside))
     if not any(map(may_be_packed, {weight.dtype for weight in found.values()})):
         return found
     return found.with_weights(found.values(), meta=lambda: _with_packing(found))
@@ -120,7 +124,7 @@ class NetFacts:
     def detached(self, *, live: bool) -> NetFacts:
         """Return the facts with no way to the model; of a live one, which they do not keep, the orders are listed now."""
         if not live:
-            return self.with_assign(None)
+            return self.replace(assign=None, audit=self.audit and LazyAudit(self.audit.answer))
         self.graph.release_model()
         listed = ((word, order()) for word, order in self.orders.items())
         orders = {word: [*names].copy for word, names in listed if names is not None}

@@ -23,7 +23,6 @@ from steelyard.inspector.details import (
     picture_record,
     picture_size,
     spectrum_record,
-    statistics_record,
 )
 from steelyard.inspector.index import (
     AFTER,
@@ -42,7 +41,6 @@ from steelyard.measures.spectra import EXACT, spectrum, without, work
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape
 from steelyard.numerics.picture import change, matrix_of, part_of_matrix, picture
-from steelyard.numerics.summary import summarise
 from steelyard.text.progress import counted
 from steelyard.text.sparkline import Outline
 
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
 
     Pieces = Iterator[bytes | memoryview]
 
+TINY = 240  # cells of the picture in a row of the table
 CELLS = 1 << 14  # cells of a picture of a whole weight, and of all its filters together
 SINGULAR_VALUES = 128  # singular values shown per weight
 WORK_LIMIT = 2e9  # rows times columns times the shorter side of a matrix that is decomposed on request: about a second
@@ -121,11 +120,15 @@ class Api:
         return answer
 
     def statistics(self, row: int, side: int) -> bytes:
-        """Return the statistics of a weight and its small histogram, without a picture."""
+        """Return what the row of a weight shows: statistics, outline, a tiny picture, and findings on its numbers."""
+        snapshot = self._snapshot
         weight = self._weight(row, side)
         with self._slots:
-            summary = summarise([weight])
-        return pack({"statistics": statistics_record(weight, summary), **_outline(summary)})
+            seen = look(weight, None, snapshot.sources[side].weights, lambda weight: picture_size(matrix_of(weight.shape), TINY))
+        if seen.error is not None:
+            raise seen.error
+        record = detail_of(seen, small=False)
+        return pack({**record, **_outline(seen.summary), "histogram": None, "findings": list(map(finding_record, seen.findings))})
 
     def picture(self, row: int, side: int, window: Window, height: int, width: int) -> bytes:
         """Return a picture of a part of a weight, with its cells as float32."""
@@ -275,6 +278,8 @@ def _outline(summary: Summary) -> dict[str, Any]:
 
 def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:
     """Return the spectrum, or the reason why it is left out."""
+    if min(matrix_shape(weight) or (0,)) < 2:
+        return {"spectrum": None, "spectrum_why": ""}
     reason = without(weight)
     norm = summary.moments.l2
     if not reason and (not summary.finite or norm is None):

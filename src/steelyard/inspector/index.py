@@ -80,10 +80,13 @@ def open_source(source: object, scope: Scope = "model") -> OpenedSource:
 
 
 def source_label(source: object) -> str:
-    """Return the name under which a page shows a source."""
+    """Return the name under which a page shows a source: of weights read from a file, the file's."""
     if isinstance(source, (str, os.PathLike)):
         return file_label(os.fspath(source))
-    return "weights" if isinstance(source, Weights) else type(source).__name__
+    if isinstance(source, Weights):
+        audit = source._net.audit
+        return file_label(audit.file) if audit and audit.file else "weights"
+    return type(source).__name__
 
 
 def file_label(path: str) -> str:

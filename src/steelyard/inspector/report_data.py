@@ -211,7 +211,8 @@ def _decompose(measured: Sequence[MeasuredWeight], which: str, *, progress: bool
     for each in sorted(measured, key=lambda each: work(each.weight)):
         left -= work(each.weight)
         reason = _why_no_spectrum(each, which, left)
-        each.detail = (each.detail or {}) | {"spectrum": None, "spectrum_why": reason}
+        is_matrix = min(matrix_shape(each.weight) or (0,)) > 1  # a page has no place for the spectrum of anything else
+        each.detail = (each.detail or {}) | {"spectrum": None, "spectrum_why": reason if is_matrix else ""}
         if not reason:
             chosen.append(each)
     total = sum(each.weight.nbytes for each in chosen)

@@ -1,6 +1,7 @@
 // @ts-check
 // The page: the overview, the tree, the table and the panel of one weight, and the events that connect them.
 
+import { addressOf, rowInAddress } from "./data/address.js";
 import { controls } from "./parts/controls.js";
 import { detailPanel } from "./parts/detail.js";
 import { linksOf } from "./parts/downloads.js";
@@ -14,7 +15,16 @@ import { tree } from "./parts/tree.js";
 import { trickle } from "./data/trickle.js";
 import { prepared } from "./data/weights.js";
 
-/** @typedef {{ main: HTMLElement, index: Index, api: Api, layer: Layer | null, opened: number }} State */
+/**
+ * @typedef {{
+ *   main: HTMLElement,
+ *   index: Index,
+ *   api: Api,
+ *   address: import("./data/address.js").Address,
+ *   layer: Layer | null,
+ *   opened: number,
+ * }} State
+ */
 /**
  * @typedef {{
  *   header: import("./parts/header.js").Header,
@@ -27,6 +37,8 @@ import { prepared } from "./data/weights.js";
  */
 /** @typedef {State & Parts} Page */
 
+/** Rows of a net that has little else to show than its weights. */
+const SMALL = 12;
 /** In narrow windows each part is below the one before, as in the style sheet. */
 const NARROW = matchMedia("(max-width: 1020px)");
 
@@ -52,10 +64,12 @@ export async function mount(main, api) {
 
 /** @type {(main: HTMLElement, index: Index, api: Api) => void} */
 function build(main, index, api) {
+  const address = addressOf(index.count, (row) => void (row < 0 ? hide(page) : show(page, row)));
   /** @type {State} */
-  const state = { main, index, api, layer: null, opened: -1 };
+  const state = { main, index, api, address, layer: null, opened: -1 };
   /** @type {Page} */
   const page = Object.assign(state, partsOf(state, () => page));
+  main.classList.toggle("small", index.count <= SMALL);
   main.replaceChildren(
     page.header.element,
     page.overview.element,
@@ -68,13 +82,24 @@ function build(main, index, api) {
     ...page,
     close: () => close(page),
     step: (by) => step(page, by),
-    widen: () => widen(page),
+    widen: (on) => widen(page, on),
+    isWide: () => isWide(page),
     opened: () => page.opened,
   });
   addEventListener("beforeprint", () => print(page, true));
   addEventListener("afterprint", () => print(page, false));
-  const asked = /^#w(\d+)$/.exec(location.hash);
-  if (asked && Number(asked[1]) < index.count) open(page, Number(asked[1]));
+  const asked = rowInAddress(index.count);
+  const first = NARROW.matches ? -1 : firstOf(page);
+  if (asked >= 0 || first >= 0) show(page, asked >= 0 ? asked : first);
+}
+
+/**
+ * The row with which a small net opens, -1 for a large one: the first of the table that is more than a list of numbers.
+ * @type {(page: Page) => number}
+ */
+function firstOf({ index, table: { order } }) {
+  if (index.count > SMALL) return -1;
+  return order().find((row) => index.columns.shape[row].length > 1) ?? order()[0] ?? -1;
 }
 
 /**
@@ -85,12 +110,18 @@ function partsOf({ index, api }, page) {
   const names = sideNames(index);
   /** @type {(row: number) => void} */
   const onOpen = (row) => void open(page(), row);
-  const onLearn = () => [page().table, page().overview].forEach((part) => part.refresh());
-  const onSight = trickle(index, api, { rows: () => page().table.inSight(), onLearn, onDone: () => page().table.again() });
+  const onLearn = () => [page().table, page().overview, page().header, page().controls].forEach((part) => part.refresh());
+  const onSight = trickle(index, api, {
+    rows: () => page().table.inSight(),
+    onLearn,
+    onThumbs: () => page().table.refresh(),
+    onDone: () => page().table.again(),
+  });
   const layers = tree(index, { onLayer: (layer) => scope(page(), layer), onOpen });
   return {
     header: headerOf(index, names, {
       onFound: ({ row, at }) => open(page(), row, at),
+      onAll: () => page().controls.onlyFound(),
       downloads: api.live ? (side) => linksOf(api, null, side) : null,
     }),
     controls: controls(index, { onChange: () => filter(page()), onScope: () => scope(page(), null) }),
@@ -123,21 +154,32 @@ function scope(page, layer) {
 
 /** @type {(page: Page, row: number, at?: number | null) => Promise<void>} */
 async function open(page, row, at = null) {
+  page.address.opened(row);
+  await show(page, row, at);
+  if (NARROW.matches) page.detail.element.scrollIntoView({ block: "start" });
+}
+
+/** @type {(page: Page, row: number, at?: number | null) => Promise<void>} */
+async function show(page, row, at = null) {
   page.opened = row;
   [page.overview, page.table, page.tree].forEach((part) => part.open(row));
   page.main.classList.add("has-detail");
-  history.replaceState(null, "", `#w${row}`);
   await page.detail.open(row, at);
-  if (NARROW.matches) page.detail.element.scrollIntoView({ block: "start" });
 }
 
 /** @type {(page: Page) => void} */
 function close(page) {
+  page.address.closed();
+  hide(page);
+}
+
+/** @type {(page: Page) => void} */
+function hide(page) {
   page.opened = -1;
   page.detail.close();
   page.main.classList.remove("has-detail");
+  widen(page, false);
   [page.overview, page.table, page.tree].forEach((part) => part.open(-1));
-  history.replaceState(null, "", "#");
   page.table.element.focus();
 }
 
@@ -146,9 +188,19 @@ function step(page, by) {
   if (page.table.order().length) open(page, page.table.next(by));
 }
 
-/** @type {(page: Page) => void} */
-function widen(page) {
-  page.main.classList.toggle("wide");
+/** @type {(page: Page) => boolean} */
+function isWide({ main }) {
+  return main.classList.contains("wide");
+}
+
+/**
+ * Give the whole window to the open weight, or the other parts their places again.
+ * @type {(page: Page, on?: boolean) => void}
+ */
+function widen(page, on = !isWide(page)) {
+  if (isWide(page) === on) return;
+  page.main.classList.toggle("wide", on);
+  page.detail.widen(on);
 }
 
 /** @type {(page: Page, on: boolean) => void} */

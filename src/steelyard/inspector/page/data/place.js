@@ -37,6 +37,15 @@ export function unravelled(at, shape) {
 }
 
 /**
+ * The number of an entry in a weight of this shape; null for an index that the shape does not have.
+ * @type {(shape: number[], index: number[]) => number | null}
+ */
+export function entryAt(shape, index) {
+  const isOn = index.length === shape.length && index.every((place, axis) => place < shape[axis]);
+  return isOn ? index.reduce((sum, place, axis) => sum * shape[axis] + place, 0) : null;
+}
+
+/**
  * The number that an entry of a weight has in the vector; null if the weight is not counted there.
  * @type {(index: Index, row: number, at: number) => number | null}
  */
@@ -80,7 +89,7 @@ function within(index, row, text) {
     return { error: `${index.shown[row]} has ${shape.length} axes: [${shape.join(", ")}]; the index has ${places.length}.` };
   const beyond = places.findIndex((place, axis) => place >= shape[axis]);
   if (beyond >= 0) return { error: `Axis ${beyond} of ${index.shown[row]} has entries 0 to ${shape[beyond] - 1}.` };
-  return { row, at: places.reduce((sum, place, axis) => sum * shape[axis] + place, 0) };
+  return { row, at: entryAt(shape, places) };
 }
 
 /**

@@ -129,7 +129,7 @@ function magnitudeOf(half) {
  * A number rounded up to 1, 2, 3 or 5 times a power of ten.
  * @type {(number: number) => number}
  */
-function roundedUp(number) {
+export function roundedUp(number) {
   if (number <= 0) return 1;
   const power = Math.floor(Math.log10(number));
   const step = [1, 2, 3, 5, 10].find((each) => each * 10 ** power >= number * 0.99) ?? 10;

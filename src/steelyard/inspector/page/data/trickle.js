@@ -1,10 +1,10 @@
 // @ts-check
-// The statistics of a live page, read for the visible rows, a few at a time.
+// What a page learns of the visible rows: in a live page their statistics, read a few at a time, in a report their details.
 
 import { isOn, learn, learnChange } from "./weights.js";
 
 /** @typedef {number | "both"} Side A side, or the difference of both. */
-/** @typedef {{ rows(): number[], onLearn(row: number): void, onDone(): void }} TrickleListeners */
+/** @typedef {{ rows(): number[], onLearn(row: number): void, onThumbs(): void, onDone(): void }} TrickleListeners */
 /**
  * @typedef {{
  *   index: Index,
@@ -22,6 +22,8 @@ import { isOn, learn, learnChange } from "./weights.js";
 
 const AT_ONCE = 2;
 const PAUSE = 120;
+/** Milliseconds after which the details of a report are unpacked: the page is to be usable before. */
+const AFTER_READY = 150;
 /** In files up to this many bytes, all other weights are read after the visible ones. */
 const ALL = 2 ** 28;
 /** @type {"both"} */
@@ -33,7 +35,7 @@ const BOTH = "both";
  * @type {(index: Index, api: Api, on: TrickleListeners) => () => void}
  */
 export function trickle(index, api, on) {
-  if (!api.live) return () => {};
+  if (!api.live) return soon(() => void unpack(index, api, on), AFTER_READY);
   const sides = index.sources.map((_, side) => side);
   /** @type {Queue} */
   const queue = {
@@ -48,11 +50,39 @@ export function trickle(index, api, on) {
     off: false,
     done: false,
   };
+  return soon(() => void read(queue), PAUSE);
+}
+
+/**
+ * A function that calls another once it has not been called for a while.
+ * @type {(act: () => void, pause: number) => () => void}
+ */
+function soon(act, pause) {
   let timer = 0;
   return () => {
     clearTimeout(timer);
-    timer = setTimeout(() => read(queue), PAUSE);
+    timer = setTimeout(act, pause);
   };
+}
+
+/**
+ * Take the tiny pictures of visible rows from the details of a report, which are unpacked after the page is ready.
+ * @type {(index: Index, api: ReportApi, on: TrickleListeners) => Promise<void>}
+ */
+async function unpack(index, api, on) {
+  const rows = on.rows().filter((row) => !index.thumbs.of(row));
+  const learned = await Promise.all(rows.map((row) => learnThumb(index, api, row)));
+  if (learned.some(Boolean)) on.onThumbs();
+}
+
+/** @type {(index: Index, api: ReportApi, row: number) => Promise<boolean>} */
+async function learnThumb(index, api, row) {
+  try {
+    index.thumbs.learn(row, await api.detail(row, isOn(index, row, 0) ? 0 : 1));
+    return Boolean(index.thumbs.of(row));
+  } catch {
+    return false; // the report has no details of this row
+  }
 }
 
 /** @type {(queue: Queue) => Promise<void>} */

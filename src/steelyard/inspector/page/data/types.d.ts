@@ -73,6 +73,8 @@ interface IndexRecord {
   columns: ColumnsRecord;
   spark: SparkRecord | null;
   spark_before?: SparkRecord | null;
+  /** The net in one sentence. */
+  headline?: string;
   findings: Finding[];
 }
 
@@ -137,17 +139,17 @@ interface Outline {
 interface StatisticsRecord {
   statistics?: Statistics;
   outline?: Outline;
+  picture?: Picture | null;
+  findings?: Finding[];
 }
 
 interface Detail extends StatisticsRecord {
   error?: string;
   histogram?: Histogram | null;
-  picture?: Picture | null;
   filters?: Filters | null;
   spectrum?: Spectrum | null;
   spectrum_why?: string;
   difference?: Picture | null;
-  findings?: Finding[];
 }
 
 interface Comparison {
@@ -208,9 +210,18 @@ interface Sparks {
   learn(row: number, outline: Outline): void;
 }
 
+/** A tiny picture of a weight: a few cells in 255 steps, or the first filters of a convolution. */
+type Thumb = Pick<Picture, "height" | "width" | "rows" | "columns"> & { cells: Int8Array } | Filters;
+
+interface Thumbs {
+  of(row: number): Thumb | undefined;
+  learn(row: number, detail: StatisticsRecord & { filters?: Filters | null }): void;
+}
+
 interface Index {
   live: boolean;
   notes: string[];
+  headline: string;
   sources: SourceRecord[];
   columns: Columns;
   count: number;
@@ -226,6 +237,7 @@ interface Index {
   /** The rows with entries in the vector, in the order of the vector. */
   inVector: number[];
   sparks: [after: Sparks, before: Sparks];
+  thumbs: Thumbs;
   /** The end of the axis on which all small histograms are drawn. */
   axis(): number;
 }
@@ -262,6 +274,8 @@ interface NetView {
   /** Draw again, since statistics were learned. */
   refresh(): void;
   focus(): void;
+  /** What its colours mean. */
+  legend?: HTMLElement;
 }
 
 /** A view that the overview offers if it `fits` the index; it is made when it is first chosen. */
@@ -337,19 +351,21 @@ interface Theme {
   /** Colours from -127 to 127 as bytes. */
   scale: Uint8ClampedArray;
   accentBytes: number[];
-  inkBytes: number[];
   panelBytes: number[];
+  /** The CSS colour of each group of roles. */
+  roles: Record<"kernel" | "embedding" | "bias" | "scale" | "statistic" | "other", string>;
 }
 
 /** What an element may have as a child: a node, text, or nothing. */
 type Child = Node | string | null | undefined | false | 0;
 type Listeners = { [Name in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[Name]) => void };
 
-/** A tab, whose panel is made when it is first shown. */
+/** A tab, whose panel is made when it is first shown; its `tools` are beside the heads of the tabs. */
 interface Tab {
   key: string;
   title: string;
   make(): Node;
+  tools?: HTMLElement;
 }
 
 /** A weight that is open: its details and the names of the sources, in the order of the sides. */

@@ -3,6 +3,7 @@
 
 import { sparksOf } from "./sparks.js";
 import { shownName } from "./text.js";
+import { thumbsOf } from "./thumbs.js";
 
 /** @type {RowStatistic[]} */
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
@@ -23,6 +24,7 @@ export function prepared(index) {
   return {
     live: index.live,
     notes: index.notes ?? [],
+    headline: shownName(index.headline || " ").trim(),
     sources: index.sources,
     columns,
     count,
@@ -31,8 +33,9 @@ export function prepared(index) {
     two: index.sources.length > 1,
     findings,
     findingsOf,
-    worst: findingsOf.map((list) => Math.max(-1, ...(list ?? []).map((one) => SEVERITIES.indexOf(one.severity)))),
+    worst: findingsOf.map(worstOf),
     inVector: inVector(columns),
+    thumbs: thumbsOf(),
     ...sparksOf(index),
   };
 }
@@ -82,15 +85,32 @@ export function isChanged(index, row) {
 }
 
 /**
- * Add the statistics of a row to the index.
+ * Add what is known of a row to the index: its statistics, and its tiny picture; from a live page also what is wrong with it.
  * @type {(index: Index, row: number, side: number, detail: StatisticsRecord) => void}
  */
 export function learn(index, row, side, detail) {
   if (detail.outline) index.sparks[side].learn(row, detail.outline);
   if (side !== 0 && isOn(index, row, 0)) return;
+  index.thumbs.learn(row, detail);
+  if (side === 0) learnFindings(index, row, detail.findings ?? []);
   for (const word of STATISTICS) {
     if (detail.statistics && word in detail.statistics) index.columns[word][row] = numberOf(detail.statistics[word]);
   }
+}
+
+/** @type {(index: Index, row: number, found: Finding[]) => void} */
+function learnFindings(index, row, found) {
+  const known = new Set((index.findingsOf[row] ?? []).map(({ rule, what }) => `${rule} ${what}`));
+  const fresh = found.filter(({ rule, what }) => !known.has(`${rule} ${what}`));
+  if (!fresh.length) return;
+  index.findings.push(...fresh);
+  index.findingsOf[row] = [...(index.findingsOf[row] ?? []), ...fresh];
+  index.worst[row] = worstOf(index.findingsOf[row]);
+}
+
+/** @type {(findings: Finding[] | null) => number} */
+function worstOf(findings) {
+  return Math.max(-1, ...(findings ?? []).map((one) => SEVERITIES.indexOf(one.severity)));
 }
 
 /**

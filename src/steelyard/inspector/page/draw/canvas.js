@@ -47,6 +47,8 @@ export function copied(context, canvas) {
 const DRAWN = new Map();
 const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
 onTheme(() => DRAWN.forEach((_, holder) => again(holder)));
+// A drawing may be as high as the window allows, which no change of its own size shows.
+addEventListener("resize", () => DRAWN.forEach((_, holder) => again(holder)));
 
 /**
  * Call `draw(width)` now and whenever the width of the holder or the colours change, until the holder leaves the page.

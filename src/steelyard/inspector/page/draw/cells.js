@@ -18,11 +18,17 @@ export function around(picture, [y, x], times) {
   return [up, near, down, far];
 }
 
+import { short } from "../data/text.js";
+
+/** Cells of a picture that may have outliers: each of fewer cells counts. */
+const MANY = 200;
+
 /**
- * The magnitude that 99% of the cells do not exceed.
+ * The magnitude that 99% of the cells do not exceed, if they are many.
  * @type {(picture: Picture) => number}
  */
 export function usual(picture) {
+  if (picture.width * picture.height < MANY) return picture.scale;
   const sizes = Float64Array.from({ length: picture.width * picture.height }, (_, nth) => Math.abs(valueOf(picture, 0, nth)));
   const known = sizes.filter((size) => !Number.isNaN(size)).sort();
   return known.length ? known[Math.floor((known.length - 1) * 0.99)] || picture.scale : 0;
@@ -36,6 +42,18 @@ export function valueOf(picture, y, x) {
   const cell = picture.cells[y * picture.width + x];
   if (!(picture.cells instanceof Int8Array)) return cell;
   return cell === -128 ? Number.NaN : (cell / 127) * picture.scale;
+}
+
+/**
+ * The number of an entry, as exactly as the picture has it; blank if its cell stands for other entries too.
+ * @type {(picture: Picture, at: number) => string}
+ */
+export function entryText(picture, at) {
+  const cell = picture.down === 1 && picture.across === 1 ? cellOf(picture, at) : null;
+  if (!cell) return "";
+  const value = valueOf(picture, ...cell);
+  if (Number.isNaN(value)) return "not finite";
+  return picture.cells instanceof Int8Array && Math.abs(value) !== picture.scale && picture.scale ? `about ${short(value)}` : short(value);
 }
 
 /**

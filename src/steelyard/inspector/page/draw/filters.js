@@ -101,7 +101,8 @@ function captionOf(found, name) {
 
 /** @type {(found: Filters, width: number) => FiltersLayout} */
 function layoutOf(found, width) {
-  const cell = Math.max(2, Math.min(10, Math.floor(44 / Math.max(found.width, found.height))));
+  const [side, most] = width < 800 ? [44, 10] : [88, 24];
+  const cell = Math.max(2, Math.min(most, Math.floor(side / Math.max(found.width, found.height))));
   const [wide, high] = [found.width * cell, found.height * cell];
   const across = Math.max(1, Math.floor((width + GAP) / (wide + GAP)));
   return { cell, wide, high, across, rows: Math.ceil(found.units.length / across) };
@@ -111,16 +112,22 @@ function layoutOf(found, width) {
 function drawFilter(context, found, nth, layout) {
   const { cell } = layout;
   const [left, top] = cornerOf(layout, nth);
-  const { scale, accent } = theme();
-  const size = found.height * found.width * found.colours;
   for (let place = 0; place < found.height * found.width; place += 1) {
-    const start = nth * size + place * found.colours;
-    const parts = found.cells.subarray(start, start + found.colours);
-    if (parts.includes(-128)) context.fillStyle = accent;
-    else if (found.colours === 3) context.fillStyle = `rgb(${Array.from(parts, (part) => 128 + part).join(" ")})`;
-    else context.fillStyle = `rgb(${scale.slice((parts[0] + 127) * 3, (parts[0] + 128) * 3).join(" ")})`;
+    context.fillStyle = `rgb(${Array.from(colourBytes(found, nth, place)).join(" ")})`;
     context.fillRect(left + (place % found.width) * cell, top + Math.floor(place / found.width) * cell, cell, cell);
   }
+}
+
+/**
+ * The red, green and blue of a place in the nth filter.
+ * @type {(found: Filters, nth: number, place: number) => ArrayLike<number>}
+ */
+export function colourBytes({ height, width, colours, cells }, nth, place) {
+  const start = (nth * height * width + place) * colours;
+  const parts = cells.subarray(start, start + colours);
+  if (parts.includes(-128)) return theme().accentBytes;
+  if (colours === 3) return Array.from(parts, (part) => 128 + part);
+  return theme().scale.subarray((parts[0] + 127) * 3, (parts[0] + 128) * 3);
 }
 
 /** @type {(found: Filters, nth: number) => string} */

@@ -4,6 +4,7 @@
 import { attribute, element } from "./element.js";
 import { entryOf, placeText } from "../data/place.js";
 import { whole } from "../data/text.js";
+import { colourOf } from "./theme.js";
 import { tilesOf } from "./tiles.js";
 
 /**
@@ -11,6 +12,7 @@ import { tilesOf } from "./tiles.js";
  *   index: Index,
  *   row: number,
  *   size: [rows: number, columns: number],
+ *   scale: number,
  *   read: ReadTexts,
  * }} GridOptions
  */
@@ -20,6 +22,7 @@ import { tilesOf } from "./tiles.js";
  * @typedef {ReturnType<typeof partsOf> & {
  *   index: Index,
  *   row: number,
+ *   scale: number,
  *   rows: number,
  *   columns: number,
  *   column: number,
@@ -38,6 +41,8 @@ import { tilesOf } from "./tiles.js";
 const [ROW, SIDE, HEAD] = [22, 64, 22];
 /** Pixels of a number, of one with many digits, and of a complex one: an exponent must not be cut off. */
 const [COLUMN, LONG, PAIR] = [118, 184, 330];
+/** The part of the colours behind numbers: text is to be read on all of them. */
+const PALE = 0.32;
 /** Pixels of the longest scroller that browsers lay out exactly. */
 const LONGEST = 8e6;
 /**
@@ -56,10 +61,10 @@ const STEPS = {
 };
 
 /**
- * The grid of a row; `read(window)` returns the texts of the numbers in a window.
+ * The grid of a row; `read(window)` returns the texts of the numbers in a window, whose colours are strongest at `scale`.
  * @type {(options: GridOptions) => Grid}
  */
-export function valuesGrid({ index, row, size: [rows, columns], read }) {
+export function valuesGrid({ index, row, size: [rows, columns], scale, read }) {
   const column = widthOf(index.columns.dtype[row]);
   const lengths = [HEAD + rows * ROW, SIDE + columns * column].map((length) => Math.min(length, LONGEST));
   const parts = partsOf(`Numbers of ${index.shown[row]}`, rows, columns);
@@ -73,7 +78,7 @@ export function valuesGrid({ index, row, size: [rows, columns], read }) {
     onError: (message) => (grid.readout.textContent = message),
   });
   /** @type {GridView} */
-  const grid = { index, row, rows, columns, column, lengths, tiles, ...parts, ...sight };
+  const grid = { index, row, scale, rows, columns, column, lengths, tiles, ...parts, ...sight };
   [grid.sizer.style.height, grid.sizer.style.width] = lengths.map((length) => `${length}px`);
   grid.holder.style.setProperty("--column", `${column}px`);
   listen(grid);
@@ -181,10 +186,10 @@ function line(grid, y) {
 }
 
 /** @type {(grid: GridView, y: number, x: number) => HTMLElement} */
-function cell({ tiles, chosen, cursor }, y, x) {
+function cell({ tiles, scale, chosen, cursor }, y, x) {
   const text = tiles.textAt(y, x);
   const here = chosen && cursor[0] === y && cursor[1] === x;
-  return element(
+  const made = element(
     "div",
     {
       class: here ? "value here" : "value",
@@ -197,6 +202,10 @@ function cell({ tiles, chosen, cursor }, y, x) {
     },
     text ?? "…",
   );
+  const share = Number(text) / scale;
+  if (share) made.style.backgroundColor = colourOf(Math.max(-1, Math.min(1, share)) * PALE);
+  else if (text && Number.isNaN(share)) made.classList.add("lost");
+  return made;
 }
 
 /** @type {(grid: GridView) => void} */

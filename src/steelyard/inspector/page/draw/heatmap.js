@@ -26,7 +26,11 @@ import { theme } from "./theme.js";
  * }} MapView
  */
 
-const [TALLEST, SHORTEST, LARGEST, FLAT] = [420, 120, 22, 30];
+const [SHORTEST, LARGEST, FLAT] = [180, 22, 30];
+/** A picture whose cells are square is at least this share of the width; a taller one has flat cells. */
+const NARROWEST = 0.5;
+/** A flat picture has at least this part of the greatest height. */
+const LEAST = 0.55;
 /** Cells of at least this many pixels are all drawn in one size; smaller ones fill the width. */
 const EVEN = 8;
 
@@ -71,7 +75,7 @@ export function heatmap({ title, shape, heading = true, onZoom = null }) {
     element: figureOf(map, heading && title),
     /** Draw a picture: the last colour stands for a magnitude of `scale`, or with `clipped` for all larger ones too. */
     show(picture, scale = picture.scale, clipped = false) {
-      Object.assign(map, { picture, scale: scale || 1, clipped, cursor: null });
+      Object.assign(map, { picture, scale: scale || 1, clipped: clipped && scale < picture.scale, cursor: null });
       map.caption.textContent = captionOf(picture);
       map.readout.textContent = "";
       draw(map);
@@ -160,7 +164,7 @@ function pointAt(map, cell) {
 function draw(map, width = map.drawing.clientWidth) {
   const { picture, scale, base, entry, cursor, dragged } = map;
   if (!picture || !width) return;
-  const size = (map.size = sizeOf(picture, width));
+  const size = (map.size = sizeOf(picture, width, tallestOf(map.drawing)));
   paint(base, picture, scale);
   const context = fitted(map.canvas, size.cell * picture.width, size.high * picture.height);
   context.imageSmoothingEnabled = false;
@@ -192,15 +196,28 @@ function captionOf(picture) {
   return `${where}${counted(picture.rows, "row")} \u00d7 ${counted(picture.columns, "column")}; ${picture.caption}${steps}`;
 }
 
-/** @type {(picture: Picture, width: number) => CellSize} */
-function sizeOf(picture, width) {
+/**
+ * The greatest height of a drawing, which the style sheet has: a part of the window.
+ * @type {(drawing: Element) => number}
+ */
+function tallestOf(drawing) {
+  return Number.parseFloat(getComputedStyle(drawing).maxHeight) || 420;
+}
+
+/**
+ * Cells are square, unless the picture would be too flat, too narrow or too high.
+ * @type {(picture: Picture, width: number, tallest: number) => CellSize}
+ */
+function sizeOf(picture, width, tallest) {
   const density = devicePixelRatio || 1;
   /** @type {(length: number) => number} */
   const exact = (length) => Math.max(1, Math.floor(length * density)) / density;
-  const fitting = Math.min(width / picture.width, LARGEST);
+  const largest = Math.max(LARGEST, tallest / 9);
+  const narrowed = Math.max(tallest / picture.height, (NARROWEST * width) / picture.width);
+  const fitting = Math.min(width / picture.width, largest, picture.height === 1 ? Infinity : narrowed);
   const cell = fitting < EVEN ? fitting : exact(fitting);
-  const wanted = Math.max(cell, Math.min(LARGEST, SHORTEST / picture.height));
-  const tall = picture.height === 1 ? FLAT : Math.min(wanted, TALLEST / picture.height);
+  const wanted = Math.max(cell, Math.min(largest, Math.max(SHORTEST, tallest * LEAST) / picture.height));
+  const tall = picture.height === 1 ? FLAT : Math.min(wanted, tallest / picture.height);
   return { cell, high: tall < EVEN ? tall : exact(tall) };
 }
 

@@ -22,15 +22,16 @@ import { theme } from "./theme.js";
 const [PLOT, BOX, LABELS, TOP] = [104, 22, 18, 6];
 
 /**
- * A figure of the details of one or two sides, null for a side without details.
- * @type {(details: (Detail | null)[], names: string[]) => HTMLElement}
+ * A figure of the details of one or two sides, null for a side without details; a sentence if all numbers are the same.
+ * @type {(details: (Detail | null)[], names: string[], size: number) => HTMLElement}
  */
-export function histogram(details, names) {
+export function histogram(details, names, size) {
   const drawn = details.map((detail) => detail?.histogram ?? null);
   const known = drawn.flatMap((one) => one ?? []);
   if (!known.length) return element("p", { class: "none" }, "No finite numbers.");
   const [low, high] = [Math.min(...known.map((one) => one.low)), Math.max(...known.map((one) => one.high))];
-  const axis = { low, high: high > low ? high : low + 1 };
+  if (low === high) return element("p", { class: "none" }, known.length > 1 || size > 1 ? `All numbers are ${short(low)}.` : `The number is ${short(low)}.`);
+  const axis = { low, high };
   const canvas = element("canvas", { role: "img", "aria-label": `Histogram from ${short(low)} to ${short(high)}` });
   const readout = element("p", { class: "readout" }, rest(names, known.length));
   const boxes = details.map((detail) => detail?.statistics ?? null);

@@ -13,6 +13,8 @@ import { isChanged } from "../data/weights.js";
  *   wanted(): Wanted,
  *   focus(): void,
  *   clear(): void,
+ *   refresh(): void,
+ *   onlyFound(): void,
  *   showSummary(summary: string, scope: Layer | null): void,
  * }} Controls
  */
@@ -37,6 +39,12 @@ export function controls(index, { onChange, onScope }) {
     clear() {
       text.value = "";
       onChange();
+    },
+    /** Count the weights with findings again, which a live page learns one by one. */
+    refresh: () => countFound(index, found),
+    /** Show the weights with findings. */
+    onlyFound() {
+      if (!isPressed(found)) found.click();
     },
     showSummary(summary, scope) {
       status.textContent = summary;
@@ -70,10 +78,18 @@ function roleBox(index, onChange) {
   );
 }
 
-/** @type {(index: Index, onChange: () => void) => HTMLButtonElement | null} */
+/** @type {(index: Index, onChange: () => void) => HTMLButtonElement} */
 function foundSwitch(index, onChange) {
-  const count = index.findingsOf.filter(Boolean).length;
-  return count ? switchOf(`with findings (${count})`, onChange) : null;
+  const made = switchOf("", onChange);
+  countFound(index, made);
+  return made;
+}
+
+/** @type {(index: Index, found: HTMLElement) => void} */
+function countFound(index, found) {
+  const count = index.worst.filter((worst) => worst >= 0).length;
+  found.hidden = !count;
+  found.textContent = `with findings (${count})`;
 }
 
 /**

@@ -3,7 +3,8 @@
 
 import { downloads } from "./downloads.js";
 import { button, element, messageOf, replace } from "../draw/element.js";
-import { change, facts, findings } from "./facts.js";
+import { brief, change, facts, findings } from "./facts.js";
+import { entryText } from "../draw/cells.js";
 import { entryOf, placeText } from "../data/place.js";
 import { tabs } from "./tabs.js";
 import { whole } from "../data/text.js";
@@ -22,10 +23,11 @@ import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
  * @typedef {{
  *   element: HTMLElement,
  *   open(row: number, at?: number | null): Promise<void>,
+ *   widen(on: boolean): void,
  *   close(): void,
  * }} DetailPanel
  */
-/** @typedef {{ row: number, place: HTMLElement, views: import("./views.js").Views }} Shown */
+/** @typedef {{ row: number, place: HTMLElement, details: (Detail | null)[], views: import("./views.js").Views, tabs: import("./tabs.js").Tabs | null }} Shown */
 /**
  * @typedef {{
  *   index: Index,
@@ -35,6 +37,7 @@ import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
  *   holder: HTMLElement,
  *   asked: number,
  *   tab: string,
+ *   wide: boolean,
  *   shown: Shown | null,
  * }} Panel
  */
@@ -45,12 +48,17 @@ import { isOn, learn, learnChange, sidesAlike } from "../data/weights.js";
  */
 export function detailPanel(index, api, names, on) {
   const holder = element("section", { class: "detail", "aria-label": "Weight", tabindex: "-1", hidden: true });
-  // `asked` counts the opened weights, so that a late answer is recognised; `tab` is kept from weight to weight.
+  // `asked` counts the opened weights, so that a late answer is recognised; a chosen `tab` is kept from weight to weight.
   /** @type {Panel} */
-  const panel = { index, api, names, on, holder, asked: 0, tab: "picture", shown: null };
+  const panel = { index, api, names, on, holder, asked: 0, tab: "", wide: false, shown: null };
   return {
     element: holder,
     open: (row, at = null) => open(panel, row, at),
+    widen(on) {
+      panel.wide = on;
+      const widener = holder.querySelector(".widen");
+      if (widener) widener.replaceWith(widenerOf(panel));
+    },
     close() {
       panel.asked += 1;
       panel.shown = null;
@@ -69,41 +77,47 @@ async function open(panel, row, at) {
   }
   const nth = (panel.asked += 1);
   panel.shown = null;
-  const { place, changed, below } = laidOut(panel, row);
+  const { found, place, changed, pictures, spread } = laidOut(panel, row);
   const details = await Promise.all(index.sources.map((_, side) => detailOf(panel, row, side)));
   if (nth !== panel.asked) return;
   details.forEach((detail, side) => detail && learn(index, row, side, detail));
   replace(changed, change(index, row, names));
+  replace(found, findings(index, row));
   panel.on.onLearn();
   const views = viewsOf({ index, row, api, details, names });
-  below.replaceChildren(...views.parts);
-  if (views.tabs.length) below.append(tabs(views.tabs, panel.tab, (key) => (panel.tab = key)).element);
-  panel.shown = { row, place, views };
+  const tabbed = views.tabs.length ? tabs(views.tabs, panel.tab, (key) => (panel.tab = key)) : null;
+  replace(pictures, ...views.troubles, tabbed?.element);
+  replace(spread, views.spread);
+  panel.shown = { row, place, details, views, tabs: tabbed };
   await mark(panel, at);
 }
 
+/** @typedef {Record<"found" | "place" | "changed" | "pictures" | "spread", HTMLElement>} Holders */
+
 /**
  * Show everything that is known at once, and return the elements for the rest.
- * @type {(panel: Panel, row: number) => { place: HTMLElement, changed: HTMLElement, below: HTMLElement }}
+ * @type {(panel: Panel, row: number) => Holders}
  */
-function laidOut({ index, api, names, on, holder }, row) {
+function laidOut(panel, row) {
+  const { index, api, names, holder } = panel;
+  const found = element("div", {}, findings(index, row));
   const place = element("div", { class: "place", role: "status" });
   const changed = element("div", { class: "changes" });
-  const below = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
+  const pictures = element("div", { class: "below" }, element("p", { class: "none", role: "status" }, "Reading …"));
+  const spread = element("div", {});
   replace(changed, change(index, row, names));
   holder.hidden = false;
   replace(
     holder,
-    header(index, row, on),
-    facts(index, row),
-    findings(index, row),
-    changed,
-    downloads(index, api, row, names),
+    header(panel, row),
+    brief(index, row),
+    found,
     place,
-    below,
+    pictures,
+    element("div", { class: "aside" }, changed, spread, facts(index, row), downloads(index, api, row, names)),
   );
   holder.scrollTop = 0;
-  return { place, changed, below };
+  return { found, place, changed, pictures, spread };
 }
 
 /** @type {(panel: Panel, row: number, side: number) => Promise<Detail | null>} */
@@ -125,7 +139,8 @@ async function detailOf({ index, api }, row, side) {
 async function mark(panel, at) {
   const { index, api, shown } = panel;
   if (!shown) return;
-  const { row, place, views } = shown;
+  const { row, place, views, tabs: tabbed } = shown;
+  if (at !== null && tabbed?.key() !== "values") tabbed?.show("picture");
   views.pictures?.mark(at);
   if (at === null) {
     place.replaceChildren();
@@ -137,6 +152,22 @@ async function mark(panel, at) {
   place.replaceChildren(element("b", {}, placeText(index, row, at)), known, valueText);
   views.grids.forEach((grid) => grid.go(at));
   if (api.live) await showValue(panel, api, row, at, valueText);
+  else valueText.textContent = embeddedValue(panel, shown, at);
+}
+
+/**
+ * What a report can tell of an entry: its number to within a shade, if its picture has a cell for each number.
+ * @type {(panel: Panel, shown: Shown, at: number) => string}
+ */
+function embeddedValue({ index, names }, { row, details }, at) {
+  const sides = sidesAlike(index, row);
+  const texts = sides.map((side) => {
+    const detail = details[side];
+    const text = detail?.picture ? entryText(detail.picture, at) : "";
+    return text && sides.length > 1 ? `${text} in ${names[side]}` : text;
+  });
+  if (texts.some(Boolean)) return `: ${texts.filter(Boolean).join(", ")}`;
+  return `; a report has no room for each number: steelyard show FILE '${placeText(index, row, at).replaceAll(" ", "")}' prints it`;
 }
 
 /** @type {(panel: Panel, api: LiveApi, row: number, at: number, valueText: Node) => Promise<void>} */
@@ -150,8 +181,9 @@ async function showValue({ index, names }, api, row, at, valueText) {
   valueText.textContent = `: ${texts.map(([text], nth) => (sides.length > 1 ? `${text} in ${names[sides[nth]]}` : text)).join(", ")}`;
 }
 
-/** @type {(index: Index, row: number, on: DetailListeners) => HTMLElement} */
-function header(index, row, { onClose, onStep, onWiden }) {
+/** @type {(panel: Panel, row: number) => HTMLElement} */
+function header(panel, row) {
+  const { index, on } = panel;
   return element(
     "header",
     {},
@@ -159,10 +191,16 @@ function header(index, row, { onClose, onStep, onWiden }) {
     element(
       "div",
       { class: "tools" },
-      button("\u2191", () => onStep(-1), { title: "The row above ([)", "aria-label": "The row above" }),
-      button("\u2193", () => onStep(1), { title: "The row below (])", "aria-label": "The row below" }),
-      button("\u2922", onWiden, { title: "Expand to the whole page (f)", "aria-label": "Expand to the whole page" }),
-      button("\u00d7", onClose, { title: "Close (Esc)", "aria-label": "Close" }),
+      button("\u2191", () => on.onStep(-1), { title: "The row above ([)", "aria-label": "The row above" }),
+      button("\u2193", () => on.onStep(1), { title: "The row below (])", "aria-label": "The row below" }),
+      widenerOf(panel),
+      button("\u00d7", on.onClose, { title: "Close (Esc)", "aria-label": "Close" }),
     ),
   );
+}
+
+/** @type {(panel: Panel) => HTMLElement} */
+function widenerOf({ on, wide }) {
+  const title = wide ? "Show the other weights beside this one again (f)" : "Expand to the whole page (f)";
+  return button(wide ? "Shrink" : "Full page", on.onWiden, { class: "widen", title });
 }

@@ -3,6 +3,7 @@
 
 import { keepDrawn } from "../draw/canvas.js";
 import { element } from "../draw/element.js";
+import { legendOfRoles } from "../draw/roles.js";
 import { drawMarks, drawStrip, rowAt, stripOf } from "../draw/strip.js";
 import { shapeText, short } from "../data/text.js";
 
@@ -48,6 +49,7 @@ export function distributions({ index, root, onOpen, say }) {
   });
   return {
     element: view.slider,
+    legend: legendOfRoles(index),
     focus: () => view.slider.focus(),
     open(row) {
       strip.open = row;

@@ -18,6 +18,17 @@ const KINDS = {
 };
 
 /**
+ * The facts of a row in one line, below its name.
+ * @type {(index: Index, row: number) => HTMLElement}
+ */
+export function brief({ columns }, row) {
+  const shape = shapeText(columns.shape[row]) + (columns.axes[row] ? ` (${shownName(columns.axes[row])})` : "");
+  const tied = columns.tied[row] === null ? "" : `tied to ${shownOrBlank(columns.tied[row])}`;
+  const words = [columns.role[row], shape, columns.dtype[row], tied];
+  return element("p", { class: "brief" }, words.filter(Boolean).join("  ·  "));
+}
+
+/**
  * A list of the facts of a row.
  * @type {(index: Index, row: number) => HTMLElement}
  */

@@ -1,6 +1,7 @@
 // @ts-check
 // The head of the page: the sources, the index box, notes, downloads.
 
+import { faultsOf } from "./faults.js";
 import { element } from "../draw/element.js";
 import { found } from "../data/place.js";
 import { bytesText, counted, shownName } from "../data/text.js";
@@ -8,16 +9,17 @@ import { bytesText, counted, shownName } from "../data/text.js";
 /**
  * @typedef {{
  *   onFound(place: Place): void,
+ *   onAll(): void,
  *   downloads: ((side: number) => HTMLElement[]) | null,
  * }} HeaderListeners
  */
-/** @typedef {{ element: HTMLElement, focus(): void }} Header */
+/** @typedef {{ element: HTMLElement, focus(): void, refresh(): void }} Header */
 
 /**
  * The head; `onFound(place)` is called for a place from the index box, and `downloads(side)` returns links to all weights.
  * @type {(index: Index, names: string[], on: HeaderListeners) => Header}
  */
-export function headerOf(index, names, { onFound, downloads }) {
+export function headerOf(index, names, { onFound, onAll, downloads }) {
   const input = element("input", {
     type: "text",
     id: "place",
@@ -41,7 +43,8 @@ export function headerOf(index, names, { onFound, downloads }) {
   }
 
   document.title = `${names.join(" compared with ")} \u00b7 Steelyard`;
-  const sides = index.sources.map((source, nth) => sideElement(source, names[nth], nth, index.two));
+  const sides = index.sources.map((source, nth) => sideElement(index, source, names[nth], nth));
+  const faults = faultsOf(index, { onFound, onAll });
   return {
     element: element(
       "header",
@@ -50,8 +53,10 @@ export function headerOf(index, names, { onFound, downloads }) {
       element("div", { class: "sides" }, ...sides),
       form,
       downloads && downloadMenu(index, names, downloads),
+      faults.element,
       notesElement(index),
     ),
+    refresh: faults.refresh,
     focus() {
       input.focus();
       input.select();
@@ -70,8 +75,8 @@ export function sideNames(index) {
   return new Set(names).size === names.length ? names : names.map((name, nth) => `${name} (${["after", "before"][nth]})`);
 }
 
-/** @type {(source: SourceRecord, name: string, nth: number, two: boolean) => HTMLElement} */
-function sideElement(source, name, nth, two) {
+/** @type {(index: Index, source: SourceRecord, name: string, nth: number) => HTMLElement} */
+function sideElement({ two, headline }, source, name, nth) {
   const facts = [
     counted(source.weights, "weight"),
     source.amount,
@@ -83,7 +88,7 @@ function sideElement(source, name, nth, two) {
     { class: "side", title: shownName(source.name) },
     two && element("span", { class: `key key-${nth}`, "aria-hidden": "true" }),
     nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `compared with ${name}`),
-    element("span", { class: "amounts" }, facts.filter(Boolean).join("  ·  ")),
+    element("span", { class: "amounts" }, (nth === 0 && headline) || facts.filter(Boolean).join("  ·  ")),
   );
 }
 

@@ -13,7 +13,8 @@ import { button, element } from "../draw/element.js";
  *   detail: import("./detail.js").DetailPanel,
  *   close(): void,
  *   step(by: number): void,
- *   widen(): void,
+ *   widen(on?: boolean): void,
+ *   isWide(): boolean,
  *   opened(): number,
  * }} ShortcutParts
  */
@@ -30,7 +31,7 @@ const KEYS = [
   ["[ and ]", "open the row above or below"],
   ["arrows", "in a heat map, filters or numbers: move from cell to cell"],
   ["+ − 0", "in a heat map of a live page: zoom in, out, to the whole"],
-  ["Esc", "close the weight, or leave a text box"],
+  ["Esc", "leave a text box, shrink the open weight, or close it"],
   ["?", "show this list"],
 ];
 
@@ -42,14 +43,19 @@ export function shortcuts(parts) {
   const help = dialog();
   document.body.append(help);
   parts.header.element.append(button("?", () => help.showModal(), { class: "help", title: "Keys (?)", "aria-label": "Keys" }));
+  /** @type {(act: () => void) => () => void} */
+  const beside = (act) => () => {
+    parts.widen(false);
+    act();
+  };
   /** @type {Record<string, () => void>} */
   const does = {
-    "/": () => parts.controls.focus(),
-    g: () => parts.header.focus(),
-    o: () => parts.overview.focus(),
-    v: () => parts.overview.next(),
-    t: () => parts.tree.element.focus(),
-    w: () => parts.table.element.focus(),
+    "/": beside(() => parts.controls.focus()),
+    g: beside(() => parts.header.focus()),
+    o: beside(() => parts.overview.focus()),
+    v: beside(() => parts.overview.next()),
+    t: beside(() => parts.tree.element.focus()),
+    w: beside(() => parts.table.element.focus()),
     d: () => parts.opened() >= 0 && parts.detail.element.focus(),
     f: () => parts.opened() >= 0 && parts.widen(),
     "[": () => parts.opened() >= 0 && parts.step(-1),
@@ -72,8 +78,10 @@ export function shortcuts(parts) {
 
 /** @type {(event: KeyboardEvent, typing: boolean, parts: ShortcutParts) => void} */
 function leave(event, typing, parts) {
-  if (event.target === parts.controls.input && parts.controls.input.value) parts.controls.clear();
-  else if (typing) parts.table.element.focus();
+  if (typing) {
+    if (event.target === parts.controls.input && parts.controls.input.value) parts.controls.clear();
+    parts.table.element.focus();
+  } else if (parts.isWide()) parts.widen(false);
   else if (parts.opened() >= 0) parts.close();
 }
 

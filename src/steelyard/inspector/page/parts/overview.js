@@ -2,9 +2,9 @@
 // The whole net in one picture at a time, and the buttons that switch between them.
 
 import { distributions } from "./distributions.js";
-import { attribute, button, element } from "../draw/element.js";
+import { attribute, button, element, replace } from "../draw/element.js";
 
-/** @typedef {Omit<NetView, "element" | "focus"> & { element: HTMLElement, focus(): void, next(): void }} Overview */
+/** @typedef {Omit<NetView, "legend"> & { next(): void }} Overview */
 /** @typedef {{ maker: NetViewMaker, made: NetView | null, text: string }} Held */
 
 /**
@@ -20,6 +20,7 @@ const VIEWS = [{ key: "distributions", title: "Distributions", fits: () => true,
 export function overview(index, root, onOpen) {
   const summary = element("p", { class: "summary" });
   const holder = element("div", { class: "net-view" });
+  const legend = element("div", { class: "net-legend" });
   /** @type {Held[]} */
   const held = VIEWS.filter(({ fits }) => fits(index)).map((maker) => ({ maker, made: null, text: "" }));
   const heads = held.map(({ maker }, nth) => button(maker.title, () => choose(nth), { title: `${maker.title} (v: the next view)` }));
@@ -35,6 +36,7 @@ export function overview(index, root, onOpen) {
     const view = viewOf(held[nth]);
     holder.dataset.view = held[nth].maker.key;
     holder.replaceChildren(view.element);
+    replace(legend, view.legend);
     view.open(now.row);
     if (now.rows) view.show(now.rows);
     view.refresh();
@@ -54,7 +56,7 @@ export function overview(index, root, onOpen) {
 
   choose(0);
   const switcher = heads.length > 1 && element("div", { class: "switcher", role: "group", "aria-label": "Views of the net" }, ...heads);
-  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), switcher, summary);
+  const title = element("div", { class: "title" }, element("h2", {}, "Overview"), switcher, summary, legend);
   return {
     element: element("section", { class: "overview", "aria-label": "Overview" }, title, holder),
     open(row) {

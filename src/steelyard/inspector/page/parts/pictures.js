@@ -1,11 +1,11 @@
 // @ts-check
-// The heat maps of a weight: one, or those of both sides and of their difference, which zoom together if their shapes agree.
+// The heat maps of a weight: one, or that of a difference and of both sides, which zoom together if their shapes agree.
 
 import { around, usual } from "../draw/cells.js";
 import { attribute, button, element, messageOf } from "../draw/element.js";
 import { heatmap } from "../draw/heatmap.js";
 
-/** @typedef {{ element: HTMLElement, mark(at: number | null): Promise<void> }} Pictures */
+/** @typedef {{ element: HTMLElement, tools: HTMLElement, mark(at: number | null): Promise<void> }} Pictures */
 /**
  * @typedef {{
  *   row: number,
@@ -23,8 +23,8 @@ import { heatmap } from "../draw/heatmap.js";
 
 /** Cells of a part in each direction, at least, and the most that a server draws. */
 const [CELLS, MOST] = [128, 512];
-/** Whether the largest cells share the last colour; kept from weight to weight. */
-let clipped = false;
+/** Whether the largest cells share the last colour, so that all others are not pale; kept from weight to weight. */
+let clipped = true;
 
 /**
  * The heat maps of a scene.
@@ -38,10 +38,10 @@ export function pictures(scene) {
     element: element(
       "div",
       { class: "pictures" },
-      toolsOf(view),
-      element("div", { class: "maps" }, ...maps.map((map) => map?.element), difference?.element),
+      element("div", { class: "maps" }, difference?.element, ...maps.map((map) => map?.element)),
       note,
     ),
+    tools: toolsOf(view),
     /** Ring an entry; a live page also zooms in until its cell is one number. */
     async mark(at) {
       view.marked = at;

@@ -3,6 +3,7 @@
 
 import { element, nameElement, writeName } from "../draw/element.js";
 import { HEIGHT, WIDTH, drawSpark } from "../draw/sparkline.js";
+import { HIGH, WIDE, drawThumb } from "../draw/thumb.js";
 import { axisText } from "../data/text.js";
 
 const SEVERITIES = ["info", "warning", "error"];
@@ -53,6 +54,7 @@ export function writeCells(node, columns, index, row) {
     const cell = node.children[nth];
     if (column.key === "name") writeNameCell(cell, index, row);
     else if (column.key === "spark") drawSpark(/** @type {HTMLCanvasElement} */ (cell.firstChild), index, row, index.axis());
+    else if (column.key === "thumb") drawThumb(/** @type {HTMLCanvasElement} */ (cell.firstChild), index.thumbs.of(row));
     else if (cell.textContent !== column.text?.(row)) cell.textContent = column.text?.(row) ?? "";
   });
 }
@@ -69,11 +71,12 @@ function writeNameCell(cell, index, row) {
 /** @type {(key: string) => HTMLElement[]} */
 function partsOf(key) {
   if (key === "name") return [nameElement(), element("span", { class: "mark" })];
+  if (key === "thumb") return [element("canvas", { width: WIDE, height: HIGH, "aria-hidden": "true" })];
   if (key === "spark") return [element("canvas", { width: WIDTH, height: HEIGHT, "aria-hidden": "true" })];
   return [];
 }
 
 /** @type {(column: Column) => string} */
 function cellClass({ key, right }) {
-  return `cell ${key === "name" || key === "spark" ? key : right ? "number" : "word"}-cell`;
+  return `cell ${["name", "thumb", "spark"].includes(key) ? key : right ? "number" : "word"}-cell`;
 }

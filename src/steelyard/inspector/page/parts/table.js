@@ -96,14 +96,15 @@ function built(index, onOpen, onSight) {
   const heads = columns.map((column, nth) => headOf(column, nth, () => sortBy(view, column)));
   const body = element("div", { class: "rows", role: "rowgroup" });
   const head = element("div", { class: "row head", role: "row", "aria-rowindex": "1" }, ...heads);
+  const none = index.count ? "No weight matches." : "There are no weights to show.";
   const grid = element(
     "div",
-    { class: "table", role: "grid", tabindex: "0", "aria-label": "Weights", "aria-colcount": columns.length },
+    { class: "table", role: "grid", tabindex: "0", "aria-label": "Weights", "aria-colcount": columns.length, "data-none": none },
     element("div", { class: "heads", role: "rowgroup" }, head),
     body,
   );
-  const widths = columns.map(({ width }) => (width ? `${width}px` : "minmax(var(--name), 1fr)"));
-  grid.style.setProperty("--columns", widths.join(" "));
+  const widths = columns.slice(1).map(({ width }) => `${width}px`);
+  grid.style.setProperty("--columns", `minmax(var(--name), 1fr) ${widths.join(" ")}`);
   grid.style.setProperty("--least", `${columns.reduce((sum, { width }) => sum + width, 0)}px`);
   const list = virtual(
     grid,
@@ -131,7 +132,24 @@ function listen(view) {
     },
     { passive: true },
   );
-  new ResizeObserver(() => hideCutColumns(view)).observe(grid);
+  new ResizeObserver(() => {
+    widenNames(view);
+    hideCutColumns(view);
+  }).observe(grid);
+}
+
+/**
+ * Give the names the room of a column that would be visible in part only.
+ * @type {(view: TableView) => void}
+ */
+function widenNames({ grid, columns }) {
+  grid.style.removeProperty("--name");
+  const least = Number.parseFloat(getComputedStyle(grid).getPropertyValue("--name"));
+  const widths = columns.slice(1).map(({ width }) => width);
+  const edges = widths.map((_, nth) => widths.slice(0, nth + 1).reduce((sum, width) => sum + width, 0));
+  const whole = edges.filter((edge) => least + edge <= grid.clientWidth).pop() ?? 0;
+  // The widest column must still fit beside the names, which do not scroll.
+  if (whole >= Math.max(...widths)) grid.style.setProperty("--name", `${grid.clientWidth - whole}px`);
 }
 
 /**

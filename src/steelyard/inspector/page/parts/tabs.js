@@ -1,22 +1,32 @@
 // @ts-check
 // Tabs: one of several panels is shown; arrow keys move from tab to tab.
 
-import { attribute, element } from "../draw/element.js";
+import { attribute, element, replace } from "../draw/element.js";
+
+/** @typedef {{ element: HTMLElement, key(): string, show(key: string): void }} Tabs */
 
 /**
- * Tabs, the first or the `chosen` one open; `onChoose(key)` is called when another is chosen.
- * @type {(parts: Tab[], chosen: string, onChoose: (key: string) => void) => { element: HTMLElement }}
+ * Tabs, the first or the `chosen` one open; `onChoose(key)` is called when the user chooses another. `show(key)` opens one.
+ * @type {(parts: Tab[], chosen: string, onChoose: (key: string) => void) => Tabs}
  */
 export function tabs(parts, chosen, onChoose) {
   const panel = element("div", { class: "tab-panel", role: "tabpanel", id: "panel", tabindex: "-1" });
   /** @type {Map<string, Node>} */
   const made = new Map();
-  const heads = parts.map((part, nth) => headOf(part, () => choose(nth)));
+  const tools = element("div", { class: "tab-tools" });
+  const heads = parts.map((part, nth) => headOf(part, () => pick(nth)));
   const list = element("div", { class: "tabs", role: "tablist", "aria-label": "Views", on: { keydown: onKey } }, ...heads);
+
+  /** @type {(nth: number) => void} */
+  function pick(nth) {
+    choose(nth);
+    onChoose(parts[nth].key);
+  }
 
   /** @type {(nth: number) => void} */
   function choose(nth) {
     const { key, make } = parts[nth];
+    open = nth;
     heads.forEach((head, each) => {
       attribute(head, "aria-selected", each === nth);
       attribute(head, "tabindex", each === nth ? 0 : -1);
@@ -24,8 +34,8 @@ export function tabs(parts, chosen, onChoose) {
     const shown = made.get(key) ?? make();
     made.set(key, shown);
     panel.replaceChildren(shown);
+    replace(tools, parts[nth].tools);
     attribute(panel, "aria-labelledby", `tab-${key}`);
-    onChoose(key);
   }
 
   /** @type {(event: KeyboardEvent) => void} */
@@ -36,14 +46,21 @@ export function tabs(parts, chosen, onChoose) {
     if (!(event.key in places)) return;
     const next = places[event.key];
     const nth = (next + heads.length) % heads.length;
-    choose(nth);
+    pick(nth);
     heads[nth].focus();
     event.preventDefault();
   }
 
-  const asked = parts.findIndex(({ key }) => key === chosen);
-  choose(Math.max(0, asked));
-  return { element: element("div", { class: "tabbed" }, list, panel) };
+  let open = parts.findIndex(({ key }) => key === chosen);
+  choose(Math.max(0, open));
+  return {
+    element: element("div", { class: "tabbed" }, element("div", { class: "tab-line" }, list, tools), panel),
+    key: () => parts[open].key,
+    show(key) {
+      const nth = parts.findIndex((part) => part.key === key);
+      if (nth >= 0) choose(nth);
+    },
+  };
 }
 
 /** @type {(tab: Tab, onClick: () => void) => HTMLElement} */

@@ -1,8 +1,9 @@
 // @ts-check
-// The views of the numbers of a weight: its distribution, and a tab for each of its pictures.
+// The views of the numbers of a weight: a tab for each of its pictures, the best first, and its distribution.
 
 import { element } from "../draw/element.js";
 import { statisticsTable } from "./statistics.js";
+import { usual } from "../draw/cells.js";
 import { filters } from "../draw/filters.js";
 import { valuesGrid } from "../draw/grid.js";
 import { histogram } from "../draw/histogram.js";
@@ -14,7 +15,8 @@ import { sidesAlike } from "../data/weights.js";
 /** @typedef {Grid & { title: string | null }} TitledGrid */
 /**
  * @typedef {{
- *   parts: HTMLElement[],
+ *   troubles: HTMLElement[],
+ *   spread: HTMLElement | null,
  *   tabs: Tab[],
  *   grids: Grid[],
  *   pictures: import("./pictures.js").Pictures | null,
@@ -22,7 +24,8 @@ import { sidesAlike } from "../data/weights.js";
  */
 
 /**
- * The views of a scene: `parts` are always shown, `tabs` on request; `pictures` and `grids` can go to an entry.
+ * The views of a scene: `troubles` and `spread` are always shown, one of the `tabs` at a time; `pictures` and `grids` can go to
+ * an entry. The first tab has filters for a convolution, but what changed for two sources.
  * @type {(scene: Scene) => Views}
  */
 export function viewsOf(scene) {
@@ -30,16 +33,19 @@ export function viewsOf(scene) {
   const size = index.columns.size[row];
   const maps = size && details.some((detail) => detail?.picture) ? pictures(scene) : null;
   const grids = api.live && size ? gridsOf(scene, api) : [];
+  const map = maps && { key: "picture", title: "Heat map", make: () => maps.element, tools: maps.tools };
   /** @type {(Tab | null | false)[]} */
   const tabs = [
-    maps && { key: "picture", title: "Heat map", make: () => maps.element },
-    index.two && statisticsTab(scene),
+    index.two && map,
     filtersTab(scene),
+    !index.two && map,
+    index.two && statisticsTab(scene),
     spectrumTab(scene),
     Boolean(api.live && size) && { key: "values", title: "Values", make: () => valuesOf(grids) },
   ];
   return {
-    parts: [...troubles(scene), spread(scene)].flatMap((part) => part ?? []),
+    troubles: troubles(scene),
+    spread: spread(scene),
     tabs: tabs.flatMap((tab) => tab || []),
     grids,
     pictures: maps,
@@ -55,9 +61,9 @@ function troubles({ index, details, names }) {
 
 /** @type {(scene: Scene) => HTMLElement | null} */
 function spread(scene) {
-  const { index, details, names } = scene;
+  const { index, row, details, names } = scene;
   if (!details.some((detail) => detail?.statistics)) return null;
-  return element("div", { class: "spread" }, histogram(details, names), index.two ? null : statistics(scene));
+  return element("div", { class: "spread" }, histogram(details, names, index.columns.size[row]), index.two ? null : statistics(scene));
 }
 
 /** @type {(scene: Scene) => HTMLElement} */
@@ -99,8 +105,16 @@ function gridsOf({ index, row, details, names }, api) {
     .filter((side) => details[side] && !details[side]?.error)
     .map((side) => ({
       title: index.two ? names[side] : null,
-      ...valuesGrid({ index, row, size, read: (window) => api.values(row, side, window) }),
+      ...valuesGrid({ index, row, size, scale: scaleOf(details[side]?.picture), read: (window) => api.values(row, side, window) }),
     }));
+}
+
+/**
+ * The magnitude of the last colour behind the numbers.
+ * @type {(picture: Picture | null | undefined) => number}
+ */
+function scaleOf(picture) {
+  return (picture && usual(picture)) || 1;
 }
 
 /** @type {(grids: TitledGrid[]) => HTMLElement} */
