@@ -58,6 +58,20 @@ def add_effective(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--effective", action="store_true", help=what)
 
 
+def add_explain(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that explains the words of the output."""
+    parser.add_argument("--explain", action="store_true", help="also print what the words of the output mean")
+
+
+def explain(args: argparse.Namespace, terms: Mapping[str, str], used: Iterable[str] | None = None) -> None:
+    """Print what the terms mean if --explain asks for that and JSON is not printed; with `used`, of these alone."""
+    if args.explain and not args.json:
+        from steelyard.text.explanations import explained
+        from steelyard.text.terminal import screen_of
+
+        print("\n".join(explained(terms, screen_of(sys.stdout), used)))
+
+
 def add_skip(parser: argparse.ArgumentParser) -> None:
     """Declare the option that leaves out weights that cannot be read."""
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out weights that cannot be read, with a warning")

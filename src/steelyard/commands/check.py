@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, add_paths, each_file, print_json, print_records
+from steelyard.commands import add_effective, add_explain, add_paths, each_file, explain, print_json, print_records
 from steelyard.errors import FormatError, printable
 from steelyard.paths import PIPELINES
 
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if total.no_model == total.files:
         raise FormatError(" ".join(args.paths), f"no model among {total.files:,} file{'s' * (total.files != 1)}")
     _print_total(args, records, total)
+    _explain(args, outcomes)
     status = max([status, *(each.status(args.fail_on) for each in outcomes)])
     return 0 if args.write_baseline and not errors else status
 
@@ -67,6 +68,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     scope.add_argument("--health", action="store_true", help="also look for properties that trained nets rarely have")
     scope.add_argument("--audit-only", action="store_true", help="read no numbers: only list what loading the files would run")
     add_effective(parser)
+    add_explain(parser)
     parser.add_argument("--imports", action="store_true", help="also list each class and function that pickles name")
     parser.add_argument(
         "--fail-on",
@@ -161,6 +163,17 @@ def _print_total(args: argparse.Namespace, records: list[Any], total: Any) -> No
         print_json({"files": plain(records), "summary": total.to_dict()})
     elif len(records) > 1:
         print(summary_line(total, common_folder(record["file"] for record in records)))
+
+
+def _explain(args: argparse.Namespace, outcomes: list[Outcome]) -> None:
+    """Print what the severities and the rules of the findings mean, if that is asked for."""
+    if args.explain:
+        from steelyard.measures.check.rules import all_rules
+        from steelyard.text.explanations import SEVERITIES
+
+        found = [finding for outcome in outcomes for finding in outcome.check.findings]
+        rules = {rule: sentence for rule, (_, sentence) in all_rules().items()}
+        explain(args, SEVERITIES | rules, (*(each.severity for each in found), *(each.rule for each in found)))
 
 
 def _write(args: argparse.Namespace, outcomes: list[Outcome], errors: Mapping[str, str]) -> None:

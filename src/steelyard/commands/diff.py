@@ -7,7 +7,17 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, add_scope, add_skip, code_in, print_json, unmatched, warn_of_code
+from steelyard.commands import (
+    add_effective,
+    add_explain,
+    add_scope,
+    add_skip,
+    code_in,
+    explain,
+    print_json,
+    unmatched,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -28,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.adapter is not None:
         return _adapter(args)
     from steelyard.measures.diff import diff
-    from steelyard.text.differences import SHOWN, diff_lines
+    from steelyard.text.differences import SHOWN, diff_lines, verdict_figures
     from steelyard.text.progress import following_all
     from steelyard.text.terminal import screen_of
 
@@ -47,11 +57,18 @@ def run(args: argparse.Namespace) -> int:
             verdicts=not args.no_verdicts,
         )
         lines = [] if args.json else list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms))
+        if args.explain:
+            lines += map(screen.broken, verdict_figures(difference))
     code = {path: code_in(path) for path in (args.before, args.after)}
     if args.json:
         print_json({**_record(args, difference), "would_run": code})
     else:
         print("\n".join(lines))
+    if args.explain:
+        from steelyard.text.explanations import DIFFERENCES, VERDICTS
+
+        found = (row.verdict.kind for row in difference.rows if row.verdict)
+        explain(args, DIFFERENCES | VERDICTS, (*(DIFFERENCES if not difference.same else ()), *found))
     warn_of_code(code)
     return 0 if difference.same else 1
 
@@ -89,6 +106,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
     add_effective(parser)
     add_skip(parser)
+    add_explain(parser)
 
 
 def _adapter(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_effective, add_paths, add_scope, add_skip, print_json, selected
+from steelyard.commands import add_effective, add_explain, add_paths, add_scope, add_skip, explain, print_json, selected
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ def run(args: argparse.Namespace) -> None:
         print_json(relations.to_dict())
     else:
         print("\n".join(lineage_lines(relations)))
+    if args.explain:
+        from steelyard.text.explanations import KINSHIPS
+
+        explain(args, KINSHIPS)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,3 +50,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
     add_effective(parser)
     add_skip(parser)
+    add_explain(parser)

@@ -6,7 +6,17 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, code_in, each_file, opened, print_records, warn_of_code
+from steelyard.commands import (
+    add_explain,
+    add_paths,
+    add_selection,
+    code_in,
+    each_file,
+    explain,
+    opened,
+    print_records,
+    warn_of_code,
+)
 from steelyard.errors import FormatError, printable
 from steelyard.running import trouble
 
@@ -49,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
         status, records = each_file(files, listed)
     if args.json:
         print_records(records)
+    if args.explain:
+        from steelyard.text.explanations import ROLES
+
+        explain(args, ROLES)
     for error in failed:
         status = trouble(error)
     warn_of_code(code)
@@ -61,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="list every weight, without folding repeated blocks")
     parser.add_argument("--stats", action="store_true", help="read the numbers: histogram, min, mean, max, NaN and Inf")
     add_selection(parser)
+    add_explain(parser)
 
 
 def _watched(weights: Weights, args: argparse.Namespace) -> AbstractContextManager[Weights]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, add_file, add_scope, code_in, opened, print_json, warn_of_code
+from steelyard.commands import add_effective, add_explain, add_file, add_scope, code_in, explain, opened, print_json, warn_of_code
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
 
@@ -45,6 +45,10 @@ def run(args: argparse.Namespace) -> None:
     else:
         for line in _lines(found, args):
             print(line)
+    if args.explain:
+        from steelyard.text.explanations import ROLES
+
+        explain(args, ROLES, [str(each.role) for each in (found.values() if isinstance(found, Weights) else [found])])
     warn_of_code({args.file: code})
 
 
@@ -103,3 +107,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_scope(parser)
     add_effective(parser)
+    add_explain(parser)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, code_in, each_file, opened, print_records, warn_of_code
+from steelyard.commands import (
+    add_explain,
+    add_paths,
+    add_selection,
+    code_in,
+    each_file,
+    explain,
+    opened,
+    print_records,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -53,6 +63,10 @@ def run(args: argparse.Namespace) -> int:
         from steelyard.text.records import plain
 
         print_records(plain(records))
+    if args.explain and not args.csv and not args.out:
+        from steelyard.text.explanations import FIGURES
+
+        explain(args, FIGURES)
     warn_of_code(code)
     return status
 
@@ -72,6 +86,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", action="store_true", help="print the table as CSV, with every digit")
     parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file to a .csv, .json or .parquet file")
     add_selection(parser)
+    add_explain(parser)
 
 
 def _text(result: Stats, screen: Screen, args: argparse.Namespace) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.weight import Role
 from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
-from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, drawn, name_text
+from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, columns_from, drawn, name_text
 from steelyard.text.terminal import Screen, cut, in_units, screen_of
 
 if TYPE_CHECKING:
@@ -194,6 +194,13 @@ def _verdicts(rows: Sequence[Difference]) -> Iterator[str]:
         yield f"{kind}: {name_text(first.name)}: {first.verdict}{more}"
 
 
+def verdict_figures(diff: Diff) -> Iterator[str]:
+    """Yield the evidence, in words, of the first verdict of each kind."""
+    firsts = {row.verdict.kind: row for row in reversed(diff.rows) if row.verdict and row.verdict.figures}
+    for row in reversed(firsts.values()):
+        yield f"evidence: {name_text(row.name)}: {row.verdict and row.verdict.figures}"
+
+
 def totals_line(diff: Diff) -> str:
     """Count the weights that are equal, changed and so on."""
     counts = Counter(row.kind for row in diff.rows)
@@ -244,13 +251,15 @@ def patch_line(patch: Patch) -> str:
 SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
 
 
-def spectra_lines(spectra: Spectra) -> Iterator[str]:
+def spectra_lines(spectra: Spectra, screen: Screen | None = None) -> Iterator[str]:
     """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
+    screen = screen or Screen(screen_of(sys.stdout).width)
     if spectra.rows:
-        yield from columns(
-            [SPECTRUM, *map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name")))], right=range(1, 9)
-        )
-    yield from spectra_remarks(spectra)
+        rows = [*map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name")))]
+        table = columns_from(("name", *SPECTRUM[1:]), rows, right=range(1, 9))
+        table[0].head = SPECTRUM[0]
+        yield from drawn(table, screen)
+    yield from map(screen.broken, spectra_remarks(spectra))
 
 
 def spectra_remarks(spectra: Spectra) -> Iterator[str]:
@@ -259,7 +268,7 @@ def spectra_remarks(spectra: Spectra) -> Iterator[str]:
     yield from (f"{name_text(row.name)}: {row.method}, within {row.error:.2g}" for row in spectra.rows if row.rank is None)
     yield from (f"note: {note}" for note in spectra.notes)
     if any(row.null for row in spectra.rows):
-        yield "in brackets: the same statistic of the weight's own entries in random order"
+        yield "in brackets: the same statistic of the weight's own numbers in random order"
     if not spectra.rows:
         yield "no weight with two axes or more"
 

@@ -27,8 +27,9 @@ NAME_LEAST = 28
 REDUNDANT = ("layer", "tied to")
 FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
 APART = ("mean abs", "cosine", "changed")
+OF_SPECTRA = ("matrix", "KS", "edge", "effective rank", "stable rank")
 EXPENDABLE = (
-    *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART),
+    *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART, *OF_SPECTRA),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
     *("frozen", "buffers", "bar", "bytes"),
 )

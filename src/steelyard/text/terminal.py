@@ -58,6 +58,14 @@ class Screen:
 
         return textwrap.fill(line, max(self.width, 8), subsequent_indent="  ")
 
+    def within(self, line: str, left: int) -> str:
+        """Wrap a sentence that begins `left` cells from the edge at its spaces, and indent its other lines alike."""
+        if self.width is None or left + cells(line) <= self.width:
+            return line
+        import textwrap
+
+        return textwrap.fill(line, max(self.width - left, 20)).replace("\n", "\n" + " " * left)
+
 
 def screen_of(stream: TextIO | None) -> Screen:
     """Return the screen of a stream; a pipe or a file has no width limit and no colours.

@@ -361,7 +361,7 @@ def test_a_cast_through_a_lower_precision_is_named_in_both_directions(base, low)
     assert set(kinds(base, cast).values()) == {"cast"} == set(kinds(cast, base).values())
     row = steelyard.diff(base, cast).rows[0]
     assert row.verdict.evidence["dtype"] == low
-    assert row.verdict.what.startswith("after is before rounded")
+    assert row.verdict.what.startswith("rounded to ")
     stored = {name: value.astype(dtype) for name, value in base.items()}
     assert set(kinds(base, stored).values()) == {"cast"}
 

@@ -45,13 +45,17 @@ DRAWS = 19
 
 
 class Verdict:
-    """The explanation of a difference: its `kind`, a sentence, `what`, and the `evidence` as numbers."""
+    """The explanation of a difference: its `kind`, a statement, `what`, and the `evidence` as numbers.
 
-    __slots__ = ("evidence", "kind", "what")
+    `figures` is the evidence in words, blank where the statement says it.
+    """
 
-    def __init__(self, kind: str, what: str, **evidence: Any) -> None:
+    __slots__ = ("evidence", "figures", "kind", "what")
+
+    def __init__(self, kind: str, what: str, figures: str = "", **evidence: Any) -> None:
         self.kind = kind
         self.what = what
+        self.figures = figures
         self.evidence = evidence
 
     def __repr__(self) -> str:
@@ -59,7 +63,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
-        return {"kind": self.kind, "what": self.what, "evidence": self.evidence}
+        return {"kind": self.kind, "what": self.what, "figures": self.figures, "evidence": self.evidence}
 
 
 def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
@@ -98,13 +102,14 @@ def _cast(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     A side with few distinct numbers, such as the initial ones of a norm's scale, gets no verdict: all numbers near them round
     to them.
     """
-    sides = ((one, other, "after is before rounded to"), (other, one, "before is after rounded to"))
+    sides = ((one, other, "rounded to"), (other, one, "before is after rounded to"))
     sought = [side for side in sides if _may_be_rounded(side[1])]
     for low in LOWER:
         for source, target, what in sought:
             shorter = itemsize(low) < itemsize(source.dtype)
             if shorter and _everywhere(source, target, _rounding(low)) and _different(target) >= FEW:
-                return Verdict("cast", f"{what} {low}, entry by entry", dtype=low, changed=sums.changed, entries=one.size)
+                figures = f"this holds for each of {one.size:,} numbers"
+                return Verdict("cast", f"{what} {low}", figures, dtype=low, changed=sums.changed, entries=one.size)
     return None
 
 
@@ -139,8 +144,8 @@ def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
         return None
     if _order_free(one) != _order_free(other):
         return None
-    what = 'after has the numbers of before in another order; align="permutation" shows whether units were permuted'
-    return Verdict("reordered", what, entries=one.size)
+    figures = 'align="permutation" shows whether hidden units were permuted'
+    return Verdict("reordered", "the same numbers in another order", figures, entries=one.size)
 
 
 def _order_free(weight: Weight) -> int:
@@ -175,7 +180,8 @@ def _scaled(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
 
     if not _everywhere(one, other, holds):
         return None
-    return Verdict("scaled", f"after is before times {scale:.7g}, entry by entry within rounding", factor=scale, entries=one.size)
+    figures = f"this holds for each of {one.size:,} numbers, within rounding"
+    return Verdict("scaled", f"multiplied by {scale:.7g}", figures, factor=scale, entries=one.size)
 
 
 def _epsilon(dtype: str) -> float:
@@ -189,7 +195,7 @@ def _epsilon(dtype: str) -> float:
 def _sparse(one: Weight, sums: Sums) -> Verdict | None:
     if sums.changed > SPARSE * one.size:
         return None
-    what = f"{sums.changed:,} of {one.size:,} entries changed ({sums.changed / one.size:.2%}), the others have the same bits"
+    what = f"{sums.changed:,} of {one.size:,} numbers changed ({sums.changed / one.size:.2%}), the others have the same bits"
     return Verdict("sparse", what, changed=sums.changed, entries=one.size)
 
 
@@ -221,11 +227,10 @@ def _low_rank(one: Weight, other: Weight, sums: Sums, x: Array, d: Array, shape:
     share = share_of(values, rank) if d.size == one.size else _share(one, other, sums, rank, shape)
     if null > 0.9 or itself > 0.9 or share < SHARE:
         return None
-    what = (
-        f"after is before plus a matrix of rank {rank}: {rank} singular value{'s' * (rank != 1)} hold {share:.6%} "
-        f"of the difference (at most {null:.0%} of random matrices, {itself:.0%} of before)"
-    )
-    return Verdict("low rank", what, rank=rank, share=share, null=null, draws=DRAWS, itself=itself, part=list(d.shape))
+    held = f"{rank} singular values hold" if rank > 1 else "1 singular value holds"
+    figures = f"{held} {share:.6%} of the difference, at most {null:.0%} of random matrices, and {itself:.0%} of before"
+    evidence = {"rank": rank, "share": share, "null": null, "draws": DRAWS, "itself": itself, "part": list(d.shape)}
+    return Verdict("low rank", f"changed by a rank-{rank} matrix, as LoRA does", figures, **evidence)
 
 
 def _touched(d: Array) -> int:
@@ -292,12 +297,11 @@ def _noise(x: Array, y: Array, d: Array, sums: Sums) -> Verdict | None:
     if not low <= largest <= high:
         return None
     size = sums.apart / sums.one
-    what = (
-        f"after is before plus noise of {size:.3g} of its size: the largest singular value of the difference is {largest:.4g}, "
-        f"of random matrices {low:.4g} to {high:.4g} (99.8 %)"
+    figures = (
+        f"the largest singular value of the difference is {largest:.4g}, of random matrices {low:.4g} to {high:.4g} (99.8 %)"
     )
-    evidence = {"correlation": related, "largest": largest, "null": [low, high]}
-    return Verdict("noise", what, relative=size, **evidence, part=list(d.shape))
+    evidence = {"relative": size, "correlation": related, "largest": largest, "null": [low, high], "part": list(d.shape)}
+    return Verdict("noise", f"changed by noise of {size:.1%} of its size, without structure", figures, **evidence)
 
 
 def _correlation(x: Array, y: Array) -> float:

@@ -290,8 +290,7 @@ def _verdict(spectrum: Spectrum, null: Null) -> str:
     least = "at least " if beyond == len(spectrum.values) < min(spectrum.shape) else ""
     return (
         f"{least}{beyond} singular value{'s' * (beyond != 1)} beyond chance: the largest is {spectrum.spectral_norm:.4g}, "
-        f"that of the same entries in random order at most {null.spectral_norm:.4g} ({null.draws} drawn); "
-        f"beyond {limit:.4g} p < 0.001"
+        f"by chance at most {limit:.4g}"
     )
 
 

@@ -1,0 +1,87 @@
+"""What the words in the output of the commands mean, for `--explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from steelyard.text.terminal import Screen
+
+ROLES = {
+    "kernel": "the factor of a layer's input, such as the matrix of a dense layer or the filters of a convolution",
+    "recurrent kernel": "the factor of a recurrent layer's own last output",
+    "bias": "the term that is added to a layer's output",
+    "embedding": "a row of numbers for each word, or for each position",
+    "scale": "the factor of a norm, also called gamma; usually near 1",
+    "offset": "the term that a norm adds after its scale, also called beta",
+    "mean": "the running mean of a batch norm, which is measured and not trained",
+    "variance": "the running variance of a batch norm, which is measured and not trained",
+    "count": "a counter, such as the batches that a norm has seen",
+    "other": "the name and the shape do not show the purpose",
+    "tied": "the numbers are those of an earlier weight, and count once",
+}
+FIGURES = {
+    "q05, q95": "5 % of the numbers are below q05, and 5 % above q95",
+    "std": "the standard deviation: the root of the mean squared distance from the mean",
+    "l1": "the sum of the magnitudes",
+    "l2": "the length of the numbers as a vector: the root of the sum of their squares",
+    "rms": "the root of the mean square: l2 over the root of the count",
+    "near zeros": "numbers that are not zero, but tiny beside the others",
+    "histogram": "how the numbers spread over the axis in the head; an arrow at an end means that some are outside",
+}
+DIFFERENCES = {
+    "changed": "how many numbers have other bits, and their share",
+    "signed max": "the largest change, after - before, with its sign",
+    "mean abs": "the mean size of a change",
+    "relative": "the length of the change over that of before: 0.01 is a change by 1 %",
+    "cosine": "1 if after points in the direction of before, 0 if both are unrelated, -1 if it is opposite",
+}
+VERDICTS = {
+    "cast": "every number of one side is that of the other, rounded to a shorter type",
+    "reordered": "both sides have the same numbers in different orders; --align permutation finds out whether units moved",
+    "scaled": "every number is that of before times one factor, within rounding",
+    "sparse": "at most 5 % of the numbers changed",
+    "low rank": "the change is a product of two thin matrices, as adapters such as LoRA add",
+    "noise": "the change is like random numbers of its size, as that of rounding or of a short training",
+}
+SPECTRA = {
+    "matrix": "the rows and columns; a convolution is unfolded into outputs by all other axes",
+    "norm": "the largest singular value: by how much the matrix can stretch its input",
+    "stable rank": "the sum of the squared singular values over the largest square: about how many directions carry the matrix",
+    "effective rank": "the number of equal singular values that would be as evenly spread",
+    "alpha": "the exponent of the power law of the tail; 2 to 6 is usual in well trained layers (Martin and Mahoney 2021)",
+    "KS": "how far the tail is from that power law (Kolmogorov-Smirnov): where it is large, alpha means little",
+    "edge": "the largest singular value that random numbers of this size would have in the limit (Marchenko and Pastur)",
+    "beyond": "how many singular values are above that edge: the directions that hold more than chance",
+    "beyond chance": "the value exceeds those of the same numbers in random order, with a probability below 0.001 by chance",
+}
+KINSHIPS = {
+    "distance": "0 for the same directions, 1 for unrelated ones",
+    "shared": "weights with the same bits, of those that correspond",
+    "likeness": "how well hidden units agree in position: 1 for the same, near 0 for nets that were trained independently",
+    "p": "how probable such a likeness is for independently trained nets",
+}
+SEVERITIES = {
+    "error": "the numbers cannot be used as they are, or loading the file is dangerous",
+    "warning": "trained nets rarely have this",
+    "info": "healthy nets may have this too",
+}
+"""The words of the findings of a check; their rules explain themselves."""
+
+
+def explained(terms: Mapping[str, str], screen: Screen, used: Iterable[str] | None = None) -> Iterator[str]:
+    """Yield an empty line, then a line for each term; with `used`, for these alone.
+
+    Examples:
+        >>> from steelyard.text.terminal import Screen
+        >>> print(*explained({"a": "one", "long": "two"}, Screen(), ["a"]), sep="|")
+        |a  one
+    """
+    chosen = terms if used is None else {term: terms[term] for term in dict.fromkeys(used) if term in terms}
+    width = max(map(len, chosen), default=0)
+    if chosen:
+        yield ""
+    for term, meaning in chosen.items():
+        head = screen.paint(f"{term:<{width}}", "bold")
+        yield f"{head}  {screen.within(meaning, width + 2)}"
