@@ -16,6 +16,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
+    from steelyard.codecs.contents import Contents
     from steelyard.storage.source import Source
 
 _STEP = 1 << 20  # bytes that are searched at a time
@@ -41,10 +42,13 @@ def leaves(name: str) -> bool:
     return ".." in parts or os.path.isabs(name) or name.startswith("\\") or (len(name) > 1 and name[1] == ":")
 
 
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Look into each member; where the archive is ambiguous, into everything that looks like one."""
+def findings(source: Source, place: Place, listed: Contents | None = None) -> Iterator[AuditFinding | Inside]:
+    """Look into each member; where the archive is ambiguous, into everything that looks like one.
+
+    Of an archive that was `listed`, the members that hold nothing but numbers are not looked into again.
+    """
     try:
-        members = directory(source)
+        members = directory(source) if listed is None else listed.members
     except FormatError as error:
         if not source.name.endswith(".distcp"):  # a part of a distributed checkpoint is one archive after another
             yield AuditFinding("zip-ambiguous", str(place), reason(error, source.name))
@@ -56,7 +60,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     contradicted = False
     for member in members.values():
         yield from _leaving(member.name, place)
-        if not member.size:
+        if not member.size or (listed is not None and member.name in listed.numbers):
             continue
         inner = Place(member.name, place)
         if member.method not in (STORED, DEFLATED):

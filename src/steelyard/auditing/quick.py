@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from steelyard.auditing import archives
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
+from steelyard.core.net_facts import opened_file
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError
 from steelyard.formats import holds_numbers_only
 from steelyard.storage.opening import open_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from steelyard.auditing.findings import Auditor
+    from steelyard.codecs.contents import Contents
+    from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
 _STORAGE = re.compile(r"(^|/)data/\d+\Z")
@@ -25,15 +32,16 @@ _PLAIN = re.compile(
 """The members of a checkpoint that `torch.save` writes."""
 
 
-def would_run(path: str) -> list[str]:
+def would_run(path: str, listed: Weights | None = None) -> list[str]:
     """Return what loading a file with its own library would run, in the words of the findings.
 
-    Raises `FileMissingError`.
+    With the weights that were `listed` from it, this is about the file that was opened then, and what their reader found in
+    it is not looked for again. Raises `FileMissingError`.
     """
-    source = open_source(path)
-    found = _of_checkpoint(source)
+    source, contents = (listed and opened_file(listed)) or (open_source(path), None)
+    found = _of_checkpoint(source) if contents is None else None
     if found is None:
-        found = _of_any(source)
+        found = _of_any(source, contents)
     return list(dict.fromkeys(finding.what for finding in found if finding.runs))
 
 
@@ -67,12 +75,29 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
     return findings if len(findings) == len(found) else None  # bytes in the pickle may be anything
 
 
-def _of_any(source: Source) -> list[AuditFinding]:
+class _Listed:
+    """The auditor of archives, for one whose reader has found its contents."""
+
+    __slots__ = ("_contents",)
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+
+    def recognises(self, source: Source) -> bool:
+        """Recognise archives."""
+        return archives.recognises(source)
+
+    def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+        """Look into each member; those of the file itself are known, those of archives inside are not."""
+        return archives.findings(source, place, None if source.path is None else self._contents)
+
+
+def _of_any(source: Source, contents: Contents | None) -> list[AuditFinding]:
     from steelyard.auditing.candidates import Auditors
     from steelyard.auditing.folders import parts
     from steelyard.auditing.walk import Walk
 
-    known = Auditors()
+    known = Auditors(None if contents is None else {"archives": cast("Auditor", _Listed(contents))})
     inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
     return [finding for part in inside for finding in Walk(known, _is_numbers).through(part).findings]
 

@@ -19,6 +19,7 @@ from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
+    from steelyard.codecs.pages import Pages
     from steelyard.storage.source import Fill
 
 END, END64, LOCATOR64, ENTRY, LOCAL = b"PK\5\6", b"PK\6\6", b"PK\6\7", b"PK\1\2", b"PK\3\4"
@@ -73,11 +74,12 @@ def directory(source: Source) -> dict[str, Member]:
     return members
 
 
-def member_source(source: Source, member: Member, *, checked: bool = True) -> Source:
+def member_source(source: Source, member: Member, *, checked: bool = True, pages: Pages | None = None) -> Source:
     """Return a member's content as a source, which reads a stored member in place and inflates a deflated one.
 
     Nothing is read in advance. The checksum is compared when a member has been read from its beginning to its end, unless
-    `checked` is False, as for readers that ignore it. Raises `FormatError` for any other method of compression.
+    `checked` is False, as for readers that ignore it. Its header is read from `pages`, if given.
+    Raises `FormatError` for any other method of compression.
     """
     if member.method not in (STORED, DEFLATED):
         raise FormatError(
@@ -85,7 +87,7 @@ def member_source(source: Source, member: Member, *, checked: bool = True) -> So
             f"the member {printable(member.name)} is compressed by method {member.method}, which is not supported; "
             "repack the archive with deflate",
         )
-    content = _Content(source, member, checked=checked)
+    content = _Content(source, member, checked=checked, pages=pages)
     return Source(f"{source.name}:{member.name}", member.size, content.fill, source.beside, within=source)
 
 
@@ -238,11 +240,11 @@ _LOCAL = struct.Struct("<6x2H4x3L2H")
 _NEAR = 256  # bytes that are read with a local header: its extra field, and the header of an array or all of a small one
 
 
-def _data_of(source: Source, member: Member) -> tuple[int, bytes]:
+def _data_of(source: Source, member: Member, near: Source | Pages) -> tuple[int, bytes]:
     """Return the offset of a member's data, and their first bytes; its local header must agree with the directory."""
     own = member.name.encode("utf-8", "surrogateescape")
     length = 30 + len(own)
-    header = source.read(member.header, max(min(length + _NEAR, member.end - member.header), length))
+    header = near.read(member.header, max(min(length + _NEAR, member.end - member.header), length))
     flags, method, crc, packed, size, name, extra = _LOCAL.unpack_from(header)
     offset: int = member.header + 30 + name + extra
     same = name == len(own) and header[30:length] == own and method == member.method and not flags & 0x2041
@@ -264,9 +266,10 @@ def _data_of(source: Source, member: Member) -> tuple[int, bytes]:
 class _Content:
     """Reads a member; its local header is checked before the first byte is read."""
 
-    __slots__ = ("checked", "member", "opened", "source")
+    __slots__ = ("checked", "member", "opened", "pages", "source")
 
-    def __init__(self, source: Source, member: Member, *, checked: bool) -> None:
+    def __init__(self, source: Source, member: Member, *, checked: bool, pages: Pages | None) -> None:
+        self.pages = pages
         self.source = source
         self.member = member
         self.checked = checked
@@ -274,7 +277,8 @@ class _Content:
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         if self.opened is None:
-            start, near = _data_of(self.source, self.member)
+            start, near = _data_of(self.source, self.member, self.pages or self.source)
+            self.pages = None
             crc = self.member.crc if self.checked else 0
             if self.member.method == STORED:
                 self.opened = _Checked(self.source, start, self.member, crc, near).fill

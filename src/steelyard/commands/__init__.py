@@ -134,8 +134,8 @@ def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> t
     return status, records
 
 
-def code_in(file: str) -> list[str]:
-    """Return what loading a file with its own library would run.
+def code_in(file: str, listed: Weights | None = None) -> list[str]:
+    """Return what loading a file, of which these weights may have been `listed`, with its own library would run.
 
     Empty for a URL, since an audit of it would need a request for each part of the file.
     """
@@ -146,7 +146,7 @@ def code_in(file: str) -> list[str]:
         return []
     from steelyard.auditing.quick import would_run
 
-    return would_run(file)
+    return would_run(file, listed)
 
 
 def warn_of_code(found: Mapping[str, Sequence[str]]) -> None:

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             failed.append(FormatError(file, f"{count:,} of {len(weights):,} weights cannot be read"))
         if headed and text:
             text = ("\n" if code else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
-        code[file] = code_in(file)
+        code[file] = code_in(file, weights)
         return record and {**record, "would_run": code[file]}, text
 
     with uncollected():

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     def of_file(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "reading") as watched:
             result = stats(watched, args.by, histogram=not args.fast)
-        code[file] = code_in(file)
+        code[file] = code_in(file, watched)
         if args.out:
             result.write(args.out)
             return {"file": file, "out": args.out, "would_run": code[file]}, ""

@@ -9,6 +9,7 @@ from steelyard.dtypes import may_be_packed
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
+    from steelyard.codecs.contents import Contents
     from steelyard.core.computation import Computation
     from steelyard.core.lazy_graph import LazyGraph
     from steelyard.core.protocols import Assign, Derive, Folds, NamesInOrder
@@ -21,15 +22,20 @@ if TYPE_CHECKING:
 class LazyAudit:
     """The audit of a file, made on first access; derived weights share it.
 
-    `file` is the name of the file, blank if the weights have numbers of their own.
+    `source` is the file as it was opened, None if the weights have numbers of their own.
     """
 
-    __slots__ = ("_answer", "_audit", "file")
+    __slots__ = ("_answer", "_audit", "source")
 
-    def __init__(self, audit: Callable[[], Audit], file: str = "") -> None:
+    def __init__(self, audit: Callable[[], Audit], source: Source | None = None) -> None:
         self._audit = audit
-        self.file = file
+        self.source = source
         self._answer: Audit | None = None
+
+    @property
+    def file(self) -> str:
+        """The name of the file, blank if the weights have numbers of their own."""
+        return "" if self.source is None else self.source.name
 
     def answer(self) -> Audit:
         """Return the audit."""
@@ -39,8 +45,8 @@ class LazyAudit:
 
 
 def with_file(weights: Weights, audit: Callable[[], Audit], source: Source) -> Weights:
-    """Return the weights of a file with its name, the function that audits it, and the one that opens others of its folder."""
-    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit, source.name), beside=source.beside))
+    """Return the weights of a file, with the file, the function that audits it, and the one that opens others of its folder."""
+    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit, source), beside=source.beside))
     if not any(map(may_be_packed, {weight.dtype for weight in found.values()})):
         return found
     return found.with_weights(found.values(), meta=lambda: _with_packing(found))
@@ -64,6 +70,17 @@ def noted(meta: Mapping[str, object]) -> list[str]:
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
+def with_contents(weights: Weights, contents: Contents) -> Weights:
+    """Return weights with what their reader found in the archive of their file, for the audit of it."""
+    return _with_net(weights, weights._net.replace(contents=contents))
+
+
+def opened_file(weights: Weights) -> tuple[Source, Contents | None] | None:
+    """Return the file of weights as it was opened, and what its reader found in it; None for weights that are of no file."""
+    net = weights._net
+    return None if net.audit is None or net.audit.source is None else (net.audit.source, net.contents)
+
+
 def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:
     """Return weights with what only their format or model knows: the functions for the effective ones."""
     return _with_net(weights, weights._net.replace(derive=derive, folds=folds))
@@ -85,10 +102,10 @@ class NetFacts:
 
     `audit` is the audit of the file of the weights, if any; `beside` opens another file of its folder by name. `derive` makes
     the effective weights that only the model or the format knows; `folds` names the layers that a batch norm follows;
-    `computation` lists the operators of the file.
+    `computation` lists the operators of the file; `contents` is what the reader of an archive found in it.
     """
 
-    __slots__ = ("assign", "audit", "beside", "computation", "derive", "folds", "graph", "orders")
+    __slots__ = ("assign", "audit", "beside", "computation", "contents", "derive", "folds", "graph", "orders")
 
     def __init__(
         self,
@@ -109,12 +126,13 @@ class NetFacts:
         self.derive = derive
         self.folds = folds
         self.computation = computation
+        self.contents: Contents | None = None
 
     def replace(self, **changes: Any) -> NetFacts:
         """Return the same facts with some changed."""
-        made = NetFacts(**{name: getattr(self, name) for name in self.__slots__})
-        for key, value in changes.items():
-            setattr(made, key, value)
+        made = NetFacts.__new__(NetFacts)
+        for name in self.__slots__:
+            setattr(made, name, changes[name] if name in changes else getattr(self, name))
         return made
 
     def with_assign(self, assign: Assign | None) -> NetFacts:

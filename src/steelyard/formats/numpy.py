@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.budget import check_json
+from steelyard.codecs.contents import Contents, headers
 from steelyard.codecs.metadata import dump_facts, owners, with_facts
 from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
-from steelyard.codecs.pickle.npy import MAGIC, array_in
+from steelyard.codecs.pickle.npy import MAGIC, array_in, numbers_in
 from steelyard.codecs.subbyte import BITS
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
+from steelyard.core.net_facts import with_contents
 from steelyard.core.readers import raw_chunks
 from steelyard.core.vector import VectorLayout, runs, warn_of_integers
 from steelyard.core.weight import Weight
@@ -56,16 +58,20 @@ def read(source: Source, scope: Scope) -> Weights:
     check_json(b"".join([member.comment for member in members.values()]), source)
     facts = _kept_facts(members)
     tensors: list[PickledTensor] = []
+    plain: set[str] = set()
+    pages = headers(source, members)
     for name, member in members.items():
         if name.endswith(".npy") or _is_array(source, member):
             key = name.removesuffix(".npy")
-            own = _member(source, member, facts.get(key, {}).get("dtype"))
+            own, is_plain = _member(member_source(source, member, pages=pages), source, facts.get(key, {}).get("dtype"))
             for tensor in own:
                 tensor.path = (key, *tensor.path)
             tensors += own
+            plain |= {name} if is_plain else set()
         elif not name.endswith("/"):
             tensors.append(_raw(source, name, member))
-    return Weights(with_facts(as_weights(tensors, source), json.dumps(facts)))
+    listed = Weights(with_facts(as_weights(tensors, source), json.dumps(facts)))
+    return with_contents(listed, Contents(members, frozenset(plain)))
 
 
 def _is_array(source: Source, member: Member) -> bool:
@@ -83,12 +89,14 @@ def _raw(source: Source, name: str, member: Member) -> PickledTensor:
     return tensor
 
 
-def _member(source: Source, member: Member, dtype: Any) -> list[PickledTensor]:
-    """Read one member; a damaged member is listed and refused, and the others are read."""
+def _member(content: Source, source: Source, dtype: Any) -> tuple[list[PickledTensor], bool]:
+    """Read one member, and return whether it is an array of numbers; a damaged one is refused, and the others are read."""
+    known = dtype if isinstance(dtype, str) else None
     try:
-        return array_in(member_source(source, member), dtype if isinstance(dtype, str) else None)
+        tensor = numbers_in(content, known)
+        return (array_in(content, known), False) if tensor is None else ([tensor], True)
     except FormatError as error:
-        return [refused(source, str(error).removeprefix(f"{printable(source.name)}: "))]
+        return [refused(source, str(error).removeprefix(f"{printable(source.name)}: "))], False
 
 
 def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:

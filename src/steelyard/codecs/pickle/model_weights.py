@@ -155,8 +155,11 @@ def as_weights(tensors: Iterable[PickledTensor], source: Source) -> list[Weight]
                 overlaps=shared.get(name) if owner == name else None,
             )
         )
-    inferred = infer_roles(weights)
-    return [new if named[new.name].role is None else old for old, new in zip(weights, inferred, strict=True)]
+    given = [(weight, weight.role, weight.axes) for weight in weights if named[weight.name].role is not None]
+    infer_roles(weights, in_place=True)
+    for weight, role, axes in given:  # what a class or a file says counts, and is evidence for the others
+        weight.role, weight.axes = role, axes
+    return weights
 
 
 def _named(tensors: Iterable[PickledTensor], source: Source) -> dict[str, PickledTensor]:

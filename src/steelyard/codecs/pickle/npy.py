@@ -36,20 +36,32 @@ def array_in(source: Source, dtype: str | None = None) -> list[PickledTensor]:
 
     `dtype` is the type of numbers that NumPy stores as raw bytes. Raises `FormatError` for a damaged file.
     """
-    offset, descr, fortran, shape = header(source)
+    tensor = numbers_in(source, dtype)
+    if tensor is not None:
+        return [tensor]
+    offset, descr, _, shape = header(source)
     if "O" in descr:
         return _objects_in(source, offset, shape)
+    return [refused(source, f"holds {descr}, not numbers", shape, encoding=text_or(descr))]
+
+
+def numbers_in(source: Source, dtype: str | None = None) -> PickledTensor | None:
+    """Return the array of a `.npy` file that holds numbers, which fill it; None for an array of anything else.
+
+    Raises as `array_in` does.
+    """
+    offset, descr, fortran, shape = header(source)
     code = type_code(descr)
     if dtype in ITEMSIZES and descr[1:2] == "V" and descr[2:] == str(itemsize(dtype)):
         code = "<", dtype
     if code is None:
-        return [refused(source, f"holds {descr}, not numbers", shape, encoding=text_or(descr))]
+        return None
     size = prod(shape) * itemsize(code[1])
     if offset + size != source.size:
         raise FormatError(
             source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"
         )
-    return [numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)]
+    return numbers(source.part(offset, size), shape, code, fortran=fortran, encoding=descr)
 
 
 def _objects_in(source: Source, offset: int, shape: tuple[int, ...]) -> list[PickledTensor]:

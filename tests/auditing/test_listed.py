@@ -1,0 +1,76 @@
+"""The audit of a file that was listed: it is about what was opened, and what the listing proved is not looked for again."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+import steelyard
+from steelyard.auditing import archives
+from steelyard.auditing.quick import would_run
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.system, ("true",)
+
+
+def archive(path, **members):
+    """Write an archive of arrays, and of members as they are."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            if isinstance(content, bytes):
+                file.writestr(name, content)
+                continue
+            with file.open(f"{name}.npy", "w") as member:
+                np.save(member, content, allow_pickle=True)
+    return str(path)
+
+
+def inner_archive(tmp_path):
+    with open(archive(tmp_path / "inner.npz", a=np.ones(3), b=np.array([Harmful()], object)), "rb") as file:
+        return file.read()
+
+
+HARMFUL = {
+    "an array of objects": lambda _: np.array([Harmful()], object),
+    "a pickle": lambda _: pickle.dumps(Harmful()),
+    "a pickle after the numbers": lambda _: b"\x93NUMPY" + bytes(10) + pickle.dumps(Harmful()),
+    "an archive whose members have the names of arrays": inner_archive,
+}
+
+
+@pytest.mark.parametrize("kind", HARMFUL)
+def test_members_that_are_no_arrays_of_numbers_are_looked_into(tmp_path, kind):
+    path = archive(tmp_path / "net.npz", a=np.ones(3), b=np.ones(2), odd=HARMFUL[kind](tmp_path))
+    found = would_run(path, steelyard.weights(path))
+    assert found == would_run(path)
+    assert any("system" in what for what in found) or kind == "a pickle after the numbers"  # NumPy refuses its header
+
+
+def test_the_directory_and_arrays_of_numbers_are_not_read_again(tmp_path, monkeypatch):
+    path = archive(tmp_path / "net.npz", **{f"layers.{nth}.w": np.ones(4) for nth in range(5)})
+    listed = steelyard.weights(path)
+    for name in ("directory", "member_source"):
+        monkeypatch.setattr(archives, name, lambda *_, **__: pytest.fail("read again"))
+    assert would_run(path, listed) == would_run(path, listed.select("*.3.*")) == []
+
+
+def test_the_file_that_was_opened_is_audited_and_not_the_one_that_took_its_place(tmp_path):
+    path = archive(tmp_path / "net.npz", a=np.ones(3), odd=np.array([Harmful()], object))
+    listed = steelyard.weights(path)
+    os.replace(archive(tmp_path / "other.npz", a=np.ones(3)), path)
+    assert any("system" in what for what in would_run(path, listed))
+    assert would_run(path) == []
+
+
+def test_headers_of_many_small_members_are_read_in_pages(tmp_path, monkeypatch):
+    path = archive(tmp_path / "net.npz", **{f"w{nth}": np.full(3, nth) for nth in range(200)})
+    reads = []
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda *given: reads.append(given) or preadv(*given))
+    found = steelyard.weights(path)
+    assert len(reads) < 50
+    assert all(found[f"w{nth}"].numpy().tolist() == [nth] * 3 for nth in range(200))
