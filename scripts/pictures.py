@@ -99,6 +99,18 @@ def diff_many():
     return plot.diff(before, folder / "r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar")
 
 
+CHGNET = FILES / "chgnet/pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
+
+
+def grid():
+    return plot.grid(CHGNET)
+
+
+def grid_diff():
+    """The same pair of nets as in `diff_many`."""
+    return plot.grid(FILES / "chgnet/pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", before=CHGNET)
+
+
 def train(net, steps, x, y):
     import torch
 
@@ -124,6 +136,8 @@ PICTURES = {
         network_large,
         diff,
         diff_many,
+        grid,
+        grid_diff,
     )
 }
 

@@ -22,7 +22,7 @@ TAGS = {
     "details",
     "summary",
 }
-ATTRIBUTES = {"style": "*", "title": "*", "scope": {"th", "td"}, "span": {"col", "colgroup"}}
+ATTRIBUTES = {"style": "*", "title": "*", "scope": {"th", "td"}, "span": {"col", "colgroup"}, "colspan": {"td", "th"}}
 LENGTH = r"([+]?([0-9]*[.])?[0-9]+(px|em)|0)"
 STYLES = {
     "background-color": r"#[0-9a-f]+",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.measures.check import check
     from steelyard.measures.diff import diff
     from steelyard.measures.digest import digest
+    from steelyard.measures.grid import grid
     from steelyard.measures.lineage import lineage
     from steelyard.measures.patch import apply_patch, save_patch
     from steelyard.measures.size import size
@@ -59,6 +60,7 @@ __all__ = [
     "extract_adapter",
     "factorize",
     "greedy_soup",
+    "grid",
     "limits",
     "lineage",
     "masks",
@@ -108,6 +110,7 @@ _LATER = {
     "quantize": "editing.quantizing.quantize",
     "export": "device.export",
     "stats": "measures.stats",
+    "grid": "measures.grid",
     "lineage": "measures.lineage",
     "masks": "editing.pruning",
     "merge": "editing.merging",

@@ -22,6 +22,7 @@ PURPOSES = {
         "show": "a weight, a part of it, or a layer: facts, range, numbers, picture",
         "stats": "range, mean, deviation, norms, quantiles, zeros, NaN and Inf",
         "size": "parameters by layer, bytes in other types, what fits into a memory",
+        "grid": "blocks by parts in one picture: deviation, norm, or what changed",
         "spectra": "singular values: norms, ranks, the power law of their tail",
         "plot": "a picture in PNG, PDF or SVG",
         "report": "one HTML file that shows every weight, offline",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Diff, Difference
     from steelyard.measures.digest import Digest
+    from steelyard.measures.grid import Grid
     from steelyard.measures.lineage import Kinship, Lineage
     from steelyard.measures.patch import Patch
     from steelyard.measures.size import Size, SizeRow
@@ -45,6 +46,7 @@ __all__ = [
     "Export",
     "Finding",
     "Graph",
+    "Grid",
     "Histogram",
     "Kinship",
     "Layer",
@@ -76,6 +78,7 @@ _MODULES = {
     "Export": "device.exported",
     "Finding": "measures.check.findings",
     "Graph": "core.graph",
+    "Grid": "measures.grid",
     "Histogram": "numerics.histogram",
     "Kinship": "measures.lineage",
     "Layer": "core.graph",

@@ -54,6 +54,7 @@ def command_lines(file, net, out):
         "digest": [["digest", file], ["digest", "-c", file], ["digest", "--json", file]],
         "stats": [["stats", file], ["stats", "--json", file], ["stats", file, "-o", f"{out}/t.csv"]],
         "size": [["size", file], ["size", "--json", file, "--fits", "8GB"], ["size", file, "-o", f"{out}/t.csv"]],
+        "grid": [["grid", file], ["grid", "--json", file, "--before", net], ["grid", net, "--before", file], ["grid", file, "-o", f"{out}/g.csv"]],
         "diff": [["diff", file, net], ["diff", "--json", net, file]],
         "save-patch": [["save-patch", file, net, "-o", f"{out}/p.safetensors"]],
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],

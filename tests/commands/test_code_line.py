@@ -38,6 +38,8 @@ COMMANDS = {
     "metadata": "show {file} --metadata",
     "stats": "stats {file}",
     "size": "size {file}",
+    "grid": "grid {file}",
+    "grid of changes": "grid {good} --before {file}",
     "digest": "digest {file}",
     "diff": "diff {file} {good}",
     "convert": "convert {file} {out}/out.npz",

@@ -84,6 +84,7 @@ EVERY = {
     "network": lambda net, **how: plot.network(net, layers=["3"], **how),
     "overview": plot.overview,
     "diff": lambda net, **how: plot.diff(net, net, **how),
+    "grid": plot.grid,
 }
 
 
@@ -643,6 +644,30 @@ def test_single_weights_are_compared_too(net):
     before = steelyard.weights(net)["3.weight"]
     ax = plot.diff(before, from_array("3.weight", before.numpy() * 2))
     assert ax.lines[0].get_xdata().tolist() == [pytest.approx(1.0)]
+
+
+def test_a_grid_has_a_cell_for_each_weight_in_its_place_and_marks_what_no_colour_says():
+    arrays = {f"h.{nth}.{part}.weight": np.full((2, 2), 10.0**nth) for nth in range(3) for part in ("attn", "mlp")}
+    arrays |= {"h.0.mlp.weight": np.zeros((2, 2)), "h.1.attn.weight": np.array([np.nan, 1.0]), "wte.weight": np.ones(3)}
+    ax = plot.grid(arrays, value="rms")
+    found = steelyard.grid(arrays, value="rms")
+    assert [label.get_text() for label in ax.get_yticklabels()] == found.rows
+    assert [label.get_text() for label in ax.get_xticklabels()] == found.columns
+    shares = [[found.scale.share(cell.value) for cell in row] for row in found.cells]
+    assert np.asarray(ax.images[0].get_array()).tolist() == shares
+    marks = {line.get_marker(): list(zip(*line.get_data(), strict=True)) for line in ax.lines}
+    assert marks == {".": [(1, 0)], "x": [(0, 1)]}
+    (below,) = ax.child_axes
+    assert [label.get_text() for label in below.get_xticklabels()] == ["wte.weight"]
+    assert np.asarray(below.images[0].get_array()).tolist() == [[found.scale.share(1.0)]]
+    assert plot.grid(found).get_title() == ax.get_title()
+
+
+def test_a_grid_of_changes_shows_only_what_changed_and_says_where():
+    arrays = {f"h.{nth}.{part}.weight": np.full((2, 2), nth + 1.0) for nth in range(3) for part in ("attn", "mlp")}
+    ax = plot.grid(arrays | {"h.2.mlp.weight": np.full((2, 2), 3.5)}, before=arrays)
+    assert (np.asarray(ax.images[0].get_array()) > 0).tolist() == [[False, False], [False, False], [False, True]]
+    assert "1 of 6 weights changed, in 1 of 3 rows: h.2" in {each.get_text() for each in ax.texts}
 
 
 # the command

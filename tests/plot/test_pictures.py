@@ -47,6 +47,15 @@ def deep(blocks=20, shift=0.0):
     return Weights(found)
 
 
+def blocks(factor=1.0):
+    """A net with NaN in one block, of which the last is multiplied by a factor in one part."""
+    net = deep(6)
+    net = {name: weight.numpy() for name, weight in net.items()} | {"embed.weight": bell(30, 8), "head.weight": bell(8, 30)}
+    net["block.5.fc.weight"] = net["block.5.fc.weight"] * factor
+    net["block.2.fc.bias"] = np.where(np.arange(30) == 3, np.nan, net["block.2.fc.bias"])
+    return net
+
+
 def noisy(array, share):
     found = array.copy()
     found.flat[:: round(1 / share)] *= 1.5
@@ -65,6 +74,8 @@ PICTURES = {
     "overview": lambda: plot.overview(deep(3)),
     "overview-many": lambda: plot.overview(deep()),
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.01)),
+    "grid": lambda: plot.grid(blocks()),
+    "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks()),
 }
 WRONG = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", -noisy(bell(24, 40), 0.01))),
@@ -80,6 +91,8 @@ WRONG = {
     "overview": lambda: plot.overview(deep(3, shift=0.1)),
     "overview-many": lambda: plot.overview(deep(), kind="ridges"),
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.02)),
+    "grid": lambda: plot.grid(blocks(), value="mean"),
+    "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks(), value="rank"),
 }
 """Each picture with an error in it, which the comparison must notice."""
 

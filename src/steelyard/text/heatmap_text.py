@@ -133,8 +133,8 @@ def _legend(drawn: Picture, levels: Array, end: float, screen: Screen) -> Iterat
     largest = float(sizes.max(initial=0.0))
     beyond = f", beyond it up to {largest:.4g}" if largest > end else ""
     if screen.colour:
-        scale = "".join(_swatch(level, screen) for level in range(-LEVELS, LEVELS + 1))
-        hole = f"{_swatch(0, screen)}{_swatch(-LEVELS - 1, screen)}{_swatch(0, screen)}"
+        scale = "".join(swatch(level, screen) for level in range(-LEVELS, LEVELS + 1))
+        hole = f"{swatch(0, screen)}{swatch(-LEVELS - 1, screen)}{swatch(0, screen)}"
         yield f"{-end:g} {scale} {end:g}{beyond}"
     else:
         scale = " ".join(_shaded(level) for level in (-LEVELS, -LEVELS // 2, 0, LEVELS // 2, LEVELS))
@@ -144,5 +144,15 @@ def _legend(drawn: Picture, levels: Array, end: float, screen: Screen) -> Iterat
         yield f"{hole} holds NaN or Inf"
 
 
-def _swatch(level: int, screen: Screen) -> str:
+def painted(text: str, level: int, screen: Screen) -> str:
+    """Write a text on the colour of a level, in black or white, whichever is easier to read; at zero on the page's own."""
+    if not level or not screen.colour:
+        return text
+    red, green, blue = colour_of(level)
+    ink = 16 if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else 231
+    return f"\x1b[{_code(level, 48, screen.true_colour)};38;5;{ink}m{text}\x1b[0m"
+
+
+def swatch(level: int, screen: Screen) -> str:
+    """Return a blank on the colour of a level."""
     return f"\x1b[{_code(level, 48, screen.true_colour)}m \x1b[0m"

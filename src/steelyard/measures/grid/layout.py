@@ -1,0 +1,128 @@
+"""Where each weight is in the grid: blocks are rows, and their parts columns; without blocks, layers and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from steelyard.core.roles import COLLECTIONS
+from steelyard.core.weight import Role, Weight
+from steelyard.measures.grid.blocks import ANY, Spot, blocks_of
+from steelyard.text.order import natural
+
+if TYPE_CHECKING:
+    Places = dict[str, tuple[int, int]]
+    """The row and the column of each weight, by its name."""
+
+SEPARATORS = "./_"
+SPARSE = (16, 1024)
+"""A grid has at most so many cells for each weight, and so many more."""
+KINDS = ("blocks", "layers", "weights")
+
+
+class Layout(NamedTuple):
+    """The labels of a grid, the place of each weight, and the names of those `outside` the blocks.
+
+    `kind` is "blocks", or "layers" for a net without repeated blocks, of which the columns are the weights of a layer, or
+    "weights", with one column, where the names show neither. Counters are `left_out`.
+    """
+
+    kind: str
+    rows: list[str]
+    columns: list[str]
+    places: Places
+    outside: list[str]
+    left_out: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain Python, for JSON."""
+        places = {name: list(place) for name, place in self.places.items()}
+        return {**self._asdict(), "places": places}
+
+
+def layout_of(weights: Iterable[Weight]) -> Layout:
+    """Return where each weight is in the grid; rows and columns are in the natural order of the names.
+
+    >>> import numpy as np, steelyard
+    >>> net = {f"h.{nth}.{part}.weight": np.ones((2, 2)) for nth in range(3) for part in ("attn", "mlp")}
+    >>> found = layout_of(steelyard.weights({"wte.weight": np.ones((9, 2)), **net}).values())
+    >>> found.rows, found.columns, found.places["h.1.mlp.weight"], found.outside
+    (['h.0', 'h.1', 'h.2'], ['attn.weight', 'mlp.weight'], (1, 1), ['wte.weight'])
+    """
+    given = list(weights)
+    listed = [given[place] for place in natural([weight.name for weight in given])]
+    counted = [weight for weight in listed if weight.role == Role.COUNT]
+    held = [weight for weight in listed if weight.role != Role.COUNT] or listed
+    left_out = [weight.name for weight in counted] if len(held) < len(listed) else []
+    for kind, find in (("blocks", _by_block), ("layers", _by_layer)):
+        spots = find(held)
+        if 2 * len(spots) >= len(held) and (made := _laid_out(kind, held, spots, left_out)):
+            return made
+    alone = {nth: Spot(weight.name, "") for nth, weight in enumerate(held)}
+    return _laid_out("weights", held, alone, left_out) or Layout("weights", [], [], {}, [], left_out)
+
+
+def _by_block(held: Sequence[Weight]) -> dict[int, Spot]:
+    names = [weight.name for weight in held]
+    plain = [_without_collection(name) for name in names]
+    return blocks_of(plain if len(set(plain)) == len(names) else names, [weight.shape for weight in held])
+
+
+def _without_collection(name: str) -> str:
+    """Return a name without its Flax collection, since weights of one layer may be in several."""
+    first, _, rest = name.partition("/")
+    return rest if first in COLLECTIONS else name
+
+
+def _by_layer(held: Sequence[Weight]) -> dict[int, Spot]:
+    """Return the layer of each weight as its block; a weight without a layer is a row of its own."""
+    return {nth: Spot(weight.layer or weight.name, _leaf(weight)) for nth, weight in enumerate(held)}
+
+
+def _leaf(weight: Weight) -> str:
+    """Return the name of a weight without that of its layer, which may be anywhere in it: "coefs_" of "coefs_.0"."""
+    if not weight.layer:
+        return ""
+    before, found, after = weight.name.partition(weight.layer)
+    joined = f"{before.rstrip('./')}.{after.lstrip('./')}" if before and after else before or after
+    return joined.strip("./") if found else weight.name
+
+
+def _laid_out(kind: str, held: Sequence[Weight], spots: dict[int, Spot], left_out: list[str]) -> Layout | None:
+    """Return the layout; None for one that would be nearly empty, or none at all."""
+    rows = {block: nth for nth, block in enumerate(dict.fromkeys(spot.block for _, spot in sorted(spots.items())))}
+    parts = _grouped(dict.fromkeys(spot.part for _, spot in sorted(spots.items())))
+    if not spots or len(rows) * len(parts) > SPARSE[0] * len(held) + SPARSE[1]:
+        return None
+    columns = {part: nth for nth, part in enumerate(parts)}
+    places = {held[nth].name: (rows[spot.block], columns[spot.part]) for nth, spot in spots.items()}
+    outside = [weight.name for nth, weight in enumerate(held) if nth not in spots]
+    return Layout(kind, list(rows), _labels(parts, spots.values()), places, outside, left_out)
+
+
+def _grouped(parts: Iterable[str]) -> list[str]:
+    """Return parts with those of one layer next to each other, in the order in which each first appears.
+
+    >>> _grouped([".attn.q", ".mlp.up", ".attn.k"])
+    ['.attn.q', '.attn.k', '.mlp.up']
+    """
+    ranks: dict[tuple[str, ...], int] = {}
+    keys: dict[str, list[int]] = {}
+    for part in parts:
+        words = tuple(part.replace("/", ".").split("."))
+        keys[part] = [ranks.setdefault(words[: nth + 1], len(ranks)) for nth in range(min(len(words), 8))]
+    return sorted(keys, key=keys.__getitem__)
+
+
+def _labels(parts: Sequence[str], spots: Iterable[Spot]) -> list[str]:
+    """Return the labels of columns: parts without their first separator, and with the range of the folded numbers."""
+    numbers: dict[str, set[str]] = {}
+    for spot in spots:
+        if spot.folded:
+            numbers.setdefault(spot.part, set()).add(spot.folded)
+    labels = []
+    for part in parts:
+        known = sorted(numbers.get(part, ()), key=lambda number: (len(number), number))
+        named = part.replace(ANY, f"[{known[0]}-{known[-1]}]", 1) if known else part
+        labels.append(named.lstrip(SEPARATORS) or named)
+    return labels if len(set(labels)) == len(labels) else list(parts)
