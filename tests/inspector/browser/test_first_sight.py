@@ -44,7 +44,7 @@ def test_a_convolution_shows_its_filters_first_and_a_pair_what_changed(open_repo
     expect(page.get_by_role("tab", selected=True)).to_have_text("Filters")
     page = open_report(convolutions(), convolutions(0.5))
     expect(page.get_by_role("tab", selected=True)).to_have_text("Heat map")
-    expect(page.locator(".heatmap h4").first).to_contain_text("minus")
+    expect(page.locator(".heatmap figcaption").first).to_contain_text("minus")
 
 
 def test_a_chosen_tab_stays_from_weight_to_weight(open_report):

@@ -28,6 +28,7 @@ def large(tmp_path, count):
     index["columns"]["layer"] = [name.rpartition(".")[0] for name in index["columns"]["name"]]
     for key in ("size", "bytes"):
         index["columns"][key] = np.array(index["columns"][key], "f8")
+    index["columns"]["start"] = np.cumsum(index["columns"]["size"]) - index["columns"]["size"]
     cells = index["spark"]["cells"].reshape(8, -1)
     index["spark"]["cells"] = np.concatenate([cells[nth] for nth in again])
     path = tmp_path / "large.html"

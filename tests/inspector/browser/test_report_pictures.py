@@ -167,7 +167,7 @@ def test_two_nets_have_two_heat_maps_and_one_of_the_difference(open_report):
     open_weight(page, "w")
     expect(page.locator(".heatmap")).to_have_count(3)
     difference = page.locator(".heatmap").first
-    expect(difference.locator("h4")).to_contain_text(" minus ")
+    expect(difference.locator("figcaption")).to_contain_text(" minus ")
     expect(difference.locator(".legend")).to_contain_text("-1")
     centres = [((x + 0.5) / 3, (y + 0.5) / 2) for y in range(2) for x in range(3)]
     assert pixels(page, ".heatmap:nth-of-type(2) .drawing canvas", centres) == pixels(page, MAP, centres)

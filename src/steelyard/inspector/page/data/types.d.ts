@@ -341,6 +341,8 @@ interface VirtualList {
   perPage(): number;
 }
 
+type RoleGroup = "kernel" | "embedding" | "bias" | "scale" | "statistic" | "other";
+
 interface Theme {
   ink: string;
   muted: string;
@@ -352,8 +354,9 @@ interface Theme {
   scale: Uint8ClampedArray;
   accentBytes: number[];
   panelBytes: number[];
-  /** The CSS colour of each group of roles. */
-  roles: Record<"kernel" | "embedding" | "bias" | "scale" | "statistic" | "other", string>;
+  /** The colour of each group of roles, as CSS and as bytes. */
+  roles: Record<RoleGroup, string>;
+  roleBytes: Record<RoleGroup, number[]>;
 }
 
 /** What an element may have as a child: a node, text, or nothing. */

@@ -109,7 +109,7 @@ function partsOf(title) {
 
 /** @type {(map: MapView, heading: string | false) => HTMLElement} */
 function figureOf({ drawing, readout, legend: { element: colours }, caption }, heading) {
-  return element("figure", { class: "heatmap" }, heading && element("h4", {}, heading), drawing, readout, colours, caption);
+  return element("figure", { class: "heatmap" }, heading && element("figcaption", {}, heading), drawing, readout, colours, caption);
 }
 
 /** @type {(map: MapView) => void} */

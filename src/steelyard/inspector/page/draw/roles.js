@@ -2,11 +2,11 @@
 // The colours of roles, in groups: people distinguish few colours.
 
 import { element } from "./element.js";
-import { rgb, theme } from "./theme.js";
+import { ROLES, theme } from "./theme.js";
 
 /**
  * The group of each role, whose colour the style sheet has.
- * @type {Record<string, import("./theme.js").RoleGroup>}
+ * @type {Record<string, RoleGroup>}
  */
 const GROUPS = {
   kernel: "kernel",
@@ -33,7 +33,7 @@ export function colourOfRole(role) {
  * @type {(role: string) => number[]}
  */
 export function bytesOfRole(role) {
-  return rgb(colourOfRole(role));
+  return theme().roleBytes[GROUPS[role] ?? "other"];
 }
 
 /**
@@ -42,7 +42,7 @@ export function bytesOfRole(role) {
  */
 export function legendOfRoles({ columns }) {
   const groups = new Set(columns.role.map((role) => GROUPS[role] ?? "other"));
-  const keys = ["kernel", "embedding", "bias", "scale", "statistic", "other"].filter((group) => groups.has(/** @type {never} */ (group)));
+  const keys = ROLES.filter((group) => groups.has(group));
   const items = keys.map((group) => element("li", {}, element("i", { class: `role-${group}`, "aria-hidden": "true" }), group));
   return element("ul", { class: "roles", "aria-label": "Key of colours" }, ...items);
 }

@@ -10,9 +10,11 @@ const SCALES = {
   light: ["#0b2f63", "#2b6cb0", "#9cc3e4", "#f6f4ef", "#f0b27a", "#c2571a", "#6b2503"],
   dark: ["#d3e8ff", "#6fb1ee", "#2a5f96", "#1c2024", "#95501d", "#ea8f4b", "#ffe1c7"],
 };
-/** @typedef {"kernel" | "embedding" | "bias" | "scale" | "statistic" | "other"} RoleGroup */
-/** @type {RoleGroup[]} */
-const ROLES = ["kernel", "embedding", "bias", "scale", "statistic", "other"];
+/**
+ * The groups of roles that have a colour.
+ * @type {RoleGroup[]}
+ */
+export const ROLES = ["kernel", "embedding", "bias", "scale", "statistic", "other"];
 const STEPS = 127;
 /** @type {Theme | null} */
 let known = null;
@@ -61,8 +63,14 @@ function measured() {
     scale: scaleOf(SCALES[isDark() ? "dark" : "light"]),
     accentBytes: rgb(accent),
     panelBytes: rgb(panel),
-    roles: /** @type {Theme["roles"]} */ (Object.fromEntries(ROLES.map((group) => [group, colour(`role-${group}`)]))),
+    roles: byRole((group) => colour(`role-${group}`)),
+    roleBytes: byRole((group) => rgb(colour(`role-${group}`))),
   };
+}
+
+/** @type {<Value>(value: (group: RoleGroup) => Value) => Record<RoleGroup, Value>} */
+function byRole(value) {
+  return /** @type {Record<RoleGroup, ReturnType<typeof value>>} */ (Object.fromEntries(ROLES.map((group) => [group, value(group)])));
 }
 
 /** @type {() => boolean} */
@@ -83,11 +91,8 @@ function scaleOf(stops) {
   return bytes;
 }
 
-/**
- * The red, green and blue of a colour such as #20262d.
- * @type {(hex: string) => number[]}
- */
-export function rgb(hex) {
+/** @type {(hex: string) => number[]} */
+function rgb(hex) {
   return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
 }
 

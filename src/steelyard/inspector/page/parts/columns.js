@@ -19,7 +19,7 @@ export function columnsOf(index) {
   const { columns, lowered, two } = index;
   return [
     { key: "name", title: "weight", width: 0, keys: once(() => ranks(lowered)) },
-    { key: "thumb", title: "", width: 62 },
+    { key: "thumb", title: "picture", width: 62 },
     { key: "spark", title: "", width: 124 },
     ...(two ? changesOf(columns) : []),
     { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },

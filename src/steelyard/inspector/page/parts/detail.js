@@ -2,7 +2,7 @@
 // The panel of one weight: its facts and statistics, and the pictures of its numbers.
 
 import { downloads } from "./downloads.js";
-import { button, element, messageOf, replace } from "../draw/element.js";
+import { attribute, button, element, messageOf, replace } from "../draw/element.js";
 import { brief, change, facts, findings } from "./facts.js";
 import { entryText } from "../draw/cells.js";
 import { entryOf, placeText } from "../data/place.js";
@@ -56,8 +56,9 @@ export function detailPanel(index, api, names, on) {
     open: (row, at = null) => open(panel, row, at),
     widen(on) {
       panel.wide = on;
-      const widener = holder.querySelector(".widen");
-      if (widener) widener.replaceWith(widenerOf(panel));
+      holder.querySelector(".widen")?.replaceWith(widenerOf(panel));
+      const name = holder.querySelector("h2"); // the only heading of a full page
+      if (name) attribute(name, "aria-level", on ? 1 : null);
     },
     close() {
       panel.asked += 1;
@@ -187,7 +188,7 @@ function header(panel, row) {
   return element(
     "header",
     {},
-    element("h2", {}, index.shown[row]),
+    element("h2", { "aria-level": panel.wide ? 1 : null }, index.shown[row]),
     element(
       "div",
       { class: "tools" },

@@ -119,5 +119,5 @@ function scaleOf(picture) {
 
 /** @type {(grids: TitledGrid[]) => HTMLElement} */
 function valuesOf(grids) {
-  return element("div", {}, ...grids.flatMap((grid) => [grid.title && element("h4", {}, grid.title), grid.element]));
+  return element("div", {}, ...grids.flatMap((grid) => [grid.title && element("p", { class: "grid-title" }, grid.title), grid.element]));
 }
