@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
+    from steelyard.measures.architecture import architecture
     from steelyard.measures.check import check
     from steelyard.measures.diff import diff
     from steelyard.measures.digest import digest
@@ -46,6 +47,7 @@ __all__ = [
     "__version__",
     "align",
     "apply_patch",
+    "architecture",
     "audit",
     "average",
     "build",
@@ -91,6 +93,7 @@ __all__ = [
 _LATER = {
     "align": "editing.merging.aligning",
     "apply_patch": "measures.patch",
+    "architecture": "measures.architecture",
     "audit": "auditing",
     "average": "editing.averaging",
     "build": "transfers.build",

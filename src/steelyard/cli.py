@@ -21,6 +21,7 @@ PURPOSES = {
         "ls": "its weights, or a line for each file of a folder",
         "show": "a weight, a part of it, or a layer: facts, range, numbers, picture",
         "stats": "range, mean, deviation, norms, quantiles, zeros, NaN and Inf",
+        "layers": "the layers in order, with shapes and inputs, repeated blocks once",
         "size": "parameters by layer, bytes in other types, what fits into a memory",
         "grid": "blocks by parts in one picture: deviation, norm, or what changed",
         "spectra": "singular values: norms, ranks, the power law of their tail",

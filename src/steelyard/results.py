@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard.device.exported import Export
     from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.editing.units.plan import UnitPlan
+    from steelyard.measures.architecture import Architecture, LayerRow
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Diff, Difference
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from steelyard.transfers.transfer import Transfer
 
 __all__ = [
+    "Architecture",
     "Audit",
     "AuditFinding",
     "Check",
@@ -51,6 +53,7 @@ __all__ = [
     "Kinship",
     "Layer",
     "LayerError",
+    "LayerRow",
     "Lineage",
     "Patch",
     "PlanRow",
@@ -69,6 +72,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Architecture": "measures.architecture",
     "Audit": "auditing",
     "AuditFinding": "auditing.findings",
     "Check": "measures.check",
@@ -83,6 +87,7 @@ _MODULES = {
     "Kinship": "measures.lineage",
     "Layer": "core.graph",
     "LayerError": "transfers.proof",
+    "LayerRow": "measures.architecture",
     "Lineage": "measures.lineage",
     "Patch": "measures.patch",
     "PlanRow": "transfers.plan",

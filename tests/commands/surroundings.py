@@ -53,6 +53,7 @@ def command_lines(file, net, out):
         "check": [["check", "--health", file], ["check", "--json", file]],
         "digest": [["digest", file], ["digest", "-c", file], ["digest", "--json", file]],
         "stats": [["stats", file], ["stats", "--json", file], ["stats", file, "-o", f"{out}/t.csv"]],
+        "layers": [["layers", file], ["layers", "--json", file]],
         "size": [["size", file], ["size", "--json", file, "--fits", "8GB"], ["size", file, "-o", f"{out}/t.csv"]],
         "grid": [["grid", file], ["grid", "--json", file, "--before", net], ["grid", net, "--before", file], ["grid", file, "-o", f"{out}/g.csv"]],
         "diff": [["diff", file, net], ["diff", "--json", net, file]],

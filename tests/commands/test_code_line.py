@@ -37,6 +37,7 @@ COMMANDS = {
     "show": "show {file}",
     "metadata": "show {file} --metadata",
     "stats": "stats {file}",
+    "layers": "layers {file}",
     "size": "size {file}",
     "grid": "grid {file}",
     "grid of changes": "grid {good} --before {file}",

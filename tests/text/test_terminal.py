@@ -41,6 +41,7 @@ def folder(tmp_path_factory):
 COMMANDS = {
     "ls": ("ls --stats {net}", 0),
     "stats": ("stats {net}", 0),
+    "layers": ("layers {net}", 0),
     "size": ("size {net} --fits 8GB", 0),
     "stats of NaN": ("stats {broken}", 0),
     "show": ("show {net} conv.kernel", 0),

@@ -7,6 +7,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
+from steelyard.text.architectures import layer_columns
+from steelyard.text.architectures import remarks as architecture_remarks
 from steelyard.text.differences import (
     OF_SEVERAL,
     SPECTRUM,
@@ -39,6 +41,7 @@ from steelyard.text.terminal import Screen
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.editing.quantizing.what_if import WhatIf
+    from steelyard.measures.architecture import Architecture
     from steelyard.measures.check import Check
     from steelyard.measures.diff import Diff, Difference
     from steelyard.measures.digest import Digest
@@ -112,6 +115,19 @@ def what_if_html(found: WhatIf) -> str:
         table = "" if choice.why else rows_html(columns_from(WEIGHTS, worst(choice), range(1, 5)), title(choice))
         parts.append((table or lines([title(choice)])) + lines(remarks(choice)))
     return page(parts)
+
+
+def architecture_html(found: Architecture) -> str:
+    """Return the table of layers, and what is known of their order."""
+    if not found.rows:
+        return lines(["no weights"])
+    rows = list(found.rows)
+
+    def made(most: int) -> str:
+        table = rows_html(layer_columns(rows[:most]), "layers")
+        return page([table, more(len(rows), most), lines(architecture_remarks(found))])
+
+    return within(len(rows), made)
 
 
 def size_html(size: Size) -> str:

@@ -57,7 +57,7 @@ def row_columns(size: Size, rows: Sequence[SizeRow]) -> list[Column]:
     some_frozen = size.frozen > 0
     return [
         Column("name", [f"{'  ' * row.depth}{name_text(row.label)}" for row in rows], head="layer"),
-        Column("times", [f"{row.times:,} {TIMES}" if row.times > 1 else "" for row in rows], right=True, head=""),
+        Column("repeats", [f"{row.times:,} {TIMES}" if row.times > 1 else "" for row in rows], right=True, head=""),
         Column("parameters", [_count(row) for row in rows], right=True),
         Column("share", [percent(row.share) if row.share else "" for row in rows], right=True, head="%"),
         Column("bar", [bar(row.share) for row in rows], head=""),

@@ -31,7 +31,7 @@ OF_SPECTRA = ("matrix", "KS", "edge", "effective rank", "stable rank")
 EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART, *OF_SPECTRA),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
-    *("frozen", "buffers", "bar", "bytes"),
+    *("frozen", "buffers", "bar", "bytes", "share", "weights", "output", "from"),
 )
 """The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
 SIGNED = ("min", "q05", "median", "mean", "q95", "max", "signed max", "cosine")

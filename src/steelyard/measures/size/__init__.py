@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
 
+    Counted = tuple[Weight, Tally, bool | None]
+    """A weight with what it counts, and whether it is a parameter."""
+
 ADAM = 12
 """Bytes of training a parameter in float32 with Adam, beside its own four: the gradient, and two moments."""
 
@@ -205,14 +208,14 @@ def size(source: object, *, scope: Literal["model", "all"] = "all") -> Size:
         raise ShapeError(f'scope is {scope!r}; it must be "model" or "all"')
     stored = weights_of(source)
     aside = beside(source, stored) if scope == "all" and isinstance(source, (str, os.PathLike)) else _NOTHING
-    counted = list(_counted(stored))
-    nodes = tree_of(_layers(counted))
-    total = sum_of(tally for _, tally, _ in counted)
+    counted = list(counted_weights(stored))
+    nodes = tree_of(layers_of(counted))
+    total = total_of(counted)
     known = ((weight, is_parameter) for weight, _, is_parameter in counted if weight.tied is None)
     return Size(total, list(_rows(nodes, total)), encodings(known), aside)
 
 
-def _counted(stored: Weights) -> Iterator[tuple[Weight, Tally, bool | None]]:
+def counted_weights(stored: Weights) -> Iterator[Counted]:
     """Yield the weights of the net, those that are packed as the net has them, with what they count."""
     made = {weight.name: weight for weight in packed(stored) if weight.dtype != UNKNOWN}
     listed = replaced(stored, [*made.values()]) if made else stored
@@ -228,7 +231,12 @@ def _counted(stored: Weights) -> Iterator[tuple[Weight, Tally, bool | None]]:
         yield found, tally_of(found, nbytes, is_parameter=is_parameter), is_parameter
 
 
-def _layers(counted: Sequence[tuple[Weight, Tally, bool | None]]) -> list[Layer]:
+def total_of(counted: Sequence[Counted]) -> Tally:
+    """Return the sums of all weights."""
+    return sum_of(tally for _, tally, _ in counted)
+
+
+def layers_of(counted: Sequence[Counted]) -> list[Layer]:
     """Return the layers by name, without the collections of Flax; a weight that is in no layer is one of its own."""
     layers: dict[str, dict[str, Tally]] = {}
     for weight, tally, _ in counted:

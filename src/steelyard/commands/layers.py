@@ -1,0 +1,49 @@
+"""`steelyard layers`: list a net's layers in order, with repeated blocks once."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from steelyard.commands import add_paths, code_in, each_file, print_records, warn_of_code
+from steelyard.errors import printable
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the layers of files in the order in which they run, with what each is, its shapes, inputs and parameters.
+
+    Files of Keras, ONNX, TensorFlow Lite, scikit-learn and R have this order, and what feeds each layer: where that is not the
+    layer of the line above, the column "from" names it. Repeated layers and blocks are one row with their number. Of other
+    files, such as state dicts, it is said that no order is known, and the layers are listed by their names. No number is read.
+
+    steelyard layers model.keras
+    """
+    from steelyard.measures.architecture import architecture
+    from steelyard.paths import expanded
+    from steelyard.text.architectures import architecture_lines
+    from steelyard.text.terminal import screen_of
+
+    files, screen = expanded(args.paths), screen_of(sys.stdout)
+    code: dict[str, list[str]] = {}
+
+    def of_file(file: str) -> tuple[Any, str]:
+        found = architecture(file)
+        code[file] = code_in(file)
+        if args.json:
+            return {"file": file, **found.to_dict(), "would_run": code[file]}, ""
+        text = "\n".join(architecture_lines(found, screen))
+        return None, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text
+
+    status, records = each_file(files, of_file)
+    if args.json:
+        print_records(records)
+    warn_of_code(code)
+    return status
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the paths."""
+    add_paths(parser)
