@@ -17,6 +17,7 @@ from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
 from steelyard.measures.diff.arithmetic import Desk, apart, changed_entries, desk_of, equal, norm, norms, real, totals
+from steelyard.measures.diff.ruled_out import may_be_cast, may_be_scaled
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
 from steelyard.numerics.small import TOGETHER, is_grouped, read_rows
@@ -42,7 +43,8 @@ class Sums:
     is the sum of all absolute differences. `apart`, `one` and `other` are the l2 norms of the difference and of both sides.
     All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
     lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
-    `sides` are the numbers of both sides of a small weight that changed, since they have been read already.
+    `sides` are the numbers of both sides of a small weight that changed, since they have been read already. `may_be_cast` and
+    `may_be_scaled` are false where such a verdict is ruled out.
     """
 
     __slots__ = (
@@ -52,6 +54,8 @@ class Sums:
         "equal",
         "falls",
         "max_abs",
+        "may_be_cast",
+        "may_be_scaled",
         "nonfinite",
         "one",
         "other",
@@ -71,6 +75,7 @@ class Sums:
         self.relative: float | None = 0.0
         self.equal: list[tuple[int, int]] = []
         self.sides: tuple[Array, Array] | None = None
+        self.may_be_cast = self.may_be_scaled = True
 
     def merge(self, later: Sums) -> None:
         """Merge the sums of later entries."""
@@ -144,13 +149,16 @@ def _of_small(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) ->
         same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1)
         differing = np.flatnonzero(~same).tolist()
         with np.errstate(all="ignore"):
-            of_rows = dict(zip(differing, _of_rows(before[differing], after[differing], tolerance), strict=True))
+            apart_in = before[differing], after[differing]
+            of_rows = dict(zip(differing, _of_rows(*apart_in, tolerance), strict=True))
+            possible = dict(zip(differing, zip(may_be_cast(*apart_in), may_be_scaled(*apart_in), strict=True), strict=True))
             for at, place in enumerate(places):
                 if at in failed or at in wrong:
                     continue
                 sums = found[place] = of_rows.get(at) or Sums()
                 if not same[at]:
                     sums.sides = before[at], after[at]
+                    sums.may_be_cast, sums.may_be_scaled = possible[at]
                     if not sums.changed:
                         sums.add(*sums.sides, 0, tolerance, desk)
     return found

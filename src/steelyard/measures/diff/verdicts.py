@@ -16,6 +16,7 @@ from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating, itemsize, numpy_dtype
 from steelyard.measures.diff.arithmetic import bits
+from steelyard.measures.diff.ruled_out import SPARE
 from steelyard.numerics.blocks import blocks_of, pairs_of
 from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     Holds = Callable[[Array, Array], bool]
 
 LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
-SPARE = {"float32": np.uint32((1 << 13) - 1), "float64": np.uint64((1 << 29) - 1)}
-"""The last bits of a fraction that are zero in all numbers of the narrower types: float16 has 10 of 23 bits, float32 23 of 52."""
 FEW = 8
 """With fewer entries, or fewer distinct numbers, a weight may be a multiple or a cast of another by chance."""
 SPARSE = 0.05
@@ -75,9 +74,9 @@ def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
         one, other = _in_memory(one, held[0]), _in_memory(other, held[1])
     with np.errstate(all="ignore"):
         return (
-            _cast(one, other, sums)
+            (_cast(one, other, sums) if sums.may_be_cast else None)
             or _reordered(one, other, sums)
-            or _scaled(one, other, sums)
+            or (_scaled(one, other, sums) if sums.may_be_scaled else None)
             or _sparse(one, sums)
             or _structured(one, other, sums)
         )

@@ -1,0 +1,37 @@
+"""Which verdicts many small weights cannot have: some tests on all of them at once, with slack, save the exact ones on each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from steelyard.measures.diff.arithmetic import bits
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+SPARE = {"float32": np.uint32((1 << 13) - 1), "float64": np.uint64((1 << 29) - 1)}
+"""The last bits of a fraction that are zero in all numbers of the narrower types: float16 has 10 of 23 bits, float32 23 of 52."""
+_SLACK = 64  # times the rounding of the type: the exact test allows 2
+
+
+def may_be_cast(before: Array, after: Array) -> list[bool]:
+    """Return for each pair of rows whether the numbers of a side all end in zeros, as those of a narrower type do."""
+    spare = SPARE.get(before.dtype.name)
+    if spare is None:
+        return [True] * len(before)
+    ends_in_zeros = [~(bits(side) & spare).any(axis=1) for side in (before, after)]
+    kept: list[bool] = (ends_in_zeros[0] | ends_in_zeros[1]).tolist()
+    return kept
+
+
+def may_be_scaled(before: Array, after: Array) -> list[bool]:
+    """Return for each pair of rows whether one is about a multiple of the other."""
+    if before.dtype.name not in SPARE:
+        return [True] * len(before)
+    x, y = before.astype(np.float64), after.astype(np.float64)
+    scales = (x * y).sum(axis=1) / (x * x).sum(axis=1)
+    off = np.abs(y - scales[:, None] * x)
+    kept: list[bool] = (off <= _SLACK * np.finfo(before.dtype).eps * np.abs(y) + 1e-36).all(axis=1).tolist()
+    return kept
