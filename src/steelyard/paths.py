@@ -48,6 +48,24 @@ def below(paths: Iterable[str], *, models: bool = True) -> dict[str, bool]:
     return found
 
 
+def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
+    """Expand paths to the weight files and models in them and in their folders, and count the links that are left out.
+
+    A link is not followed to a folder, nor to a file outside of the path, unless a path itself is one.
+    """
+    found: dict[str, bool] = {}
+    links = 0
+    for path in paths:
+        inside = f"{os.path.realpath(path)}{os.sep}"
+        for file, is_named in below([path]).items():
+            hidden = os.path.basename(file).startswith(".")
+            if is_named or os.path.isdir(file) or (file.lower().endswith(_suffixes()) and not hidden):
+                is_out = not is_named and os.path.islink(file) and not os.path.realpath(file).startswith(inside)
+                links += is_out
+                found |= {} if is_out else {file: True}
+    return list(found), links
+
+
 def _expanded_to(path: str) -> list[str]:
     if "://" in path or os.path.lexists(path) or not any(mark in path for mark in "*?["):
         return [path]

@@ -132,8 +132,8 @@ def test_ls_counts_tied_weights_once_and_names_their_owners(transformer_file):
     assert lines[-1].startswith(f"146 weights (1 tied, counted once), {total.size:,} parameters, ")
 
 
-def test_ls_of_several_files_puts_each_table_under_its_name(net_file, broken_file):
-    lines = run("ls", net_file, broken_file).stdout.splitlines()
+def test_ls_of_the_weights_of_several_files_puts_each_table_under_its_name(net_file, broken_file):
+    lines = run("ls", net_file, broken_file, "--weights").stdout.splitlines()
     assert lines[0] == str(net_file)
     assert lines[lines.index(str(broken_file)) - 1] == ""
 
@@ -263,7 +263,7 @@ def test_ls_json_of_several_files_is_a_list_that_has_the_errors_too(net_file, fo
 
 
 def test_ls_goes_on_after_a_file_that_cannot_be_read(net_file, folder):
-    result = run("ls", folder / "none.pt", net_file)
+    result = run("ls", folder / "none.pt", net_file, "--weights")
     assert result.returncode == 2
     assert "0.weight" in result.stdout
     assert result.stderr.startswith("error: ")

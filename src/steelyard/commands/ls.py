@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from steelyard.command_line import complain
 from steelyard.commands import (
     add_explain,
     add_paths,
@@ -17,30 +19,33 @@ from steelyard.commands import (
     print_records,
     warn_of_code,
 )
-from steelyard.errors import FormatError, printable
-from steelyard.running import trouble
+from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
     import argparse
 
     from steelyard.core.weights import Weights
+    from steelyard.text.files import FileRow
     from steelyard.text.terminal import Screen
 
 
 def run(args: argparse.Namespace) -> int:
     """List the weights of files with their shapes, dtypes, roles and totals.
 
-    A folder stands for its weight files, or for one model in shards. Repeated blocks are folded into one, such as
-    layers.[0-11]. Without --stats no number is read; with it every number is read, for a histogram of each weight on a
+    Several files, or a folder that is not one model, have a row each, and --weights, --stats, --all, --select or --role show the
+    weights of each. -r looks into the folders below too, and follows no link out of them. Repeated blocks are folded into one,
+    such as layers.[0-11]. Without --stats no number is read; with it every number is read, for a histogram of each weight on a
     common axis, and weights with NaN or Inf are reported, as are those that cannot be read (exit status 2).
 
     steelyard ls model.safetensors --stats
     """
     from steelyard.core.gc_pause import uncollected
-    from steelyard.paths import expanded
     from steelyard.text.terminal import screen_of
 
-    files, screen = expanded(args.paths), screen_of(sys.stdout)
+    files, screen = _files(args), screen_of(sys.stdout)
+    if len(files) > 1 and not (args.json or args.weights or args.stats or args.all or args.select or args.role):
+        return _overview(files, screen, args)
     headed = len(files) > 1
     code: dict[str, list[str]] = {}
     failed: list[FormatError] = []
@@ -69,9 +74,63 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
+def _files(args: argparse.Namespace) -> list[str]:
+    """Return the files of the paths; raises `FormatError` if folders hold none."""
+    from steelyard.paths import expanded, models_below
+
+    if not args.recursive:
+        return expanded(args.paths)
+    files, links = models_below(args.paths)
+    if links:
+        complain(f"warning: {links:,} link{'s' * (links != 1)} out of the folder left out; name the files that they lead to")
+    if not files:
+        raise FormatError(" ".join(args.paths), "there is no weight file in it or in its folders")
+    return files
+
+
+def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int:
+    """Print a row for each file, and return the exit status: 2 if one cannot be listed."""
+    from steelyard.core.gc_pause import uncollected
+    from steelyard.text.files import files_lines
+
+    code: dict[str, list[str]] = {}
+    with uncollected():
+        rows = [_row(file, args, code) for file in files]
+    if len(args.paths) == 1 and os.path.isdir(args.paths[0]):
+        rows = [row._replace(file=os.path.relpath(row.file, args.paths[0])) for row in rows]
+    print("\n".join(files_lines(rows, screen)))
+    if below := 0 if args.recursive else sum(_folders(path) for path in args.paths):
+        print(f"{below:,} folder{'s' * (below != 1)} not looked into; -r does")
+    warn_of_code(code)
+    unlisted = sum(not row.is_listed for row in rows)
+    return trouble(SteelyardError(f"{unlisted:,} of {len(rows):,} files cannot be listed")) if unlisted else 0
+
+
+def _folders(path: str) -> int:
+    """Count the folders in a folder, without hidden ones."""
+    if not os.path.isdir(path):
+        return 0
+    return sum(entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".") for entry in os.scandir(path))
+
+
+def _row(file: str, args: argparse.Namespace, code: dict[str, list[str]]) -> FileRow:
+    """Return the row of a file, and add what loading it would run to `code`."""
+    from steelyard.formats import format_name
+    from steelyard.text.files import FileRow, row_of
+
+    try:
+        weights = opened(file, args)
+        code[file] = code_in(file)
+        return row_of(file, "" if "://" in file else format_name(file), weights, code[file])
+    except (SteelyardError, OSError) as error:
+        return FileRow(file, finding=one_line(error).removeprefix(f"{printable(file)}: "))
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths, the amount of detail and the selection of weights."""
     add_paths(parser)
+    parser.add_argument("-r", "--recursive", action="store_true", help="also list the files in the folders of a folder")
+    parser.add_argument("--weights", action="store_true", help="list the weights of each of several files")
     parser.add_argument("--all", action="store_true", help="list every weight, without folding repeated blocks")
     parser.add_argument("--stats", action="store_true", help="read the numbers: histogram, min, mean, max, NaN and Inf")
     add_selection(parser)

@@ -113,6 +113,13 @@ def format_of(source: Source) -> Format:
     raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
 
 
+def format_name(path: str) -> str:
+    """Return the word for the format of a local file, or of a folder that is one model. Raises as `format_of` does."""
+    from steelyard.storage.source import open_path
+
+    return format_of(open_path(path)).__name__.rpartition(".")[2]
+
+
 # safetensors: the length of the header as u64, then the header, which is JSON
 def holds_numbers_only(source: Source) -> bool:
     """Whether suffix and first bytes are those of a format whose own library reads nothing but numbers and texts."""

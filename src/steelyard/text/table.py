@@ -27,11 +27,12 @@ NAME_LEAST = 28
 REDUNDANT = ("layer", "tied to")
 FIGURES = ("near_zeros", "l1", "q05", "q95", "rms", "l2", "zeros", "inf", "nan", "median", "count", "std")
 APART = ("mean abs", "cosine", "changed")
+OF_FILES = ("held", "format")
 OF_SPECTRA = ("matrix", "KS", "edge", "effective rank", "stable rank")
 EXPENDABLE = (
-    *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART, *OF_SPECTRA),
+    *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART, *OF_SPECTRA, *OF_FILES),
     *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
-    *("frozen", "buffers", "bar", "bytes", "share", "weights", "output", "from"),
+    *("frozen", "buffers", "bar", "bytes", "share", "weights", "output", "from", "parameters"),
 )
 """The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
 SIGNED = ("min", "q05", "median", "mean", "q95", "max", "signed max", "cosine")
@@ -291,6 +292,8 @@ def _painted(column: Column, screen: Screen) -> list[str]:
         return [screen.paint(text[:leaf], "dim") + text[leaf:] for text, leaf in zip(texts, leaves, strict=True)]
     if column.key == "role":
         return [screen.paint(text, text.strip()) for text in texts]
+    if column.key == "finding":
+        return [screen.paint(text, "red") for text in texts]
     if column.key in SIGNED:
         return [screen.signed(text) for text in texts]
     return [screen.paint(text, "dim") for text in texts] if column.key in ("layer", "times", "tied to") else texts
