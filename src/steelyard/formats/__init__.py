@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.gc_pause import uncollected
 from steelyard.core.plugins import load, names
@@ -117,7 +117,9 @@ def format_name(path: str) -> str:
     """Return the word for the format of a local file, or of a folder that is one model. Raises as `format_of` does."""
     from steelyard.storage.source import open_path
 
-    return format_of(open_path(path)).__name__.rpartition(".")[2]
+    module: Any = format_of(open_path(path))
+    name: str = module.__name__.rpartition(".")[2]
+    return name
 
 
 # safetensors: the length of the header as u64, then the header, which is JSON
