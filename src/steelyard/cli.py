@@ -50,6 +50,9 @@ PURPOSES = {
         "quantize": "kernels in 8 or 4 bits, as the library of --like loads them",
         "factorize": "kernels as products of low rank",
     },
+    "set up the command": {
+        "completion": "what a shell needs to complete it: bash, zsh or fish",
+    },
 }
 """Each command with a line on what it gives, which fits into a terminal of 80 columns."""
 COMMANDS = tuple(chain.from_iterable(PURPOSES.values()))

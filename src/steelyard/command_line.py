@@ -57,7 +57,7 @@ def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purp
     command = load(word)
     parser = parser_of(word, command)
     parser.error = lambda message: _refuse(_misuse(parser, rest, message))  # type: ignore[method-assign]
-    return parser.parse_args(rest, argparse.Namespace(run=command.run))
+    return parser.parse_args(rest, argparse.Namespace(run=command.run, commands=(names, load)))
 
 
 def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
