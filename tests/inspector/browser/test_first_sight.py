@@ -60,6 +60,31 @@ def test_a_chosen_tab_stays_from_weight_to_weight(open_report):
     expect(page.get_by_role("tab", name="Spectrum")).to_have_count(0)
 
 
+def test_a_picture_in_another_tab_is_drawn_when_it_is_chosen_whatever_happened_before(open_report):
+    page = open_report(convolutions(), color_scheme="dark")
+    page.wait_for_selector(DONE)
+    page.set_viewport_size({"width": 1300, "height": 880})
+    page.emulate_media(color_scheme="light")
+    tab(page, "Heat map")
+    eventually(page, lambda: max(pixels(page, MAP, [(0.02, 0.1)])[0]) > 200)
+    tab(page, "Filters")
+    page.set_viewport_size({"width": 1500, "height": 880})
+    tab(page, "Heat map")
+    drawn, holder = (page.locator(where).first.bounding_box()["width"] for where in (MAP, ".heatmap .drawing"))
+    assert drawn == pytest.approx(holder, abs=30)
+
+
+def test_texts_of_the_table_are_whole(open_report):
+    arrays = {"conv.weight": np.ones((1024, 128, 3, 3), "u1"), "lstm.weight_hh_l0": np.ones((256, 64), "f4"), **blocks()}
+    page = open_report(arrays, size=(1700, 900), spectra="none")
+    assert (
+        page.locator(".rows .word-cell").evaluate_all(
+            "(cells) => cells.filter((one) => one.scrollWidth > one.clientWidth).length"
+        )
+        == 0
+    )
+
+
 @pytest.mark.parametrize("page_of", ["report", "served"])
 def test_each_row_has_a_tiny_picture_of_its_weight(open_report, open_served, tmp_path, page_of):
     halves = np.ones((40, 40), "f4") * np.repeat([-1, 1], 20)[None].astype("f4")

@@ -3,6 +3,9 @@
 
 import { onTheme } from "./theme.js";
 
+/** @type {CanvasRenderingContext2D | null} */
+let measuring = null;
+
 /**
  * Set the size of a canvas in CSS pixels and return its context, scaled so that one unit is one CSS pixel.
  * @type {(canvas: HTMLCanvasElement, width: number, height: number) => CanvasRenderingContext2D}
@@ -33,6 +36,17 @@ export function contextOf(canvas) {
 }
 
 /**
+ * The width of a text in the font of the page.
+ * @type {(text: string) => number}
+ */
+export function widthOf(text) {
+  measuring ??= contextOf(document.createElement("canvas"));
+  const { fontSize, fontFamily } = getComputedStyle(document.body);
+  measuring.font = `${fontSize} ${fontFamily}`;
+  return measuring.measureText(text).width;
+}
+
+/**
  * Draw another canvas of the same size, pixel by pixel.
  * @type {(context: CanvasRenderingContext2D, canvas: HTMLCanvasElement) => void}
  */
@@ -43,29 +57,37 @@ export function copied(context, canvas) {
   context.restore();
 }
 
-/** @type {Map<Element, (width: number) => void>} */
-const DRAWN = new Map();
+// A holder that is not in the page may come back, such as the panel of another tab, so none is forgotten while anything has it.
+/** @type {WeakMap<Element, (width: number) => void>} */
+const DRAWN = new WeakMap();
+/** @type {Set<WeakRef<Element>>} */
+const HOLDERS = new Set();
 const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
-onTheme(() => DRAWN.forEach((_, holder) => again(holder)));
+onTheme(drawAll);
 // A drawing may be as high as the window allows, which no change of its own size shows.
-addEventListener("resize", () => DRAWN.forEach((_, holder) => again(holder)));
+addEventListener("resize", drawAll);
 
 /**
- * Call `draw(width)` now and whenever the width of the holder or the colours change, until the holder leaves the page.
+ * Call `draw(width)` now and whenever the size of the holder or of the window or the colours change.
  * @type {(holder: Element, draw: (width: number) => void) => void}
  */
 export function keepDrawn(holder, draw) {
   DRAWN.set(holder, draw);
+  HOLDERS.add(new WeakRef(holder));
   SIZES.observe(holder);
+}
+
+/** @type {() => void} */
+function drawAll() {
+  for (const reference of HOLDERS) {
+    const holder = reference.deref();
+    if (holder) again(holder);
+    else HOLDERS.delete(reference);
+  }
 }
 
 /** @type {(holder: Element) => void} */
 function again(holder) {
-  if (!holder.isConnected) {
-    DRAWN.delete(holder);
-    SIZES.unobserve(holder);
-    return;
-  }
   const width = Math.floor(holder.clientWidth);
   if (width > 0) DRAWN.get(holder)?.(width);
 }

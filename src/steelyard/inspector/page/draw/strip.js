@@ -150,14 +150,14 @@ function drawAxis({ context, width, axis, plot }) {
 }
 
 /**
- * Draw the relative change of each row as a bar, on a linear axis up to the greatest. Weights that cannot be compared have an
- * empty bar of the full height.
+ * Draw the relative change of each row as a bar, on a linear axis up to the greatest or to 1: a bar of the full height has changed
+ * by its own norm or more. Weights that cannot be compared have an empty bar.
  * @type {(scene: StripScene) => void}
  */
 function drawChanges({ context, index, left, inner, dimmed, plot }) {
   const { accent, line, muted } = theme();
   const [bottom, room] = [TOP + plot + ARROWS + CHANGES - 2, CHANGES - 10];
-  const most = roundedUp(greatest(index.columns.relative));
+  const most = Math.min(1, roundedUp(greatest(index.columns.relative)));
   context.fillStyle = line;
   for (const y of [bottom, bottom - room]) context.fillRect(LEFT, y, inner, 1);
   context.fillStyle = muted;

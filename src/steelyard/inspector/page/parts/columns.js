@@ -2,12 +2,15 @@
 // The columns of the table: their titles, texts and sort keys.
 
 import { ranks } from "../data/order.js";
+import { widthOf } from "../draw/canvas.js";
 import { rounded, shapeText, short, whole } from "../data/text.js";
 
 /** @type {RowStatistic[]} */
 const MOMENTS = ["min", "mean", "max", "std"];
 /** Rows without a partner of their shape count as the greatest change. */
 const APART = ["added", "removed", "shape"];
+/** Pixels of a column of words, and around its text; only the longest texts are measured. */
+const [LEAST, WIDEST, PADDING, MEASURED] = [56, 220, 18, 12];
 /** Pixels of a number: `-1.23e-299` is the longest. */
 const NUMBER_WIDTH = 82;
 
@@ -22,10 +25,10 @@ export function columnsOf(index) {
     { key: "thumb", title: "picture", width: 62 },
     { key: "spark", title: "", width: 124 },
     ...(two ? changesOf(columns) : []),
-    { key: "shape", title: "shape", width: 120, text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
+    { key: "shape", title: "shape", width: roomFor(columns.shape.map((shape) => shapeText(shape))), text: (row) => shapeText(columns.shape[row]), keys: () => columns.size },
     { ...numberColumn(columns, "size"), title: "size", width: 92, text: (row) => rounded(columns.size[row]) },
-    wordColumn(columns, "dtype", 72),
-    wordColumn(columns, "role", 80),
+    wordColumn(columns, "dtype", roomFor(columns.dtype)),
+    wordColumn(columns, "role", roomFor(columns.role)),
     ...MOMENTS.map((key) => numberColumn(columns, key)),
   ];
 }
@@ -49,6 +52,15 @@ function changesOf(columns) {
       hint: "entries whose bits differ",
     },
   ];
+}
+
+/**
+ * The width of a column in which no text is cut, unless it is very long.
+ * @type {(texts: string[]) => number}
+ */
+function roomFor(texts) {
+  const longest = [...new Set(texts)].sort((one, other) => other.length - one.length).slice(0, MEASURED);
+  return Math.min(WIDEST, Math.max(LEAST, Math.ceil(Math.max(0, ...longest.map(widthOf))) + PADDING));
 }
 
 /** @type {(columns: Columns, key: "kind" | "dtype" | "role", width: number) => Column} */
