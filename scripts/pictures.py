@@ -51,6 +51,36 @@ def filters():
     return plot.filters(EDGES, each=True)
 
 
+def filters_dense():
+    """The hidden units of a net on the digits of scikit-learn."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load_digits(return_X_y=True)
+    fit = MLPClassifier((24,), alpha=3.0, max_iter=400, random_state=0).fit(x / 16 - 0.3, y)
+    return plot.filters(fit)
+
+
+def heads():
+    """A layer of attention over the rows of digits, after training."""
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+
+    x, y = (torch.tensor(each) for each in load_digits(return_X_y=True))
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(32, 8, 64, dropout=0.0, batch_first=True)
+    net = nn.Sequential(nn.Unflatten(1, (8, 8)), nn.Linear(8, 32), layer, nn.Flatten(), nn.Linear(256, 10))
+    train(net, 60, x[:300].float() / 16, y[:300])
+    return plot.heads(net)
+
+
+def embedding():
+    """The letters of English, as a net that pronounces words has them."""
+    letters = ["(none)", "(unknown)", "(end)", *"abcdefghijklmnopqrstuvwxyz"]
+    return plot.embedding(FILES / "g2p_en/checkpoint20.npz", "enc_emb", labels=letters)
+
+
 def spectrum():
     return plot.spectrum(FACES, "conv2.weight")
 
@@ -130,6 +160,9 @@ PICTURES = {
         heatmap,
         heatmap_dark,
         filters,
+        filters_dense,
+        heads,
+        embedding,
         spectrum,
         network,
         network_r,

@@ -74,9 +74,9 @@ tiles <- function(values, limit, bottom, top) {
   graphics::rect(0, bottom, 1, top, border = ink["soft"], lwd = 0.7)
 }
 
-# Blue for negative numbers, red for positive ones, white for zero, grey for missing values.
+# Blue for negative numbers, orange for positive ones, white for zero, grey for missing values.
 colour_of <- function(values, limit) {
-  palette <- grDevices::colorRampPalette(c("#0B3C66", ink["negative"], "#C3DBEE", "#FFFFFF", "#F4C6C9", ink["positive"], "#8E1B33"), space = "Lab")(255)
+  palette <- grDevices::colorRampPalette(c("#0B2F63", ink["negative"], "#9CC3E4", "#FFFFFF", "#F0B27A", ink["positive"], "#6B2503"), space = "Lab")(255)
   colours <- palette[1 + round(127 + 127 * pmax(-1, pmin(1, values / limit)))]
   ifelse(is.na(colours), "#BBBBBB", colours)
 }

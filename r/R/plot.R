@@ -1,6 +1,6 @@
 # The network as a diagram: units are circles, connections are lines whose width is the magnitude of the weight.
 
-ink <- c(positive = "#D1495B", negative = "#1B6CA8", text = "#2B2D33", soft = "#7C828D", unit = "#F6F7F9")
+ink <- c(positive = "#C2571A", negative = "#2B6CB0", text = "#2B2D33", soft = "#7C828D", unit = "#F6F7F9")
 
 nn_plot <- function(x, type = c("net", "heat"), pattern = "*", layers = NULL, axes = NULL, inputs = NULL, outputs = NULL,
                     units = 16, bias = TRUE, main = NULL) {

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import carried
 import jax
@@ -21,7 +21,6 @@ from torch import nn
 
 import steelyard
 from steelyard import Role, Weight, Weights, plot, sizes
-from steelyard.cli import main
 from steelyard.core.readers import from_array
 from steelyard.errors import AmbiguityError, ShapeError, WeightNotFoundError
 from steelyard.measures.spectra import spectra
@@ -85,6 +84,8 @@ EVERY = {
     "overview": plot.overview,
     "diff": lambda net, **how: plot.diff(net, net, **how),
     "grid": plot.grid,
+    "heads": lambda net, **how: plot.heads({"attn.q_proj.weight": np.eye(6)}, "attn.q_proj.weight", heads=2, **how),
+    "embedding": lambda net, **how: plot.embedding(net, "3.weight", **how),
 }
 
 
@@ -144,7 +145,7 @@ def test_a_long_name_is_shortened_in_the_middle():
     assert shown("") == "(unnamed)"
 
 
-@pytest.mark.parametrize("name", ["heatmap", "spectrum", "filters"])
+@pytest.mark.parametrize("name", ["heatmap", "spectrum", "filters", "embedding"])
 def test_an_unknown_name_raises_an_error_that_suggests_the_nearest(name, net):
     with pytest.raises(WeightNotFoundError, match=r"no weight is called '3.wieght'; did you mean '3.weight'"):
         getattr(plot, name)(net, "3.wieght")
@@ -188,7 +189,7 @@ def test_an_impossible_picture_raises_an_error_of_one_line(call, what):
 
 
 def test_an_unknown_kind_of_picture_raises_an_error_that_lists_the_kinds():
-    with pytest.raises(AttributeError, match="the pictures are diff, filters"):
+    with pytest.raises(AttributeError, match="the pictures are diff, embedding, filters"):
         plot.nothing  # noqa: B018 - the access itself raises
 
 
@@ -236,7 +237,7 @@ def test_zero_has_the_background_colour_and_both_signs_share_one_scale():
     assert image.get_clim() == (-2.0, 2.0)
     np.testing.assert_allclose(dots[0, 1, :3], 1.0, atol=1e-6)
     assert dots[0, 0, 2] > dots[0, 0, 0]  # negative is blue
-    assert dots[1, 0, 0] > dots[1, 0, 2]  # positive is red
+    assert dots[1, 0, 0] > dots[1, 0, 2]  # positive is orange
     np.testing.assert_allclose(dots[1, 1, :3], 0.0)
     assert "1 cell with NaN or Inf, in the colour of text" in written(ax)
 
@@ -301,6 +302,16 @@ def test_nan_and_inf_are_left_out_and_counted_in_the_panel():
     assert ax.get_yscale() == "log"
 
 
+def test_no_text_of_a_panel_touches_another_panel():
+    ax = plot.histograms({f"w{nth}.weight": np.random.default_rng(nth).standard_normal(150_000) * 0.0192 for nth in range(8)})
+    ax.figure.canvas.draw()
+    boxes = [
+        [text.get_window_extent() for text in (*panel.texts, *panel.get_yticklabels()) if text.get_text()]
+        for panel in ax.child_axes
+    ]
+    assert not any(a.overlaps(b) for one, other in combinations(boxes, 2) for a in one for b in other)
+
+
 def test_a_panel_without_finite_numbers_is_empty_and_raises_no_warning():
     ax = plot.histograms({"w": np.full(3, np.nan)}, log=True)
     ax.figure.canvas.draw()
@@ -347,11 +358,10 @@ def test_filters_of_one_channel_have_the_colours_of_their_numbers(file, axes, pa
     assert f"the first 9 of {turned.shape[0] * turned.shape[1]}" in written(ax)
 
 
-def tiles_of(ax, shape, across, count):
+def tiles_of(ax, shape, across, count, fine=8):
     """Read the filters back from the picture: one dot per number, without the gaps."""
     dots = ax.images[0].get_array()
     high, wide = dots.shape[0] // -(-count // across), dots.shape[1] // across
-    fine = 8
     gap = (high - shape[0] * fine) // 2
     cut = [
         dots[n // across * high :, n % across * wide :][gap : gap + shape[0] * fine, gap : gap + shape[1] * fine]
@@ -417,7 +427,7 @@ def test_the_means_of_random_spectra_are_left_out_of_the_measure_s_record():
 
 
 def lines_of(ax):
-    """Return the ends, the width and the sign of every line of a diagram; red is positive."""
+    """Return the ends, the width and the sign of every line of a diagram; orange is positive."""
     (found,) = ax.collections
     signs = [1 if colour[0] > colour[2] else -1 for colour in found.get_colors()]
     ends = [(tuple(path.vertices[0]), tuple(path.vertices[-1])) for path in found.get_paths()]
@@ -590,6 +600,17 @@ def test_names_with_a_common_prefix_are_labelled_by_the_next_part():
     assert set(labels) <= {f"model.layer{nth}" for nth in range(60)}
 
 
+@pytest.mark.parametrize("far", [1200, 2000, 30_000, 5e8])
+@pytest.mark.parametrize("near", [0.02, 400])
+def test_labels_of_ticks_do_not_touch(near, far):
+    array = np.random.default_rng(0).uniform(-near, near, 5000)
+    ax = plot.overview({"fc.weight": array, "running.mean": np.linspace(-far, far, 50)})
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 5
+    assert all(left.x1 + 2 < right.x0 for left, right in pairwise(boxes))
+
+
 def test_weights_with_nan_are_marked_in_the_overview_and_tied_ones_drawn_once():
     tied = Weights(
         [from_array("a", np.ones(3)), from_array("b", np.ones(3)).replace(tied="a"), from_array("c", np.array([np.nan, 1.0]))]
@@ -626,6 +647,21 @@ def test_points_show_relative_changes_and_rings_mark_unchanged_weights(net):
     assert {names[int(y)] for y in rings.get_ydata()} == set(names) - set(found)
     assert ax.get_xscale() == "log"
     assert f"{len(names)} weights, {len(names) - 2} unchanged (rings)" in written(ax)
+
+
+def test_of_many_weights_those_that_changed_most_are_named_next_to_their_points():
+    before = {f"block.{nth}.{leaf}": np.full(4, 2.0) for nth in range(30) for leaf in ("a", "b")}
+    after = dict(before)
+    for nth, share in ((3, 0.5), (4, 0.4), (20, 0.001)):
+        after[f"block.{nth}.b"] = before[f"block.{nth}.b"] * (1 + share)
+    ax = plot.diff(before, after)
+    ax.figure.canvas.draw()
+    named = {text.get_text(): text for text in ax.texts if text.get_text() in before}
+    assert set(named) == {"block.3.b", "block.4.b", "block.20.b"}
+    assert named["block.20.b"].xy == (pytest.approx(0.001), 41)
+    boxes = [text.get_window_extent() for text in named.values()]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    assert all(ax.get_window_extent().x0 <= box.x0 and box.x1 <= ax.get_window_extent().x1 for box in boxes)
 
 
 def test_weights_that_cannot_be_compared_are_counted():
@@ -668,59 +704,3 @@ def test_a_grid_of_changes_shows_only_what_changed_and_says_where():
     ax = plot.grid(arrays | {"h.2.mlp.weight": np.full((2, 2), 3.5)}, before=arrays)
     assert (np.asarray(ax.images[0].get_array()) > 0).tolist() == [[False, False], [False, False], [False, True]]
     assert "1 of 6 weights changed, in 1 of 3 rows: h.2" in {each.get_text() for each in ax.texts}
-
-
-# the command
-
-
-@pytest.mark.parametrize("kind", ["overview", "histograms", "network", "heatmap", "spectrum"])
-def test_the_command_writes_a_picture(kind, mlps, tmp_path, capsys):
-    from PIL import Image
-
-    steelyard.save(mlps["torch"][0], tmp_path / "net.safetensors")
-    name = ["--name", "0.weight"] if kind in ("heatmap", "spectrum") else []
-    out = tmp_path / "net.png"
-    assert main(["plot", str(tmp_path / "net.safetensors"), "-o", str(out), "--kind", kind, "--dark", "--json", *name]) == 0
-    assert json.loads(capsys.readouterr().out)["out"] == str(out)
-    picture = np.asarray(Image.open(out).convert("RGB"))
-    assert picture[0, 0].tolist() == [0, 0, 0]
-    assert picture.std() > 5
-    assert not list(tmp_path.glob(".*"))
-    assert not plt.get_fignums()
-
-
-def test_the_command_names_the_picture_that_it_wrote(mlps, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    steelyard.save(mlps["torch"][0], "net.safetensors")
-    assert main(["plot", "net.safetensors", "-o", "net.png"]) == 0
-    assert capsys.readouterr().out == "net.png: overview of net.safetensors\n"
-
-
-@pytest.mark.parametrize(
-    ("args", "what"),
-    [
-        (["-o", "net.bmp"], "the suffix of a picture must be one of png, pdf, svg"),
-        (["-o", "net.png", "--name", "0.weight"], "--name is for one of filters, heatmap, spectrum"),
-        (["-o", "net.png", "--kind", "filters"], "none is a convolution of images"),
-        (["-o", "missing/net.png"], "No such file or directory"),
-    ],
-)
-def test_a_picture_that_cannot_be_written_is_an_error_of_one_line(args, what, mlps, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    steelyard.save(mlps["torch"][0], "net.safetensors")
-    assert main(["plot", "net.safetensors", *args]) == 2
-    error = capsys.readouterr().err
-    assert what in error
-    assert len(error.splitlines()) == 1
-    assert not (tmp_path / "net.png").exists()
-    assert not plt.get_fignums()
-
-
-@pytest.mark.parametrize("dpi", ["0", "-5", "1201", "1e2", "9" * 5000])
-def test_the_resolution_is_bounded(dpi, mlps, tmp_path, capsys):
-    steelyard.save(mlps["torch"][0], tmp_path / "net.safetensors")
-    with pytest.raises(SystemExit) as end:
-        main(["plot", str(tmp_path / "net.safetensors"), "-o", str(tmp_path / "net.png"), f"--dpi={dpi}"])
-    assert end.value.code == 2
-    assert "is not a whole number from 1 to 1,200" in capsys.readouterr().err
-    assert not (tmp_path / "net.png").exists()

@@ -62,6 +62,29 @@ def noisy(array, share):
     return found
 
 
+def stripes(units, side):
+    """Return units that respond to stripes, each of another direction."""
+    down, across = np.mgrid[:side, :side] - side / 2
+    angles = np.arange(units) * np.pi / units
+    found = [np.cos(0.8 * (np.sin(a) * down + np.cos(a) * across)) * np.exp(-(down**2 + across**2) / side**1.5) for a in angles]
+    return np.array(found).reshape(units, side * side)
+
+
+def attention(width=32):
+    """Return an attention layer in which some heads are stronger than others."""
+    strength = np.repeat([1.0, 0.3, 0.6, 1.5], width // 4)
+    found = [
+        kernel(f"attn.{letter}_proj.weight", bell(width, width, seed=nth) * strength[:, None]) for nth, letter in enumerate("qkv")
+    ]
+    return Weights([*found, kernel("attn.o_proj.weight", bell(width, width, seed=3))])
+
+
+def spiral(turns=2.0):
+    t = np.linspace(0, 1, 40)
+    flat = np.stack([t * np.cos(turns * 2 * np.pi * t), t * np.sin(turns * 2 * np.pi * t)], axis=1)
+    return from_array("wte.weight", flat @ np.array([[1.0, 2.0, -1.0], [0.5, -1.0, -1.5]]), role=Role.EMBEDDING, axes="vocab out")
+
+
 PICTURES = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", noisy(bell(24, 40), 0.01))),
     "heatmap-large": lambda: plot.heatmap(kernel("fc.weight", np.add.outer(np.arange(900), -np.arange(1300)) / 1e3)),
@@ -76,6 +99,10 @@ PICTURES = {
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.01)),
     "grid": lambda: plot.grid(blocks()),
     "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks()),
+    "diff-many": lambda: plot.diff(deep(), deep(shift=0.01)),
+    "filters-dense": lambda: plot.filters(kernel("fc.weight", stripes(7, 16))),
+    "heads": lambda: plot.heads(attention(), heads=4),
+    "embedding": lambda: plot.embedding(spiral(), labels=[f"word {nth}" for nth in range(40)]),
 }
 WRONG = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", -noisy(bell(24, 40), 0.01))),
@@ -93,6 +120,10 @@ WRONG = {
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.02)),
     "grid": lambda: plot.grid(blocks(), value="mean"),
     "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks(), value="rank"),
+    "diff-many": lambda: plot.diff(deep(), deep(shift=0.02)),
+    "filters-dense": lambda: plot.filters(kernel("fc.weight", stripes(7, 16)), grid=(8, 32)),
+    "heads": lambda: plot.heads(attention(), heads=8),
+    "embedding": lambda: plot.embedding(spiral(turns=3.0), labels=[f"word {nth}" for nth in range(40)]),
 }
 """Each picture with an error in it, which the comparison must notice."""
 

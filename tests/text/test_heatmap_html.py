@@ -8,7 +8,7 @@ from htmlread import Page
 
 from steelyard.core.readers import from_array
 from steelyard.numerics.picture import picture
-from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
+from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map, room_for
 from steelyard.text.tints import colour
 
 
@@ -24,10 +24,10 @@ def cells(text):
 def test_blue_is_negative_orange_is_positive_and_zero_is_transparent():
     found = cells(drawn([[1.0, -2.0], [0.0, 2.0]]))
     assert found == [
-        ("0, 0", "1", "#d55e0080"),
-        ("0, 1", "-2", "#0072b2ff"),
-        ("1, 0", "0", "#d55e0000"),
-        ("1, 1", "2", "#d55e00ff"),
+        ("0, 0", "1", "#c2571a80"),
+        ("0, 1", "-2", "#2b6cb0ff"),
+        ("1, 0", "0", "#c2571a00"),
+        ("1, 1", "2", "#c2571aff"),
     ]
 
 
@@ -39,8 +39,8 @@ def test_an_outlier_does_not_make_the_others_pale_and_the_legend_marks_it():
     values = np.ones((20, 20))
     values[3, 4] = -1000.0
     text = drawn(values)
-    assert {shade for _, number, shade in cells(text) if number == "1"} == {"#d55e00ff"}
-    assert ("3, 4", "-1000", "#0072b2ff") in cells(text)
+    assert {shade for _, number, shade in cells(text) if number == "1"} == {"#c2571aff"}
+    assert ("3, 4", "-1000", "#2b6cb0ff") in cells(text)
     assert "≤ -1" in Page(text).cells
     assert "≥ 1" in Page(text).cells
 
@@ -53,7 +53,7 @@ def test_one_number_among_very_many_zeros_is_visible():
     values = np.zeros((20, 20))
     values[0, 0] = 0.25
     text = drawn(values)
-    assert cells(text)[0] == ("0, 0", "0.25", "#d55e00ff")
+    assert cells(text)[0] == ("0, 0", "0.25", "#c2571aff")
     assert "0.25" in Page(text).cells
 
 
@@ -87,3 +87,9 @@ def test_the_caption_describes_a_cell():
 
 def test_a_weight_without_numbers_has_no_heat_map():
     assert drawn(np.zeros((0, 3))) == ""
+
+
+@pytest.mark.parametrize(("shape", "cells_of"), [((10, 64), 640), ((64, 10), 640), ((12, 96), 1152), ((13, 96), 13 * 48)])
+def test_each_number_of_a_small_matrix_is_a_cell_however_long_its_sides(shape, cells_of):
+    weight = from_array("w", np.arange(float(np.prod(shape))).reshape(shape))
+    assert len(cells(heat_map(picture(weight, *room_for(weight)), "w"))) == cells_of

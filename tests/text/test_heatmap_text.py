@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.core.readers import from_array
-from steelyard.text.heatmap_text import FEWER, LEVELS, LINES, can_be_drawn, colour_of, heatmap_lines
+from steelyard.text.heatmap_text import FEWER, FEWER_DARK, LEVELS, LINES, can_be_drawn, colour_of, heatmap_lines
 from steelyard.text.terminal import Screen, cells
 
 CODE = re.compile(r"\x1b\[([0-9;]*)m|(.)", re.DOTALL)
@@ -54,9 +54,9 @@ def pixels(lines):
     return rows[:-1] if all(cell is None for cell in rows[-1]) else rows
 
 
-def drawn(array, columns=80, *, true_colour=True, colour=True, **facts):
+def drawn(array, columns=80, *, true_colour=True, colour=True, dark=False, **facts):
     """Return the lines of the picture, and those below it."""
-    screen = Screen(columns, colour=colour, true_colour=true_colour)
+    screen = Screen(columns, colour=colour, true_colour=true_colour, dark=dark)
     lines = list(heatmap_lines(from_array("w", array, **facts), screen))
     first = next(nth for nth, line in enumerate(lines) if "row" in line and "\x1b" not in line)
     return lines[:first], lines[first:]
@@ -70,9 +70,9 @@ def told(lines):
 def kind(colour):
     """Return the meaning of a colour."""
     red, _, blue = colour
-    if colour == (0, 0, 0):
+    if colour in ((0, 0, 0), (135, 0, 255)):
         return "hole"
-    return "zero" if abs(red - blue) < 5 else "positive" if red > blue else "negative"
+    return "zero" if abs(red - blue) < 9 else "positive" if red > blue else "negative"
 
 
 def lightness(colour):
@@ -89,7 +89,7 @@ def meaning(number):
     return "hole" if not np.isfinite(number) else "zero" if number == 0 else "positive" if number > 0 else "negative"
 
 
-matrices = st.tuples(st.integers(1, 70), st.integers(1, 130), st.integers(0, 2**32), st.booleans())
+matrices = st.tuples(st.integers(1, 70), st.integers(1, 130), st.integers(0, 2**32), st.booleans(), st.booleans())
 
 
 def matrix_like(rows, columns, seed):
@@ -103,9 +103,9 @@ def matrix_like(rows, columns, seed):
 @settings(max_examples=60, deadline=None)
 @given(matrices, st.integers(20, 130))
 def test_each_half_block_has_the_colour_of_the_largest_number_of_its_cell(matrix, columns):
-    rows, across, seed, true_colour = matrix
+    rows, across, seed, true_colour, dark = matrix
     array = matrix_like(rows, across, seed)
-    picture, _ = drawn(array, columns, true_colour=true_colour)
+    picture, _ = drawn(array, columns, true_colour=true_colour, dark=dark)
     found = pixels(picture)
     assert len(picture) <= LINES
     assert all(len(row) <= columns for row in found)
@@ -123,15 +123,17 @@ def test_each_half_block_has_the_colour_of_the_largest_number_of_its_cell(matrix
                 assert kind(colour) == meaning(numbers[np.abs(numbers).argmax()])
 
 
+@pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize("true_colour", [True, False])
-def test_a_larger_magnitude_is_never_lighter_and_equal_ones_are_equally_strong(true_colour):
+def test_a_larger_magnitude_is_never_closer_to_the_background(true_colour, dark):
     numbers = np.linspace(-1, 1, 41)
-    found = pixels(drawn(np.stack([numbers, numbers]), true_colour=true_colour)[0])[0]
+    found = pixels(drawn(np.stack([numbers, numbers]), true_colour=true_colour, dark=dark)[0])[0]
     assert len(found) == 41
-    light = [lightness(colour) for colour in found]
+    light = [-lightness(colour) if dark else lightness(colour) for colour in found]
     assert light[:21] == sorted(light[:21])
     assert light[20:] == sorted(light[20:], reverse=True)
-    assert len(set(found)) >= (2 * LEVELS if true_colour else len(FEWER))
+    assert len(set(found)) >= (2 * LEVELS if true_colour else len(FEWER_DARK if dark else FEWER))
+    assert (light[20] < -0.9) != dark or light[20] > 0.8, "zero is dark in a dark terminal, and light in a light one"
 
 
 def test_zero_alone_has_the_colour_of_zero_and_the_smallest_numbers_keep_their_sign():
@@ -141,20 +143,23 @@ def test_zero_alone_has_the_colour_of_zero_and_the_smallest_numbers_keep_their_s
     ]
 
 
+@pytest.mark.parametrize("dark", [True, False])
 @pytest.mark.parametrize("eyes", ["", *BLIND])
-def test_every_reader_distinguishes_both_signs_and_numbers_that_are_not_finite(eyes):
+def test_every_reader_distinguishes_both_signs_and_numbers_that_are_not_finite(eyes, dark):
     strong = range(LEVELS // 3, LEVELS + 1)
-    below, above = ([seen(colour_of(sign * level), eyes) for level in strong] for sign in (-1, 1))
-    hole = seen(colour_of(-LEVELS - 1), eyes)
+    below, above = ([seen(colour_of(sign * level, dark=dark), eyes) for level in strong] for sign in (-1, 1))
+    hole = seen(colour_of(-LEVELS - 1, dark=dark), eyes)
     assert min(float(np.abs(one - other).max()) for one in below for other in above) > 0.15
-    assert min(float(np.abs(seen(colour_of(level), eyes) - hole).max()) for level in range(-LEVELS, LEVELS + 1)) > 0.3
+    every = [seen(colour_of(level, dark=dark), eyes) for level in range(-LEVELS, LEVELS + 1)]
+    assert min(float(np.abs(one - hole).max()) for one in every) > 0.2
 
 
-def test_the_ends_of_the_scale_are_readable_on_black_and_on_white():
+@pytest.mark.parametrize("dark", [True, False])
+def test_the_ends_of_the_scale_contrast_with_its_zero(dark):
+    zero = lightness(colour_of(0, dark=dark))
     for level in (-LEVELS, LEVELS):
-        light = lightness(colour_of(level))
-        assert (light + 0.05) / 0.05 > 2
-        assert 1.05 / (light + 0.05) > 3
+        end = lightness(colour_of(level, dark=dark))
+        assert (max(end, zero) + 0.05) / (min(end, zero) + 0.05) > 7
 
 
 def test_a_few_outliers_do_not_make_the_others_white_and_are_mentioned():

@@ -70,10 +70,10 @@ def test_a_row_is_one_line_and_a_long_name_is_cut_but_whole_when_pointed_at():
 def test_signed_numbers_are_tinted_by_their_size_and_bars_by_their_side():
     text = steelyard.weights({"a": np.linspace(-2, 1, 16).reshape(4, 4)})._repr_html_()
     tints = dict(re.findall(r"background-color:(#[0-9a-f]{8});[^>]*>([^<]*)<", text))
-    assert {colour[:7]: shown for colour, shown in tints.items()} == {"#0072b2": "-0.5", "#d55e00": "1"}
-    assert '<td style="text-align:right;background-color:#0072b266;">-2</td>' in text
+    assert {colour[:7]: shown for colour, shown in tints.items()} == {"#2b6cb0": "-0.5", "#c2571a": "1"}
+    assert '<td style="text-align:right;background-color:#2b6cb066;">-2</td>' in text
     below, above = re.findall(r'<span style="color:(#[0-9a-f]{6});">[^<]*<', text)
-    assert (below, above) == ("#0072b2", "#d55e00")
+    assert (below, above) == ("#2b6cb0", "#c2571a")
 
 
 def test_its_cells_equal_those_of_the_table_in_the_terminal():

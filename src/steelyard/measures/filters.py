@@ -26,16 +26,18 @@ class Filters:
     """The filters of a convolution: `pictures` has the axes filter, row, column and colour (1, or 3 for red, green, blue).
 
     `units` names each filter, such as "out 5" or "out 5, in 2". `count` is the number of all filters; the first ones are
-    drawn. `guessed` means that the source does not give the axes, so they are assumed to be PyTorch's.
+    drawn. `guessed` means that the source does not give the axes, so they are assumed to be PyTorch's. `deduced` says how the
+    inputs of a dense layer are the pixels of a picture; blank for a convolution.
     """
 
-    __slots__ = ("count", "guessed", "pictures", "units")
+    __slots__ = ("count", "deduced", "guessed", "pictures", "units")
 
-    def __init__(self, pictures: Array, units: list[str], count: int, *, guessed: bool) -> None:
+    def __init__(self, pictures: Array, units: list[str], count: int, *, guessed: bool, deduced: str = "") -> None:
         self.pictures = pictures
         self.units = units
         self.count = count
         self.guessed = guessed
+        self.deduced = deduced
 
 
 def axes_of_filters(weight: Weight) -> str:

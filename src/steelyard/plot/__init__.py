@@ -13,15 +13,17 @@ from steelyard.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from steelyard.plot._diff import diff
+    from steelyard.plot._embedding import embedding
     from steelyard.plot._filters import filters
     from steelyard.plot._grid import grid
+    from steelyard.plot._heads import heads
     from steelyard.plot._heatmap import heatmap
     from steelyard.plot._histograms import histograms
     from steelyard.plot._network import network
     from steelyard.plot._overview import overview
     from steelyard.plot._spectrum import spectrum
 
-__all__ = ["diff", "filters", "grid", "heatmap", "histograms", "network", "overview", "spectrum"]
+__all__ = ["diff", "embedding", "filters", "grid", "heads", "heatmap", "histograms", "network", "overview", "spectrum"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.diff import diff as compared
-from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend
-from steelyard.plot.rows import NAMED, height_of, label_rows
+from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend, shown
+from steelyard.plot.rows import APART, LETTERS, NAMED, height_of, label_rows
 from steelyard.plot.sources import weights_of
 from steelyard.text.order import in_natural_order
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
 
 COMPARED = ("equal", "renamed", "changed")
+MOST = 16  # names next to their points, where rows are labelled by groups
 UNPAIRED = {"added": "only in the second", "removed": "only in the first", "shape": "with another shape"}
 
 
@@ -29,8 +30,9 @@ def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes
     """Draw the relative change of each weight, |after - before| / |before| in l2 norms, on a logarithmic axis, coloured by role.
 
     `before` and `after` are two models, files or `Weights`, paired and compared as by `steelyard.diff`; `how` are its options
-    (`align`, `rules`, `pairs`). Rows are in the natural order of `after`. A ring at the left end is a weight without any change.
-    The caption counts the weights without a partner, and those whose relative change is undefined, such as those that were zero.
+    (`align`, `rules`, `pairs`). Rows are in the natural order of `after`. If there are too many for labels of their own, the
+    names of those that changed most are next to their points. A ring at the left end is a weight without any change. The
+    caption counts the weights without a partner, and those whose relative change is undefined, such as those that were zero.
 
     Numbers are read block by block. Raises the errors of `steelyard.diff`, and `ShapeError` if no weights can be compared.
 
@@ -51,6 +53,8 @@ def diff(before: Any, after: Any, *, ax: Axes | None = None, **how: Any) -> Axes
     ax = axes_for(ax, 6.8, height_of(len(rows)))
     _draw(ax, rows, [drawn[row.name].role for row in rows])
     label_rows(ax, [row.name for row in rows])
+    if len(rows) > NAMED:
+        _name_the_largest(ax, rows)
     caption(ax, _notes(result, rows))
     return ax
 
@@ -77,6 +81,28 @@ def _draw(ax: Axes, rows: Sequence[Difference], roles: Sequence[Role]) -> None:
     ax.grid(axis="x", color=ink.soft, alpha=0.25, linewidth=0.6)
     ax.spines[["top", "right", "left"]].set_visible(False)
     role_legend(ax, [role for role, shown in zip(roles, moved, strict=True) if shown], ink)
+
+
+def _name_the_largest(ax: Axes, rows: Sequence[Difference]) -> None:
+    """Write the names of the weights that changed most next to their points, as far as they do not touch each other."""
+    low, high = np.log10(ax.get_xlim())
+    changes = {nth: change for nth, row in enumerate(rows) if np.isfinite(change := _change(row)) and change > 0}
+    named: list[int] = []
+    for nth in sorted(changes, key=lambda each: -changes[each]):
+        if len(named) < MOST and all(abs(nth - other) >= len(rows) / APART for other in named):
+            named.append(nth)
+            left = (np.log10(changes[nth]) - low) / (high - low) < 0.45
+            ax.annotate(
+                shown(rows[nth].name, LETTERS),
+                (changes[nth], nth),
+                (5 if left else -5, 0),
+                textcoords="offset points",
+                ha="left" if left else "right",
+                va="center",
+                fontsize="x-small",
+                color=inks(ax).text,
+                zorder=4,
+            )
 
 
 def _change(row: Difference) -> float:

@@ -35,7 +35,7 @@ def heatmap(
     vmax: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a weight as a heat map: blue is negative, red positive, and zero the colour of the background.
+    """Draw a weight as a heat map: blue is negative, orange positive, and zero the colour of the background.
 
     `source` is a `Weight`, or any source of weights; `name` selects one. A weight with more than two axes is unfolded
     into the matrix whose sides are most alike; `window` is a part of it (top, left, bottom, right). If there are more rows or

@@ -6,6 +6,7 @@ from math import ceil, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter
 
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
@@ -23,6 +24,7 @@ BINS, LIMIT = 60, 12
 ACROSS = 4  # panels in a row, at most
 WIDE, HIGH = 2.7, 1.9  # inches of a panel
 ALIKE = 1e-9  # relative range below which an axis cannot separate the numbers
+POWERS = ("", "k", "M", "G", "T")
 ROOM = 0.3  # free space above the highest bar, relative to its height
 
 
@@ -88,10 +90,23 @@ def _panel(ax: Axes, weight: Weight, summary: Summary, bins: int, *, log: bool) 
     ax.set_xlim(edges[0], edges[-1])
     ax.spines[["top", "right"]].set_visible(False)
     ax.locator_params(axis="x", nbins=4)
+    if not log:
+        ax.locator_params(axis="y", nbins=5)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda count, _: short(count)))
     ax.set_title(shown(weight.name, 34), fontsize="medium")
     ax.margins(y=ROOM)
     facts = "\n".join(filter(None, (*_facts(summary), left_out(summary.nan, summary.inf))))
     ax.text(0.99, 0.99, facts, transform=ax.transAxes, ha="right", va="top", fontsize="x-small", color=ink.soft)
+
+
+def short(count: float) -> str:
+    """Return a count as the short label of a tick, so that it does not reach into the panel to the left.
+
+    >>> short(950), short(10000), short(2.5e6)
+    ('950', '10k', '2.5M')
+    """
+    power = min(max(int(np.log10(max(count, 1.0)) // 3), 0), len(POWERS) - 1)
+    return f"{count / 1000**power:g}{POWERS[power]}"
 
 
 def _counts(summary: Summary, bins: int) -> tuple[Array, Array]:

@@ -57,9 +57,9 @@ def network(
 ) -> Axes:
     """Draw a network of dense layers: units as circles, connections as lines whose width is proportional to their weights.
 
-    Blue is negative, red positive, and the key gives the weight of the widest line. In a layer of more than `units` units those
-    with the largest weights are drawn, and the text below the layer counts all. Skip connections, as in R's nnet, pass under the
-    hidden layers. `inputs` and `outputs` are the names of the units at both ends; the default is those of an R file.
+    Blue is negative, orange positive, and the key gives the weight of the widest line. In a layer of more than `units` units
+    those with the largest weights are drawn, and the text below the layer counts all. Skip connections, as in R's nnet, pass
+    under the hidden layers. `inputs` and `outputs` are the names of the units at both ends; the default is those of an R file.
     `layers` selects dense layers by name, in order, in a network with other layers. `axes` ("in out" or "out in") specifies the
     axes of kernels in a file without axes.
 

@@ -32,6 +32,8 @@ RISE = 1.7  # height of the densest bin of a ridge, in rows
 SCALE_ROLES = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
 """The roles whose numbers determine the scale of the axis."""
 TICK_DISTANCE = 0.4  # least distance of two ticks, relative to the length of the logarithmic part
+LETTER, ROOM = 6.5, 0.72
+"""The width of a letter of a tick's label in points, and the part of the width that names and the legend leave."""
 NEAREST = 1e-12  # least end of the linear part, relative to the end of the axis
 STRETCH = 2.5  # a linear axis may reach this many times as far as the numbers of the kernels
 
@@ -83,8 +85,9 @@ def _scaled(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary]) -> tup
     if far <= STRETCH * near:
         return np.linspace(-far, far, BINS + 1), None
     ax.set_xscale("symlog", linthresh=near, linscale=float(np.log10(far / near)))
-    ticks = _ticks(near, far)
-    ax.set_xticks(ticks, [f"{tick:g}".replace("-", "\u2212") for tick in ticks])
+    width = ax.get_window_extent().width / ax.figure.dpi * 72  # before constrained layout, which makes room for the labels
+    ticks = _ticks(near, far, width * ROOM / LETTER / 2)
+    ax.set_xticks(ticks, list(map(_label, ticks)))
     ax.set_xticks([], minor=True)
     scale = ax.xaxis.get_transform()
     low, high = scale.transform(np.array([-far, far]))
@@ -108,21 +111,41 @@ def _rounded(number: float) -> float:
     return float(f"{next(step * power for step in (1, 2, 5, 10) if step * power >= number * 0.99):.1g}")
 
 
-def _ticks(near: float, far: float) -> list[float]:
-    """Return the ticks: zero, the ends of the linear part, and round numbers beyond that are far enough apart.
+def _ticks(near: float, far: float, room: float) -> list[float]:
+    """Return the ticks: zero, the ends of the linear part, and round numbers beyond whose labels do not touch.
 
-    >>> _ticks(0.2, 3000.0), _ticks(0.2, 0.97)
+    `room` is the number of letters that fit between zero and the end of the axis; half of them are for the logarithmic part.
+
+    >>> _ticks(0.2, 3000.0, 26), _ticks(0.2, 0.97, 26)
     ([-1000.0, -10.0, -0.2, 0.0, 0.2, 10.0, 1000.0], [-0.5, -0.2, 0.0, 0.2, 0.5])
+    >>> _ticks(500.0, 2100.0, 20), _ticks(500.0, 2100.0, 40)
+    ([-2000.0, -500.0, 0.0, 500.0, 2000.0], [-2000.0, -1000.0, -500.0, 0.0, 500.0, 1000.0, 2000.0])
     """
+
+    def place(size: float) -> float:
+        return room / 2 * (1 + float(np.log(size / near) / np.log(far / near)))
+
     powers = range(int(np.floor(np.log10(far))), int(np.floor(np.log10(near))) - 1, -1)
-    apart = (far / near) ** TICK_DISTANCE
-    sizes = [far * apart]
+    apart = (far / near) ** TICK_DISTANCE if far >= 10 * near else 1.0
+    sizes: list[float] = []
     for size in (float(f"{step}e{power}") for power in powers for step in (5, 2, 1)):
-        whole = size <= far and (far < 10 * near or f"{size:e}".startswith("1"))
-        if whole and near * apart <= size <= sizes[-1] / apart:
+        whole = near < size <= far and (far < 10 * near or f"{size:e}".startswith("1"))
+        above = sizes[-1] if sizes else np.inf
+        if (
+            whole
+            and near * apart <= size <= above / apart
+            and all(
+                abs(place(size) - place(other)) >= (len(_label(size)) + len(_label(other))) / 2 + 1
+                for other in (*sizes[-1:], near)
+            )
+        ):
             sizes.append(size)
-    sizes = [near, *reversed(sizes[1:])]
+    sizes = [near, *reversed(sizes)]
     return [*(-size for size in reversed(sizes)), 0.0, *sizes]
+
+
+def _label(tick: float) -> str:
+    return f"{tick:g}".replace("-", "\u2212")
 
 
 def _densities(stats: Sequence[Summary], edges: Array) -> Array:

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 
 from steelyard.core.weight import Role
 from steelyard.errors import printable
+from steelyard.text.colours import DARK, LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,10 +22,6 @@ NAME = 60  # characters of a name in a title
 CELLS = 400  # rows and columns of a heat map, about the pixels of a figure of the usual size
 LARGEST = 1e300
 """The largest axis limit, and its inverse the smallest: numbers beyond would overflow or underflow in matplotlib."""
-
-LIGHT = {"positive": "#D1495B", "strongest": "#7A1526", "negative": "#1B6CA8", "weakest": "#0A3557"}
-DARK = {"positive": "#E8697A", "strongest": "#FBD0D5", "negative": "#4FA3E3", "weakest": "#C5E3FA"}
-"""Blue and red, which nearly all colour-blind readers distinguish; the strongest have the most contrast to the background."""
 
 ROLES = {
     Role.KERNEL: "#0072B2",
@@ -86,8 +83,8 @@ def inks(ax: Axes) -> Inks:
     ground = _ground(ax)
     dark = sum(ground) < 1.5
     text = colors.to_rgb(rcParams["text.color"])
-    signed = {name: colors.to_rgb(code) for name, code in (DARK if dark else LIGHT).items()}
-    return Inks(**signed, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
+    weakest, negative, *_, positive, strongest = map(colors.to_rgb, DARK if dark else LIGHT)
+    return Inks(positive, strongest, negative, weakest, text=text, soft=blended(text, ground, 0.62), ground=ground, dark=dark)
 
 
 def _ground(ax: Axes) -> Colour:
@@ -112,7 +109,8 @@ def blended(one: Colour, other: Colour, share: float) -> Colour:
 
 def signed_colours(ink: Inks) -> colors.Colormap:
     """Return the diverging colour map of numbers: zero is the background, NaN and Inf have the colour of text."""
-    stops = [ink.weakest, ink.negative, ink.ground, ink.positive, ink.strongest]
+    stops = [*map(colors.to_rgb, DARK if ink.dark else LIGHT)]
+    stops[len(stops) // 2] = ink.ground
     return colors.LinearSegmentedColormap.from_list("signed", stops, N=511).with_extremes(bad=ink.text)
 
 

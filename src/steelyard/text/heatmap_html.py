@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from steelyard.numerics.picture import matrix_of
 from steelyard.text.markup import lines, shown
 from steelyard.text.table import TIMES, number_text
 from steelyard.text.tints import colour
 
 if TYPE_CHECKING:
+    from steelyard.core.weight import Weight
     from steelyard.numerics.picture import Picture
 
 HEIGHT, WIDTH = 24, 48
-"""Maximum cells of a heat map; each one makes the notebook's file larger."""
+"""Cells of a large heat map; each one makes the notebook's file larger."""
+TALLEST, WIDEST = 64, 96
+"""The sides of a matrix of which each number is a cell, if there are at most as many as in a large heat map."""
 STEPS = 9
 """Number of colours of the legend; the middle one is for zero."""
 _ROOM = (240, 480)
@@ -27,6 +31,18 @@ _CAPTION = 640
 """Minimum width of the caption in pixels."""
 _SMALLEST, _LARGEST = 10, 28
 """Pixels of a cell's side."""
+
+
+def room_for(weight: Weight) -> tuple[int, int]:
+    """Return the most rows and columns of the cells of a weight's heat map.
+
+    >>> from steelyard.core.readers import from_array
+    >>> room_for(from_array("w", np.zeros((10, 64)))), room_for(from_array("w", np.zeros((30, 64))))
+    ((10, 64), (24, 48))
+    """
+    rows, columns = matrix_of(weight.shape)
+    whole = rows <= TALLEST and columns <= WIDEST and rows * columns <= HEIGHT * WIDTH
+    return (rows, columns) if whole and weight.size else (HEIGHT, WIDTH)
 
 
 def heat_map(drawn: Picture, title: str) -> str:

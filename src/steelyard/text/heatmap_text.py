@@ -1,4 +1,8 @@
-"""A weight as a heat map: each character shows two cells, one above the other; blue is negative and orange positive."""
+"""A weight as a heat map: each character shows two cells, one above the other; blue is negative and orange positive.
+
+A dark terminal gets the scale whose zero is dark, a light one that whose zero is light. Zero is drawn in its colour on either,
+so the picture is legible too where the terminal's background is taken for the other kind.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import numpy as np
 from steelyard.core.weight import Weight
 from steelyard.errors import printable
 from steelyard.numerics.picture import Picture, cut_of, matrix_of, picture
+from steelyard.text.colours import DARK, LIGHT, between
 from steelyard.text.sparkline import round_up
 from steelyard.text.terminal import Screen
 
@@ -25,12 +30,14 @@ LARGER = 4
 """Maximum width of one number of a small matrix, in characters."""
 LEVELS = 12
 """Shades on either side of zero."""
-STOPS = ((8, 69, 148), (107, 174, 214), (242, 242, 242), (253, 174, 97), (179, 66, 0))
-"""Colours from the lower end of the scale to the upper; both ends are readable on black and on white."""
 FEWER = (25, 32, 74, 117, 153, 195, 231, 230, 223, 215, 208, 166, 130)
-"""The same from the 256-colour palette: one for two shades, chosen by eye, since the nearest colours change their hue."""
-HOLE = (0, 0, 0)
-"""The colour of NaN and Inf: black, which is not on the scale and does not depend on colour vision."""
+"""The light scale in the palette of 256 colours: one for two shades, chosen by eye, since the nearest change their hue."""
+FEWER_DARK = (195, 153, 117, 74, 31, 24, 234, 94, 130, 172, 215, 223, 230)
+"""The dark one."""
+HOLE, HOLE_DARK = (0, 0, 0), (135, 0, 255)
+"""The colours of NaN and Inf: on neither scale, and distinguished with any kind of colour vision."""
+_HOLES = {False: 16, True: 93}
+"""The same in the palette of 256 colours."""
 SHADES = " \u2591\u2592\u2593\u2588"
 """Characters for magnitudes, written after a sign, where there are no colours."""
 
@@ -51,7 +58,7 @@ def heatmap_lines(weight: Weight, screen: Screen) -> Iterator[str]:
     levels, end = _levels(drawn)
     if screen.colour:
         times = max(min(rows // levels.shape[0], columns // levels.shape[1], LARGER), 1)
-        yield from _coloured(levels.repeat(times, 0).repeat(times, 1), true_colour=screen.true_colour)
+        yield from _coloured(levels.repeat(times, 0).repeat(times, 1), screen)
     else:
         yield from ("".join(map(_shaded, row)).rstrip() for row in levels.tolist())
     yield screen.broken(_caption(weight, drawn))
@@ -66,13 +73,12 @@ def _levels(drawn: Picture) -> tuple[Array, float]:
     return np.where(np.isfinite(values), shown, -LEVELS - 1).astype(int), end
 
 
-def _coloured(levels: Array, *, true_colour: bool) -> Iterator[str]:
+def _coloured(levels: Array, screen: Screen) -> Iterator[str]:
     """Yield a line for each two rows of cells: an upper half block in one's colour on a background in the other's."""
+    scale = screen.true_colour, screen.dark
     for upper in range(0, len(levels), 2):
         below = levels[upper + 1].tolist() if upper + 1 < len(levels) else [None] * levels.shape[1]
-        codes = [
-            (_code(one, 38, true_colour), _code(two, 48, true_colour)) for one, two in zip(levels[upper], below, strict=True)
-        ]
+        codes = [(_code(one, 38, *scale), _code(two, 48, *scale)) for one, two in zip(levels[upper].tolist(), below, strict=True)]
         yield "".join(_letter(code, before) for code, before in zip(codes, [("", ""), *codes], strict=False)) + "\x1b[0m"
 
 
@@ -83,30 +89,26 @@ def _letter(codes: tuple[str, str], before: tuple[str, str]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _code(level: int | None, layer: int, true_colour: bool) -> str:
+def _code(level: int | None, layer: int, true_colour: bool, dark: bool) -> str:
     """Return the ANSI code of a level's colour on a layer: 38 for the foreground, 48 for the background."""
     if level is None:
         return f"{layer + 1}"
     if not true_colour:
-        middle = len(FEWER) // 2
-        return f"{layer};5;{16 if level < -LEVELS else FEWER[middle + (level + (level > 0)) // 2]}"
-    red, green, blue = colour_of(level)
+        fewer = FEWER_DARK if dark else FEWER
+        return f"{layer};5;{_HOLES[dark] if level < -LEVELS else fewer[len(fewer) // 2 + (level + (level > 0)) // 2]}"
+    red, green, blue = colour_of(level, dark=dark)
     return f"{layer};2;{red};{green};{blue}"
 
 
-def colour_of(level: int) -> tuple[int, int, int]:
-    """Return red, green and blue of a level.
+def colour_of(level: int, *, dark: bool = False) -> tuple[int, int, int]:
+    """Return red, green and blue of a level, on a light or a dark terminal.
 
-    >>> colour_of(-LEVELS) == STOPS[0], colour_of(0) == STOPS[2], colour_of(LEVELS) == STOPS[-1]
-    (True, True, True)
+    >>> colour_of(0), colour_of(0, dark=True)
+    ((246, 244, 239), (28, 32, 36))
     """
     if level < -LEVELS:
-        return HOLE
-    place = (level + LEVELS) / (2 * LEVELS) * (len(STOPS) - 1)
-    first = min(int(place), len(STOPS) - 2)
-    part = place - first
-    red, green, blue = (round(a + (b - a) * part) for a, b in zip(STOPS[first], STOPS[first + 1], strict=True))
-    return red, green, blue
+        return HOLE_DARK if dark else HOLE
+    return between(DARK if dark else LIGHT, (level + LEVELS) / (2 * LEVELS))
 
 
 def _shaded(level: int) -> str:
@@ -148,11 +150,11 @@ def painted(text: str, level: int, screen: Screen) -> str:
     """Write a text on the colour of a level, in black or white, whichever is easier to read; at zero on the page's own."""
     if not level or not screen.colour:
         return text
-    red, green, blue = colour_of(level)
+    red, green, blue = colour_of(level, dark=screen.dark)
     ink = 16 if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else 231
-    return f"\x1b[{_code(level, 48, screen.true_colour)};38;5;{ink}m{text}\x1b[0m"
+    return f"\x1b[{_code(level, 48, screen.true_colour, screen.dark)};38;5;{ink}m{text}\x1b[0m"
 
 
 def swatch(level: int, screen: Screen) -> str:
     """Return a blank on the colour of a level."""
-    return f"\x1b[{_code(level, 48, screen.true_colour)}m \x1b[0m"
+    return f"\x1b[{_code(level, 48, screen.true_colour, screen.dark)}m \x1b[0m"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
-from steelyard.text.heatmap_html import HEIGHT, WIDTH, heat_map
+from steelyard.text.heatmap_html import heat_map, room_for
 from steelyard.text.markup import EACH, READ, beside, block, facts_html, foldable, lines, more, page, within
 from steelyard.text.rows import Measured, measured, rows_of
 from steelyard.text.table import (
@@ -101,7 +101,7 @@ def _read(weight: Weight, name: str) -> Iterator[str]:
     summary = summarise([weight])
     table = facts_html([*facts(weight, summary, Screen()), ("spread", _spread(summary))], name)
     yield lines(() if summary.finite else findings([weight]), strong=True)
-    yield beside([table, heat_map(picture(weight, HEIGHT, WIDTH), name)])
+    yield beside([table, heat_map(picture(weight, *room_for(weight)), name)])
     yield foldable("numbers", block(values_text(weight, NUMBERS).split("\n")))
 
 

@@ -30,14 +30,15 @@ UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class Screen:
-    """A terminal's properties: `width` in cells (None: cut nothing), `colour`, and `true_colour` (24 bits, else 256 colours)."""
+    """A terminal's properties: `width` in cells (None: cut nothing), `colour`, `true_colour` (24 bits, or else 256), `dark`."""
 
-    __slots__ = ("colour", "true_colour", "width")
+    __slots__ = ("colour", "dark", "true_colour", "width")
 
-    def __init__(self, width: int | None = None, *, colour: bool = False, true_colour: bool = False) -> None:
+    def __init__(self, width: int | None = None, *, colour: bool = False, true_colour: bool = False, dark: bool = False) -> None:
         self.width = width
         self.colour = colour
         self.true_colour = true_colour
+        self.dark = dark
 
     def paint(self, text: str, colour: str) -> str:
         """Colour a text by a word of `COLOURS`; other words leave it as it is."""
@@ -70,7 +71,8 @@ class Screen:
 def screen_of(stream: TextIO | None) -> Screen:
     """Return the screen of a stream; a pipe or a file has no width limit and no colours.
 
-    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` announces 24-bit colours.
+    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` announces 24-bit colours,
+    and `COLORFGBG` the colour of the background; without it a terminal is taken to be dark, as most are.
     """
     try:
         terminal = stream is not None and stream.isatty()
@@ -79,7 +81,18 @@ def screen_of(stream: TextIO | None) -> Screen:
     if stream is None or not terminal:
         return Screen()
     colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Screen(_columns(stream), colour=colour, true_colour=os.environ.get("COLORTERM") in ("truecolor", "24bit"))
+    true_colour = os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    return Screen(_columns(stream), colour=colour, true_colour=true_colour, dark=_is_dark(os.environ.get("COLORFGBG", "")))
+
+
+def _is_dark(colours: str) -> bool:
+    """Whether the background is dark: the last of the numbers of `COLORFGBG`, of which 7 and 9 to 15 are light colours.
+
+    >>> _is_dark("15;0"), _is_dark("0;default;15"), _is_dark("")
+    (True, False, True)
+    """
+    ground = colours.rpartition(";")[2]
+    return ground not in ("7", *map(str, range(9, 16)))
 
 
 def _columns(stream: TextIO) -> int:

@@ -1,6 +1,6 @@
 """Colours in a notebook, each as a style that its sanitizers keep, readable on a light and on a dark page.
 
-Blue is negative and orange positive (Okabe and Ito's colours, which colour-blind readers can distinguish). Texts keep the colour
+Blue is negative and orange positive, as in every view. Texts keep the colour
 of the page: the background behind them is tinted, at most so much that they stay readable. Only bars have a colour of their own.
 """
 
@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-NEGATIVE, POSITIVE = "#0072b2", "#d55e00"
+from steelyard.text.colours import NEGATIVE, POSITIVE
+
 STRONGEST = 0.4
 """The greatest opacity of a colour behind a text."""
 ALARMS = {"error": "#d62728", "warning": "#e6a100"}
@@ -26,7 +27,7 @@ def colour(number: float, end: float, strongest: float = 1.0) -> str:
     """Return the colour of a number on a scale from minus to plus `end`: the farther from zero, the more opaque.
 
     >>> colour(-1.0, 1.0), colour(0.5, 1.0), colour(0.0, 1.0), colour(3.0, 1.0)
-    ('#0072b2ff', '#d55e0080', '#d55e0000', '#d55e00ff')
+    ('#2b6cb0ff', '#c2571a80', '#c2571a00', '#c2571aff')
     """
     share = min(abs(number) / end, 1.0) if end else 0.0
     return f"{NEGATIVE if number < 0 else POSITIVE}{round(255 * strongest * share):02x}"
@@ -46,7 +47,7 @@ def tint(text: str, end: float) -> str:
     """Return the background of a cell with a signed number, blank for any other text.
 
     >>> tint("-0.5", 1.0), tint("0", 1.0), tint("all", 1.0)
-    ('background-color:#0072b233;', '', '')
+    ('background-color:#2b6cb033;', '', '')
     """
     number = float(text) if end and _NUMBER.fullmatch(text) else 0.0
     return f"background-color:{colour(number, end, STRONGEST)};" if number else ""
@@ -65,7 +66,7 @@ def bars_html(bars: str, parts: Sequence[int]) -> str:
     """Return a histogram with its negative and its positive part coloured; `parts` are the indices of its middle.
 
     >>> print(bars_html("abcde", (2, 3)))
-    <span style="color:#0072b2;">ab</span>c<span style="color:#d55e00;">de</span>
+    <span style="color:#2b6cb0;">ab</span>c<span style="color:#c2571a;">de</span>
     """
     low, high = parts
     below, middle, above = (escape(part) for part in (bars[:low], bars[low:high], bars[high:]))
