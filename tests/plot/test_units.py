@@ -147,7 +147,7 @@ def test_the_only_embedding_is_drawn_and_of_several_one_must_be_named():
     fc = from_array("fc", np.eye(4), role=Role.KERNEL)
     assert plot.embedding(Weights([fc, one])).get_title() == "wte"
     assert plot.embedding(Weights([fc, one]), "fc").get_title() == "fc"
-    with pytest.raises(AmbiguityError, match="2 weights are an embedding: wte, wpe; name one of them"):
+    with pytest.raises(AmbiguityError, match="each of 2 weights is an embedding: wte, wpe; name one of them"):
         plot.embedding(Weights([one, two]))
     with pytest.raises(ShapeError, match="none is an embedding"):
         plot.embedding(Weights([fc]))
