@@ -33,7 +33,7 @@ def test_the_cells_are_those_of_the_terminal_below_their_words():
 
 def test_the_opacity_of_a_cell_is_its_place_on_the_scale():
     net = {f"h.{nth}.{part}.weight": np.full(4, float(nth)) for nth in (0, 1, 10) for part in "ab"}
-    grounds = re.findall(r"<td title=\"(h[^:]*): ([0-9.]+)\" style=\"[^\"]*?(?:background-color:#d55e00([0-9a-f]{2});)?\"", steelyard.grid(net, value="mean")._repr_html_())  # fmt: skip
+    grounds = re.findall(r"<td title=\"(h[^:]*): ([0-9.]+)\" style=\"[^\"]*?(?:background-color:#c2571a([0-9a-f]{2});)?\"", steelyard.grid(net, value="mean")._repr_html_())  # fmt: skip
     assert {number: ground for _, number, ground in grounds} == {"0": "", "1": "0a", "10": "66"}
 
 

@@ -101,6 +101,7 @@ def _name_the_largest(ax: Axes, rows: Sequence[Difference]) -> None:
                 va="center",
                 fontsize="x-small",
                 color=inks(ax).text,
+                bbox={"facecolor": inks(ax).ground, "alpha": 0.8, "edgecolor": "none", "pad": 0.6},
                 zorder=4,
             )
 
