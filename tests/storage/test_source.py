@@ -1,5 +1,6 @@
 """A source gives the bytes that it is asked for, none outside of it, and opens only files of its own folder."""
 
+import errno
 import json
 import os
 import resource
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard import sizes
+from steelyard import sizes, storage
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError
 from steelyard.storage.source import Source, from_bytes, open_path
 
@@ -255,6 +256,33 @@ def test_a_model_in_more_shards_than_a_process_may_open_is_listed_digested_check
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
     assert steelyard.digest(tmp_path / "one.safetensors") == whole
+
+
+@pytest.mark.parametrize("command", ["ls", "digest"])
+def test_under_a_low_limit_of_open_files_shards_do_not_take_those_of_the_modules(tmp_path, command):
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); from steelyard.cli import main; import sys"
+    made = subprocess.run(
+        [sys.executable, "-c", f"{limited}; sys.exit(main(sys.argv[1:]))", command, a_set_of_shards(tmp_path, 90)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_shard_that_cannot_be_opened_is_not_called_missing(tmp_path, monkeypatch, number):
+    folder = a_set_of_shards(tmp_path, 3)
+    opened = storage.source._opened
+
+    def refusing(path):
+        if "00002-of" in str(path):
+            raise OSError(number, os.strerror(number))
+        return opened(path)
+
+    monkeypatch.setattr(storage.source, "_opened", refusing)
+    with pytest.raises(FormatError, match=f"00002-of.*: cannot be opened: {os.strerror(number)}"):
+        steelyard.weights(folder)
 
 
 @pytest.mark.parametrize("change", ["written in place", "replaced"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
+from functools import cache
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -121,6 +123,7 @@ class Stored:
 def open_path(path: str | os.PathLike[str]) -> Source:
     """Open a local file or folder. Raises `FileMissingError` for a missing file, or one that is not regular.
 
+    One that may be there and cannot be opened, as without permission, is a `FormatError`: readers do without some missing ones.
     The file stays open while its source is in use; beyond `sizes.OPEN_FILES` files, it is opened again for each read.
     A FIFO or a device is refused without waiting for it. The prefix of a TensorFlow checkpoint opens its index.
     """
@@ -131,6 +134,9 @@ def open_path(path: str | os.PathLike[str]) -> Source:
         file = _File(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, OSError) and error.errno in _NOT_MISSING:
+            remedy = "; close some, or raise the limit (ulimit -n)" * (error.errno in (errno.EMFILE, errno.ENFILE))
+            raise FormatError(path, f"cannot be opened: {reason}{remedy}") from None
         raise FileMissingError(f"{printable(path)}: {reason}; pass the path of a weight file, or a model") from None
     if stat.S_ISDIR(file.kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
@@ -158,7 +164,27 @@ _UNCHECKED_NS = 100_000  # reads this soon after a check are not checked again: 
 _HELD: set[int] = set()
 """The descriptors that files hold. A model may have more shards than a process may have open files."""
 
+_FEW = 8  # so many files may be held under any limit
+_NOT_MISSING = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM))
+"""What prevents that a file is opened which may well be there."""
+
 _Stamp = tuple[int, int, int, int]
+
+
+def _may_hold() -> bool:
+    """Whether one more file may be held open; others must be able to open files too, up to the limit of this process."""
+    return len(_HELD) < _FEW <= sizes.OPEN_FILES or len(_HELD) < min(sizes.OPEN_FILES, _allowed())
+
+
+@cache
+def _allowed() -> int:
+    """Return a quarter of the files that this process may open."""
+    try:
+        import resource
+    except ImportError:  # not on Windows, which allows 512 or more
+        return sizes.OPEN_FILES
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sizes.OPEN_FILES if most == resource.RLIM_INFINITY else most // 4
 
 
 class _File:
@@ -173,7 +199,7 @@ class _File:
         handle = _opened(path)
         self.kind, self.stamp = _version(handle)
         self.checked = monotonic_ns()
-        if len(_HELD) < sizes.OPEN_FILES and stat.S_ISREG(self.kind):
+        if stat.S_ISREG(self.kind) and _may_hold():
             self.handle = handle
             _HELD.add(handle)
         else:

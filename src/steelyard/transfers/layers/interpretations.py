@@ -204,7 +204,7 @@ def _offset(members: Members) -> Iterator[Interpretation]:
 
 def _gates(members: Members, recurrent: str, axis: int) -> tuple[str, str]:
     """Return the kind and the order of the gates, by the ratio of the two sides of the recurrent kernel; else empty texts."""
-    shape = next(weight.shape for leaf, weight in members.items() if leaf.startswith(recurrent))
+    shape = next((weight.shape for leaf, weight in members.items() if leaf.startswith(recurrent)), ())
     times = shape[axis] // max(shape[1 - axis], 1) if len(shape) == 2 else 0
     return {4: ("lstm", "ifgo"), 3: ("gru", "rzn"), 1: ("rnn", "")}.get(times, ("", ""))
 
@@ -290,7 +290,9 @@ def _attention_fact(leaf: str, weight: Weight) -> RoleAxes:
 
 def _normed(members: Members) -> Iterator[Interpretation]:
     """Weight norm or spectral norm of PyTorch: the direction or the raw kernel has the axes of the kernel."""
-    kernel = next(leaf for leaf in members if norm_purpose(leaf) in ("direction", "raw kernel") or leaf == "weight_v")
+    kernel = next((leaf for leaf in members if norm_purpose(leaf) in ("direction", "raw kernel") or leaf == "weight_v"), None)
+    if kernel is None:
+        return  # it is missing, or cannot be read
     plain = {**{leaf: weight for leaf, weight in members.items() if leaf == "bias"}, "weight": members[kernel]}
     for interpretation in _dense_or_more(plain):
         facts = {leaf: RoleAxes(Role.OTHER) for leaf in members}
