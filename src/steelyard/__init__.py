@@ -88,6 +88,7 @@ __all__ = [
     "update_norms",
     "weights",
     "what_if",
+    "widget",
 ]
 
 _LATER = {
@@ -128,6 +129,7 @@ _LATER = {
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
     "what_if": "editing.quantizing.what_if",
+    "widget": "inspector.widget",
 }
 """The module of each function that is imported on first use."""
 _ROOMS = {"limits": "codecs.limits", "plot": "plot", "results": "results"}

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 
@@ -16,7 +17,21 @@ from steelyard.cli import main
 
 def test_without_a_path_the_page_is_returned_as_text(net, tmp_path):
     assert steelyard.report(net, tmp_path / "r.html", before=net.state_dict()) is None
-    assert steelyard.report(net, before=net.state_dict()) == (tmp_path / "r.html").read_text("utf-8")
+    shown = steelyard.report(net, before=net.state_dict())
+    assert shown.html == (tmp_path / "r.html").read_text("utf-8")
+    shown.save(tmp_path / "saved.html")
+    assert (tmp_path / "saved.html").read_text("utf-8") == shown.html
+
+
+def test_without_a_path_a_report_is_a_line_in_a_terminal_and_a_frame_in_a_notebook():
+    shown = steelyard.report({"<b>\u202e.weight": np.eye(3), "b": np.zeros(3)})
+    assert re.fullmatch(
+        r"report of dict: 2 rows, [0-9.]+ KiB; a notebook shows it in place, .save\(PATH\) writes it", repr(shown)
+    )
+    text = shown._repr_html_()
+    frame = re.fullmatch(r'<div><iframe title="([^"]*)" style="[^"]*" srcdoc="([^"]*)"></iframe><p>([^<]*)</p></div>', text)
+    assert html.unescape(frame[2]) == shown.html
+    assert frame[3].startswith(frame[1])
 
 
 def test_a_report_is_never_half_written(net, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """The requests that a page sends to the local server: numbers are read on request, and few answers are cached.
 
 A file that changed on the disk is opened again when the index is requested. Until then every other request is refused,
-since its answer would show numbers that no longer exist.
+since its answer would show numbers that no longer exist. A live model is asked for its weights whenever the index is requested.
 """
 
 from __future__ import annotations
@@ -77,17 +77,23 @@ class Api:
     Raises `SteelyardError` for an invalid request. `stop` makes every reading in progress raise it too.
     """
 
-    __slots__ = ("_kept", "_lock", "_reading", "_scope", "_slots", "_snapshot", "_sources", "_stopped")
+    __slots__ = ("_kept", "_live", "_lock", "_reading", "_scope", "_slots", "_snapshot", "_sources", "_stopped")
 
     def __init__(self, sources: Sequence[object], scope: Scope = "model") -> None:
         self._sources = list(sources)
         self._scope = scope
+        self._live = not all(isinstance(source, (str, os.PathLike)) for source in self._sources)
         self._lock = Lock()
         self._reading = RLock()
         self._slots = Semaphore(CONCURRENT_READS)
         self._stopped = Event()
         self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._snapshot = self._open()
+
+    @property
+    def sources(self) -> list[OpenedSource]:
+        """The sources as they were opened last, the newer first."""
+        return self._snapshot.sources
 
     def stop(self) -> None:
         """Make every reading in progress fail."""
@@ -96,7 +102,7 @@ class Api:
     def index(self) -> bytes:
         """Return the index of the files as they are now."""
         with self._lock:
-            if not _is_unchanged(self._snapshot):
+            if self._live or not _is_unchanged(self._snapshot):
                 self._kept.clear()
                 self._snapshot = self._open()
             snapshot = self._snapshot

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from steelyard.errors import FormatError, ShapeError, meant, printable
 from steelyard.inspector.assets import page_files
 from steelyard.storage.atomic import replacing
+from steelyard.text.terminal import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -29,17 +30,48 @@ if TYPE_CHECKING:
     Spectra = Literal["some", "all", "none"]
 
 ENTRY = "report.js"  # the module that runs in a report
+NOTEBOOK_ENTRY = "notebook.js"  # the module that runs in a notebook's frame
 SERVED_ENTRY = "served.js"  # the module that runs in a page of the server
+HEIGHT = 660
+"""Pixels of the frame in which a notebook shows a page: its parts next to each other, and most of a notebook's window."""
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
 PREFIX = "steelyard/"
 """The modules are imported by bare names with this prefix: a `data:` URL has no folder that './' could refer to."""
 _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
 
+class Report:
+    """A report as a page: a notebook shows it in place, `save` writes it, and `html` is its text, with a number of `rows`."""
+
+    __slots__ = ("html", "rows", "title")
+
+    def __init__(self, title: str, html: str, rows: int) -> None:
+        self.title = title
+        self.html = html
+        self.rows = rows
+
+    def __repr__(self) -> str:
+        return f"{self._line()}; a notebook shows it in place, .save(PATH) writes it"
+
+    def _repr_html_(self) -> str:
+        style = f"display:block;width:100%;height:{HEIGHT}px;border:0;border-radius:8px;"
+        frame = f'<iframe title="{escape(self._line())}" style="{style}" srcdoc="{escape(self.html)}"></iframe>'
+        return f"<div>{frame}<p>{escape(self._line())}; .save(PATH) writes it</p></div>"
+
+    def _line(self) -> str:
+        rows = f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        return f"report of {self.title}: {rows}, {in_units(len(self.html))}"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page to a file that any browser opens, offline; raises `OSError`, and an existing file is then kept."""
+        with replacing(path) as file:
+            file.write(self.html.encode())
+
+
 @overload
 def report(
     source: object, path: None = None, *, before: object = None, spectra: Spectra = "some", effective: bool = False
-) -> str: ...
+) -> Report: ...
 @overload
 def report(
     source: object,
@@ -56,13 +88,13 @@ def report(
     before: object = None,
     spectra: Spectra = "some",
     effective: bool = False,
-) -> str | None:
+) -> Report | None:
     """Write one HTML file that shows every weight of a model, a file or anything else that `weights` takes.
 
-    Without a `path` the page is returned as text. It shows the statistics of each weight, its histogram, a heat map, the
-    filters of a convolution and the singular values, and the findings of `check`. With `before`, an older source of any
-    format or framework, it also shows the differences, as `diff` does. Singular values are computed for "some" matrices
-    (those that take seconds together), for "all" or for "none". With `effective` the weights are those of
+    Without a `path` the page is returned, and a notebook shows it in place. It shows the statistics of each weight, its
+    histogram, a heat map, the filters of a convolution and the singular values, and the findings of `check`. With `before`, an
+    older source of any format or framework, it also shows the differences, as `diff` does. Singular values are computed for
+    "some" matrices (those that take seconds together), for "all" or for "none". With `effective` the weights are those of
     `Weights.effective`. The page loads no other file.
 
     A weight that cannot be read is shown with its error. Raises the errors of `weights`, `ShapeError` for any other `spectra`,
@@ -73,14 +105,16 @@ def report(
         >>> import numpy as np, pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp(), "report.html")
         >>> report({"fc.weight": np.eye(4)}, path)
-        >>> path.read_text("utf-8") == report({"fc.weight": np.eye(4)})
+        >>> report({"fc.weight": np.eye(4)})
+        report of dict: 1 row, ... KiB; a notebook shows it in place, .save(PATH) writes it
+        >>> path.read_text("utf-8") == report({"fc.weight": np.eye(4)}).html
         True
     """
     if path is not None:
         write(source, path, before, spectra=spectra, effective=effective)
         return None
     title, data = _collect(source, before, "model", spectra, progress=False, effective=effective)
-    return "".join(document(title, data.index, data.packed_details()))
+    return Report(title, "".join(document(title, data.index, data.packed_details())), len(data.details))
 
 
 def write(
@@ -143,24 +177,35 @@ def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], sc
 
 
 def document(title: str, index: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
-    """Yield the parts of the page."""
+    """Yield the parts of the page of a report."""
     from steelyard.inspector.packing import pack
 
-    texts = page_files()
-    modules = {name: text for name, text in texts.items() if name.endswith(".js") and name != SERVED_ENTRY}
-    page = texts["index.html"]
-    body = page[page.index("<body>") : page.index("</body>")].replace(
-        f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
-    )
-    yield _head(title, texts["page.css"], modules)
-    yield body
+    yield from _begin(title, ENTRY)
     yield _packed("index-pack", pack(index))
-    yield f'<script type="module" async>{_entry()}</script>\n'
+    yield f'<script type="module" async>{_run(ENTRY)}</script>\n'
     yield _packed("details-pack", pack(details))
     yield "</body>\n</html>\n"
 
 
-def _head(title: str, style: str, modules: dict[str, str]) -> str:
+def framed(title: str) -> str:
+    """Return the page of a notebook's frame, which gets its data from a port."""
+    end = f'<script type="module">{_run(NOTEBOOK_ENTRY)}</script>\n</body>\n</html>\n'
+    return "".join([*_begin(title, NOTEBOOK_ENTRY), end])
+
+
+def _begin(title: str, entry: str) -> Iterator[str]:
+    """Yield a page up to its last element."""
+    texts = page_files()
+    others = {ENTRY, NOTEBOOK_ENTRY, SERVED_ENTRY} - {entry}
+    modules = {name: text for name, text in texts.items() if name.endswith(".js") and name not in others}
+    page = texts["index.html"]
+    yield _head(title, texts["page.css"], modules, entry)
+    yield page[page.index("<body>") : page.index("</body>")].replace(
+        f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
+    )
+
+
+def _head(title: str, style: str, modules: dict[str, str], entry: str) -> str:
     named = {name: _with_bare_imports(name, text) for name, text in modules.items()}
     addresses = {name: f"data:text/javascript;base64,{b64encode(text.encode()).decode()}" for name, text in named.items()}
     hashes = {name: _hash(text) for name, text in named.items()}
@@ -170,7 +215,7 @@ def _head(title: str, style: str, modules: dict[str, str]) -> str:
             "integrity": {addresses[name]: digest for name, digest in hashes.items()},
         }
     )
-    scripts = " ".join(f"'{each}'" for each in (_hash(imports), _hash(_entry()), *hashes.values()))
+    scripts = " ".join(f"'{each}'" for each in (_hash(imports), _hash(_run(entry)), *hashes.values()))
     policy = f"{POLICY}; script-src {scripts}; style-src '{_hash(style)}'"
     return f"""<!doctype html>
 <html lang="en">
@@ -194,8 +239,8 @@ def _with_bare_imports(name: str, text: str) -> str:
     return _IMPORTED.sub(lambda imported: PREFIX + posixpath.normpath(posixpath.join(folder, imported[0])), text)
 
 
-def _entry() -> str:
-    return f'import "{PREFIX}{ENTRY}";'
+def _run(entry: str) -> str:
+    return f'import "{PREFIX}{entry}";'
 
 
 def _hash(text: str) -> str:

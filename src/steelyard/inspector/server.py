@@ -20,8 +20,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
+from steelyard.errors import MissingExtraError, SteelyardError, printable
 from steelyard.inspector.assets import page_files
+from steelyard.inspector.questions import QUESTIONS, Query
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -37,7 +38,6 @@ REQUEST_TIMEOUT = 10  # seconds within which a request must arrive
 FIRST_PIECES = 1 << 18  # bytes of a download that are produced before the answer begins
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 PACK_TYPE = "application/octet-stream"
-WINDOW = ("top", "left", "bottom", "right")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -313,51 +313,6 @@ def _endpoint(api: Api, answer: Callable[[Api, Query], Any]) -> Callable[[Reques
         return _attachment(*content, with_body=request.method == "GET")
 
     return endpoint
-
-
-class Query:
-    """The parameters of a request, each given once: whole numbers and words by name."""
-
-    __slots__ = ("_words",)
-
-    def __init__(self, words: Sequence[tuple[str, str]]) -> None:
-        self._words = dict(words)
-        if len(self._words) != len(words):
-            raise ShapeError("a parameter was given twice")
-
-    def number(self, name: str) -> int:
-        """Return a whole number, zero or more."""
-        text = self._words.get(name, "")
-        if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-            raise ShapeError(f"{name} must be a whole number, zero or more, not {printable(text, 40)!r}")
-        return int(text)
-
-    def row(self) -> int | None:
-        """Return the row, None if it is left out."""
-        return self.number("row") if "row" in self._words else None
-
-    def window(self) -> tuple[int, int, int, int]:
-        """Return the window of a matrix."""
-        top, left, bottom, right = map(self.number, WINDOW)
-        return top, left, bottom, right
-
-    def word(self, name: str) -> str:
-        """Return a word, blank if it is left out."""
-        return self._words.get(name, "")
-
-
-QUESTIONS: dict[str, Callable[[Api, Query], Any]] = {
-    "index": lambda api, _: api.index(),
-    "detail": lambda api, query: api.detail(query.number("row"), query.number("side")),
-    "statistics": lambda api, query: api.statistics(query.number("row"), query.number("side")),
-    "picture": lambda api, query: api.picture(
-        query.number("row"), query.number("side"), query.window(), query.number("height"), query.number("width")
-    ),
-    "values": lambda api, query: api.values(query.number("row"), query.number("side"), query.window()),
-    "compare": lambda api, query: api.compare(query.number("row")),
-    "download": lambda api, query: api.download(query.row(), query.number("side"), query.word("format")),
-}
-"""The endpoints below /api/."""
 
 
 def _attachment(name: str, pieces: Iterator[bytes | memoryview], *, with_body: bool) -> Response:

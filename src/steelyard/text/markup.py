@@ -33,11 +33,11 @@ SENTENCES = 20
 """Maximum sentences below a table; the rest is counted."""
 BARS = "font-family:monospace;white-space:pre;"
 """The style of a histogram: equal widths, and preserved spaces, which keep the bars on the axis."""
-ROOM = 930
+ROOM = 860
 """Pixels that a table may take: the width of an output in a window of 1300 pixels, with a side bar."""
-_LETTER, _DIGIT, _PADDING = 6.1, 7.2, 13
+_LETTER, _DIGIT, _PADDING = 6.3, 7.7, 13
 """Pixels of a letter, of a digit, and of the space around a cell, in a wide font."""
-_NAME = 48
+_NAME = 52
 """Characters of a name that are shown before any column is moved; a longer one is cut in the middle, if there is no room."""
 _SENTENCE = 60
 """A text of more characters is a sentence, which may take several lines."""

@@ -108,6 +108,7 @@ function firstOf({ index, table: { order } }) {
  */
 function partsOf({ index, api }, page) {
   const names = sideNames(index);
+  const { download } = api;
   /** @type {(row: number) => void} */
   const onOpen = (row) => void open(page(), row);
   const onLearn = () => [page().table, page().overview, page().header, page().controls].forEach((part) => part.refresh());
@@ -122,7 +123,7 @@ function partsOf({ index, api }, page) {
     header: headerOf(index, names, {
       onFound: ({ row, at }) => open(page(), row, at),
       onAll: () => page().controls.onlyFound(),
-      downloads: api.live ? (side) => linksOf(api, null, side) : null,
+      downloads: download && ((side) => linksOf(download, null, side)),
     }),
     controls: controls(index, { onChange: () => filter(page()), onScope: () => scope(page(), null) }),
     tree: layers,

@@ -35,7 +35,8 @@ export function rowInAddress(count) {
 /** @type {(how: "replaceState" | "pushState", row: number, hash: string) => void} */
 function write(how, row, hash) {
   try {
-    history[how]({ row }, "", hash);
+    // the whole address: in a frame of a notebook a fragment alone would be one of the notebook
+    history[how]({ row }, "", location.href.split("#")[0] + hash);
   } catch {
     // A page inside of another, as in a notebook, may have no address of its own.
   }

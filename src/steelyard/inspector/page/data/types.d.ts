@@ -184,7 +184,7 @@ interface LiveApi {
   picture(row: number, side: number, window: MatrixWindow, height: number, width: number): Promise<Picture>;
   values(row: number, side: number, window: MatrixWindow): Promise<string[]>;
   compare(row: number): Promise<Comparison>;
-  download(row: number | null, side: number, format: DownloadFormat): string;
+  download: ((row: number | null, side: number, format: DownloadFormat) => string) | null;
 }
 
 /** A report contains its details; answers that need the file are not available. */

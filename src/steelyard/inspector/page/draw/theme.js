@@ -1,7 +1,8 @@
 // @ts-check
 // The colours of pictures: those of the style sheet, and a diverging scale whose middle is close to the paper.
 
-const DARK = matchMedia("(prefers-color-scheme: dark)");
+import { isDark, onScheme } from "./scheme.js";
+
 const PRINT = matchMedia("print");
 /** @type {Set<() => void>} */
 const WATCHING = new Set();
@@ -60,7 +61,7 @@ function measured() {
     panel,
     accent,
     soft: colour("soft"),
-    scale: scaleOf(SCALES[isDark() ? "dark" : "light"]),
+    scale: scaleOf(SCALES[drawsDark() ? "dark" : "light"]),
     accentBytes: rgb(accent),
     panelBytes: rgb(panel),
     roles: byRole((group) => colour(`role-${group}`)),
@@ -74,8 +75,8 @@ function byRole(value) {
 }
 
 /** @type {() => boolean} */
-function isDark() {
-  return DARK.matches && !document.documentElement.hasAttribute("data-print");
+function drawsDark() {
+  return isDark() && !document.documentElement.hasAttribute("data-print");
 }
 
 /** @type {(stops: string[]) => Uint8ClampedArray} */
@@ -139,7 +140,7 @@ function printing(on) {
   changed();
 }
 
-DARK.addEventListener("change", changed);
+onScheme(changed);
 PRINT.addEventListener("change", () => printing(PRINT.matches));
 addEventListener("beforeprint", () => printing(true));
 addEventListener("afterprint", () => printing(false));
