@@ -84,7 +84,7 @@ def terminal(take):
         program, *paths = command.split()
         shown = " ".join([program, *(Path(word).name for word in paths)])
         lines += [f"\x1b[1m$ steelyard {shown}\x1b[0m", in_colour(command), ""]
-    style = "background:#16181d;color:#d8dbe2;margin:0;padding:1.2em;font:13px/1.25 'DejaVu Sans Mono',monospace"
+    style = "background:#16181d;color:#d8dbe2;margin:0;padding:1.2em;font:13px/15px 'DejaVu Sans Mono',monospace"
     text = "<br>".join(map(coloured, "\n".join(lines).splitlines()))
     page = f"<body style='margin:0'><pre style=\"{style}\">{text}</pre>"
     with written(page) as address, take(address, ready="pre") as opened:
@@ -130,7 +130,7 @@ def in_colour(command):
     """Run a command as in a terminal that has colours, of 110 columns."""
     code = (
         "import sys; from steelyard.cli import main; from steelyard.text import terminal;"
-        "screen = terminal.Screen(110, colour=True, true_colour=True);"
+        "screen = terminal.Screen(110, colour=True, true_colour=True, dark=True);"
         "terminal.screen_of = lambda stream: screen; main(sys.argv[1:])"
     )
     found = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=True)
