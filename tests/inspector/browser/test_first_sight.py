@@ -142,12 +142,12 @@ def test_what_is_wrong_is_red_on_top_and_opens_at_its_place(open_report, open_se
     arrays["h.3.norm.weight"][3] = np.inf
     np.savez(tmp_path / "net.npz", **arrays)
     page = (open_report if page_of == "report" else open_served)(tmp_path / "net.npz")
+    expect(page.locator(".more")).to_have_text("and 1 other weight", timeout=20_000)  # a live page reads one by one
     fault = page.locator(".fault")
     expect(fault).to_contain_text("h.2.attn.bias is not finite: 1 NaN, first at [17]")
     red, green, blue = fault.evaluate("(one) => getComputedStyle(one).color.match(/\\d+/g).map(Number)")
     assert red > green + 80
     assert red > blue + 80
-    expect(page.locator(".more")).to_have_text("and 1 other weight")
     fault.click()
     expect(page.locator(".detail h2")).to_have_text("h.2.attn.bias")
     expect(page.locator(".place b")).to_have_text("h.2.attn.bias[17]")

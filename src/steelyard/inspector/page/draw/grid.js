@@ -176,8 +176,9 @@ function draw(grid) {
 
 /** @type {(grid: GridView, y: number) => HTMLElement} */
 function line(grid, y) {
+  const [role, first] = y < 0 ? ["columnheader", "row"] : ["rowheader", whole(y)];
   /** @type {HTMLElement[]} */
-  const cells = [element("div", { class: "side", role: y < 0 ? "columnheader" : "rowheader" }, y < 0 ? "" : whole(y))];
+  const cells = [element("div", { class: "side", role }, first)];
   for (let x = grid.left; x < grid.left + grid.wide; x += 1) {
     if (y < 0) cells.push(element("div", { class: "top", role: "columnheader", "aria-colindex": x + 2 }, whole(x)));
     else cells.push(cell(grid, y, x));

@@ -53,8 +53,7 @@ export function headerOf(index, names, { onFound, onAll, downloads }) {
       element("div", { class: "sides" }, ...sides),
       form,
       downloads && downloadMenu(index, names, downloads),
-      faults.element,
-      notesElement(index),
+      element("div", { class: "second" }, faults.element, notesElement(index)),
     ),
     refresh: faults.refresh,
     focus() {
