@@ -28,13 +28,25 @@ def test_the_cells_are_those_of_the_terminal_below_their_words():
         [label, *(cell_text(cell, "std") for cell in row)] for label, row in zip("012", found.cells, strict=True)
     ]
     assert page.rows[6] == ["wte.weight", cell_text(found.outside[0], "std")]
-    assert page.captions == ["standard deviation: 3 blocks (h.*) × 3 parts", "outside of the blocks"]
+    assert page.captions == ["outside of the blocks"]
+    assert page.text.startswith("standard deviation: 3 blocks (h.*) × 3 parts")
 
 
 def test_the_opacity_of_a_cell_is_its_place_on_the_scale():
     net = {f"h.{nth}.{part}.weight": np.full(4, float(nth)) for nth in (0, 1, 10) for part in "ab"}
     grounds = re.findall(r"<td title=\"(h[^:]*): ([0-9.]+)\" style=\"[^\"]*?(?:background-color:#c2571a([0-9a-f]{2});)?\"", steelyard.grid(net, value="mean")._repr_html_())  # fmt: skip
     assert {number: ground for _, number, ground in grounds} == {"0": "", "1": "0a", "10": "66"}
+
+
+def test_columns_that_do_not_fit_have_tables_of_their_own_with_the_rows_that_have_them():
+    parts = [f"part_{chr(97 + nth)}.w" for nth in range(26)]
+    last = {f"h.3.{part}": np.ones(2) for part in parts[:5]}
+    found = steelyard.grid(blocks(3, parts, **last))
+    page = Page(found._repr_html_())
+    assert page.tags.count("table") > 2
+    assert [row[0] for row in page.rows].count("2") == page.tags.count("table") - 1
+    assert [row[0] for row in page.rows].count("3") == 1
+    assert sum(len(row) - 1 for row in page.rows if row[0] == "2") == 26
 
 
 def test_hostile_names_stay_text_and_nan_is_an_alarm():

@@ -139,7 +139,10 @@ def _scale(ax: Axes, image: AxesImage, found: Grid) -> None:
     kind, low, high = found.scale
     if not high:
         return
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=28)
+    values = [cell.value for cell in found.outside if cell.value]
+    beyond = any(value < low for value in values), any(value > high for value in values)
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get(beyond, "neither")
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02, aspect=28, extend=extend)
     decades = [10.0**power for power in range(ceil(log10(low)), floor(log10(high)) + 1)] if kind == "logarithmic" else []
     apart = [tick for tick in decades if all(abs(found.scale.share(tick) - found.scale.share(end)) > 0.06 for end in (low, high))]
     ticks = [low, *apart, high] if decades else [low, (low + high) / 2, high]

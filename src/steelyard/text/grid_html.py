@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.text.grid_cells import Labels, cell_text, labels_of, remarks, spans, title, wrong
-from steelyard.text.markup import CELL, LARGEST, LIMIT, lines, more, page, shown, within
+from steelyard.text.markup import CELL, LARGEST, LIMIT, ROOM, lines, more, page, shown, within
 from steelyard.text.table import name_text, number_text
 from steelyard.text.terminal import cut
 from steelyard.text.tints import STRONGEST, alarm, colour
@@ -20,40 +20,60 @@ if TYPE_CHECKING:
     from steelyard.measures.grid.values import Cell
 
 COLUMNS = 120
-"""Maximum columns of a table."""
+"""Maximum columns that are shown."""
 OUTSIDE = 40
 """Maximum weights outside of the blocks that are shown."""
+DIGIT, PADDING = 7.2, 13
+"""Pixels of a digit, and of the space around a cell."""
 LETTERS = 24
 """Characters of a word of a column's name."""
 _TABLE = '<table style="border-collapse:collapse;margin:0 0 1em 0;">'
 
 
 def grid_html(grid: Grid) -> str:
-    """Return the table of cells, the one of weights outside of the blocks, and what needs attention."""
+    """Return tables of cells, each as wide as an output, the one of weights outside of the blocks, and what needs attention."""
     if not grid.rows:
         return lines(["no weights"])
     labels = labels_of(grid)
-    rows = list(_rows(grid, labels))
+    tables = [(own, _rows(grid, labels, own)) for own in _pages(grid, labels)]
     below = _outside(grid) + lines([*_hidden(grid), _scale(grid), *remarks(grid)]) + lines(wrong(grid), strong=True)
 
     def made(most: int) -> str:
-        table = f"{_head(grid, labels)}<tbody>{''.join(rows[:most])}</tbody></table>" if most else ""
-        return page([table, more(len(grid.rows), most), below])
+        shown_rows = [(own, [row for nth, row in rows if nth < most]) for own, rows in tables]
+        bodies = [
+            f"{_TABLE}<thead>{_head(labels, own)}</thead><tbody>{''.join(rows)}</tbody></table>"
+            for own, rows in shown_rows
+            if rows
+        ]
+        return page([lines([title(grid, labels)]), *bodies, more(len(grid.rows), most), below])
 
-    return within(len(rows), made)
+    return within(len(grid.rows), made)
 
 
-def _rows(grid: Grid, labels: Labels) -> Iterator[str]:
-    """Yield the first rows, as many as a display may have."""
-    size = 0
-    for label, row in zip(labels.rows[:LIMIT], grid.cells, strict=False):
-        yield (
-            text
-            := f'<tr style="background-color:#0000;">{_label(label)}{"".join(_cell(cell, grid) for cell in row[:COLUMNS])}</tr>'
-        )
-        size += len(text)
-        if size > LARGEST:
-            return
+def _pages(grid: Grid, labels: Labels) -> list[list[int]]:
+    """Return the columns of each table, as many as fit into the width of an output."""
+    pages: list[list[int]] = []
+    left = 0.0
+    for nth, words in enumerate(labels.words[:COLUMNS]):
+        texts = [cell_text(row[nth], grid.value) for row in grid.cells[:LIMIT]]
+        width = DIGIT * max(*map(len, texts), min(len(words[-1]), LETTERS)) + PADDING
+        if width > left or not pages:
+            pages.append([])
+            left = ROOM - DIGIT * min(max(map(len, labels.rows[:LIMIT])), 3 * LETTERS) - PADDING
+        pages[-1].append(nth)
+        left -= width
+    return pages
+
+
+def _rows(grid: Grid, labels: Labels, own: Sequence[int]) -> list[tuple[int, str]]:
+    """Return the first rows that have a cell in some columns, with their indices, as many as a display may have."""
+    found, size = [], 0
+    for nth, (label, row) in enumerate(zip(labels.rows[:LIMIT], grid.cells, strict=False)):
+        if size <= LARGEST and any(row[column] is not None for column in own):
+            text = "".join(_cell(row[column], grid) for column in own)
+            found.append((nth, f'<tr style="background-color:#0000;">{_label(label)}{text}</tr>'))
+            size += len(text)
+    return found
 
 
 def _label(label: str) -> str:
@@ -61,21 +81,19 @@ def _label(label: str) -> str:
     return f'<th scope="row" style="{style}">{shown(cut(name_text(label), 3 * LETTERS), CELL)}</th>'
 
 
-def _head(grid: Grid, labels: Labels) -> str:
-    """Return the begin of the table: its title, and a row of words for each part of the columns' names."""
-    caption = f'<caption style="caption-side:top;text-align:left;">{shown(title(grid, labels))}</caption>'
-    return f"{_TABLE}{caption}<thead>{''.join(_words(labels.words[:COLUMNS]))}</thead>"
-
-
-def _words(columns: Sequence[list[str]]) -> Iterator[str]:
+def _head(labels: Labels, own: Sequence[int]) -> str:
+    """Return a row of words for each part of the columns' names."""
+    columns = [labels.words[nth] for nth in own]
     last = len(columns[0]) - 1
+    rows = ""
     for level in range(last + 1):
         cells = "<td></td>"
         for word, count in spans(columns, level):
             style = f"text-align:{'right' if level == last else 'left'};font-weight:normal;"
-            text = shown(cut(word, LETTERS))
+            text = shown(cut(word, LETTERS if level == last else min(LETTERS, 8 * count + 2)))
             cells += f'<th scope="col" colspan="{count}" style="{style}">{text}</th>' if text else f'<td colspan="{count}"></td>'
-        yield f'<tr style="background-color:#0000;">{cells}</tr>'
+        rows += f'<tr style="background-color:#0000;">{cells}</tr>'
+    return rows
 
 
 def _cell(cell: Cell | None, grid: Grid) -> str:

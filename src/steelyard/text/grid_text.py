@@ -144,7 +144,7 @@ def _painted(text: str, cell: Cell | None, grid: Grid, screen: Screen) -> str:
     if cell is None or not screen.colour:
         return text
     if cell.nonfinite:
-        return screen.paint(text, "red")
+        return f"\x1b[48;5;160;38;5;231m{text}\x1b[0m"
     return painted(text, round(grid.scale.share(cell.value) * LEVELS), screen)
 
 

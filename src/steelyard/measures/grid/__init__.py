@@ -27,10 +27,11 @@ __all__ = ["Cell", "Grid", "Layout", "Scale", "grid", "layout_of"]
 class Grid:
     """A net as a grid: `cells[r][c]` is the cell of the block `rows[r]` and the part `columns[c]`, None where there is none.
 
-    `value` is the word for what the cells show, and `scale` that of their colours. A cell has the `names` of its weights, mostly
-    one; parts that a block has many of, such as experts, share a cell. `outside` are the cells of weights that are in no block,
-    such as embeddings, and `left_out` names the counters. `kind` is "blocks"; "layers" for a net without repeated blocks,
-    whose rows are layers and whose columns are the weights of a layer; or "weights", with one column, where names show neither.
+    `value` is the word for what the cells show, and `scale` that of their colours, which the cells of the rows set. A cell has
+    the `names` of its weights, mostly one; parts that a block has many of, such as experts, share a cell. `outside` are the cells
+    of weights that are in no block, such as embeddings, and `left_out` names the counters. `kind` is "blocks"; "layers" for
+    a net without repeated blocks, whose rows are layers and whose columns are the weights of a layer; or "weights", with one
+    column, where names show neither.
     `notes` say how two nets were paired.
     """
 
@@ -48,8 +49,8 @@ class Grid:
         self.outside = [cell_of([name]) for name in layout.outside]
         self.left_out = list(layout.left_out)
         self.notes = list(notes)
-        values = [each.value for each in (*cells.values(), *self.outside) if each.value is not None]
-        self.scale = scale_of(MEASURES[value].scale, filter(isfinite, values))
+        inside, outside = ([each.value for each in some if each.value] for some in (cells.values(), self.outside))
+        self.scale = scale_of(MEASURES[value].scale, filter(isfinite, inside or outside))
 
     def __repr__(self) -> str:
         from steelyard.text.grid_text import grid_text
