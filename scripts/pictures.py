@@ -141,6 +141,10 @@ def grid_diff():
     return plot.grid(FILES / "chgnet/pretrained/r2scan/chgnet_r2scan_transfer_learning_e15f36s161m23.pth.tar", before=CHGNET)
 
 
+def size():
+    return plot.size(CHGNET)
+
+
 def train(net, steps, x, y):
     import torch
 
@@ -171,6 +175,7 @@ PICTURES = {
         diff_many,
         grid,
         grid_diff,
+        size,
     )
 }
 

@@ -84,6 +84,7 @@ EVERY = {
     "overview": plot.overview,
     "diff": lambda net, **how: plot.diff(net, net, **how),
     "grid": plot.grid,
+    "size": plot.size,
     "heads": lambda net, **how: plot.heads({"attn.q_proj.weight": np.eye(6)}, "attn.q_proj.weight", heads=2, **how),
     "embedding": lambda net, **how: plot.embedding(net, "3.weight", **how),
 }

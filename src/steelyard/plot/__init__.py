@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from steelyard.plot._histograms import histograms
     from steelyard.plot._network import network
     from steelyard.plot._overview import overview
+    from steelyard.plot._size import size
     from steelyard.plot._spectrum import spectrum
 
-__all__ = ["diff", "embedding", "filters", "grid", "heads", "heatmap", "histograms", "network", "overview", "spectrum"]
+__all__ = ["diff", "embedding", "filters", "grid", "heads", "heatmap", "histograms", "network", "overview", "size", "spectrum"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from steelyard.measures.size.beside import Beside, beside
 from steelyard.measures.size.encodings import Encoding, encodings
 from steelyard.measures.size.tally import Tally, stored_bytes, sum_of, tally_of
 from steelyard.measures.size.tree import Layer, Node, tree_of
+from steelyard.text.order import in_natural_order
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -37,7 +38,7 @@ class SizeRow(NamedTuple):
     `depth` is that in the tree; `label` the name within the part above. Of repeated parts, as in ``h.[0-11]``, there is one row
     with their sums, and `times` counts them. `other` are numbers that may be parameters or buffers, and `share` is that of both
     parameters and others; `nbytes` are the bytes as they are stored; `tied` numbers are shared with an earlier weight, which
-    counts them. A row is a `leaf` if there are none below it.
+    counts them. A row is a `leaf` if there are none below it. `role` is that of its largest layer's largest weight.
     """
 
     name: str
@@ -53,6 +54,7 @@ class SizeRow(NamedTuple):
     nbytes: int
     tied: int
     leaf: bool
+    role: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python."""
@@ -212,7 +214,7 @@ def size(source: object, *, scope: Literal["model", "all"] = "all") -> Size:
     nodes = tree_of(layers_of(counted))
     total = total_of(counted)
     known = ((weight, is_parameter) for weight, _, is_parameter in counted if weight.tied is None)
-    return Size(total, list(_rows(nodes, total)), encodings(known), aside)
+    return Size(total, list(_rows(nodes, total, _roles(counted))), encodings(known), aside)
 
 
 def counted_weights(stored: Weights) -> Iterator[Counted]:
@@ -239,15 +241,38 @@ def total_of(counted: Sequence[Counted]) -> Tally:
 def layers_of(counted: Sequence[Counted]) -> list[Layer]:
     """Return the layers by name, without the collections of Flax; a weight that is in no layer is one of its own."""
     layers: dict[str, dict[str, Tally]] = {}
-    for weight, tally, _ in counted:
+    for weight, tally, _ in in_natural_order(counted, lambda each: each[0].name):
         name = plain_layer(weight.layer) or weight.name
         layers.setdefault(name, {})[weight.name] = tally
     return [Layer(name, weights) for name, weights in layers.items()]
 
 
-def _rows(nodes: Sequence[Node], total: Tally) -> Iterator[SizeRow]:
+def _roles(counted: Sequence[Counted]) -> dict[str, str]:
+    """Return the role of the largest weight of each layer, and those of all weights by their names."""
+    largest: dict[str, Weight] = {}
+    for weight, _, _ in counted:
+        for name in {plain_layer(weight.layer) or weight.name, weight.name}:
+            if name not in largest or weight.size > largest[name].size:
+                largest[name] = weight
+    return {name: str(weight.role) for name, weight in largest.items()}
+
+
+def _rows(nodes: Sequence[Node], total: Tally, roles: dict[str, str]) -> Iterator[SizeRow]:
     for depth, node in (found for top in nodes for found in top.walk()):
         own = node.tally
         share = (own.parameters + own.other) / max(total.parameters + total.other, 1)
         counts = own.trainable, own.frozen, own.buffers, own.other, own.nbytes, own.tied
-        yield SizeRow(node.name, node.label, depth, node.times, own.parameters, share, *counts, leaf=not node.children)
+        largest = node
+        while largest.children:
+            largest = max(largest.children, key=lambda child: child.tally.parameters + child.tally.other)
+        yield SizeRow(
+            node.name,
+            node.label,
+            depth,
+            node.times,
+            own.parameters,
+            share,
+            *counts,
+            leaf=not node.children,
+            role=roles.get(largest.first, ""),
+        )

@@ -62,7 +62,7 @@ class Node:
 
 
 def tree_of(layers: Iterable[Layer]) -> list[Node]:
-    """Return the nodes at the top: levels by the words of names, numbers in their natural order, repeated parts as one.
+    """Return the nodes at the top: levels by the words of names, in the order of the layers, repeated parts as one.
 
     A level with a single node has no node of its own. A layer with others inside it has a node for each of its own weights.
 
@@ -79,19 +79,7 @@ def _level(named: list[tuple[list[str], Layer]], depth: int) -> list[Node]:
     groups: dict[str, list[tuple[list[str], Layer]]] = {}
     for words, layer in named:
         groups.setdefault(words[2 * depth], []).append((words, layer))
-    return [_node(groups[word], depth) for word in _natural(list(groups))]
-
-
-def _natural(words: list[str]) -> list[str]:
-    """Return words in their order, but numbers by their size, from where the first of them is.
-
-    >>> _natural(["in", "10", "2", "out"])
-    ['in', '2', '10', 'out']
-    """
-    numbers = sorted((word for word in words if word.isdecimal()), key=lambda word: (len(word), word))
-    first = next((place for place, word in enumerate(words) if word.isdecimal()), 0)
-    rest = [(place, word) for place, word in enumerate(words) if not word.isdecimal()]
-    return [*(word for place, word in rest if place < first), *numbers, *(word for place, word in rest if place >= first)]
+    return [_node(group, depth) for group in groups.values()]
 
 
 def _node(named: list[tuple[list[str], Layer]], depth: int) -> Node:
