@@ -135,9 +135,18 @@ def test_a_server_that_ignores_ranges_is_an_error_in_one_line(content):
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["%2e%2e/x.safetensors", "..%2Fx.safetensors", "%252e%252e/x.safetensors", "x.safetensors?y", "../x.safetensors"]
-)
+LEADING_OUT = {
+    "encoded": "%2e%2e/x.safetensors",
+    "a slash": "..%2Fx.safetensors",
+    "encoded twice": "%252e%252e/x.safetensors",
+    "encoded again and again": f"%{'25' * 100_000}2e%{'25' * 100_000}2e/x.safetensors",
+    "a query": "x.safetensors?y",
+    "a parameter": "..;/x.safetensors",
+    "plain": "../x.safetensors",
+}
+
+
+@pytest.mark.parametrize("name", LEADING_OUT.values(), ids=LEADING_OUT.keys())
 def test_an_index_at_a_url_leads_nowhere_outside_its_folder(content, name):
     index = json.dumps({"weight_map": {"w": name}}).encode()
     with Server({"/deep/m.safetensors.index.json": index, "/x.safetensors": content, "/deep/x.safetensors": content}) as server:

@@ -45,14 +45,18 @@ def open_url(url: str) -> Source:
     return Source(url, size, _ranges(files, path, url), lambda name: open_url(f"{folder}/{_checked(folder, name)}"))
 
 
+_ROUNDS = 4  # of encoding: a proxy or two may each decode a name once
+
+
 def _checked(folder: str, name: str) -> str:
     """Return the name of a file of the same folder, which must not leave it after decoding either."""
     from urllib.parse import quote, unquote
 
     decoded = name
-    while (once := unquote(decoded)) != decoded:
-        decoded = once
-    if any(mark in decoded for mark in "?#"):
+    for _ in range(_ROUNDS):
+        decoded = unquote(decoded)
+    # some servers leave out what follows a ";" in a word of a path
+    if any(mark in decoded for mark in "?#;") or unquote(decoded) != decoded:
         raise UnsafeFileError(folder, f"names the file {printable(name)!r}, which is not a name in a URL")
     checked_name(folder, decoded)
     return quote(checked_name(folder, name))
