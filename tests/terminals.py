@@ -14,11 +14,23 @@ ROOT = Path(__file__).parents[1]
 ESCAPE = re.compile(r"\x1b\[[0-9;]*[mK]")
 BAR = re.compile(r"\r[^\r\n]*\x1b\[K")
 # the variables that decide how a terminal is used come from the test, not from the caller's environment
-DECIDING = ("COLUMNS", "NO_COLOR", "COLORTERM", "TERM", "PYTHONIOENCODING", "PYTHONUNBUFFERED")
+DECIDING = (
+    "COLUMNS",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "COLORTERM",
+    "LESS",
+    "TERM",
+    "PYTHONIOENCODING",
+    "PYTHONUNBUFFERED",
+)
 ENV = {
     **{key: value for key, value in os.environ.items() if key not in DECIDING},
     "PYTHONPATH": str(ROOT / "src"),
     "TERM": "xterm-256color",
+    "STEELYARD_PAGER": "",  # which would wait for its reader
     "PYTHONUTF8": "1",
 }
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     """The commands of each purpose, each with a line on what it gives."""
 
 MISUSED = 2
+WHENS = ("auto", "always", "never")
+"""When the output has colours."""
+PAGED = frozenset(("ls", "show", "stats", "size", "grid", "spectra", "check", "digest", "diff", "lineage"))
+"""The commands whose output may be long; the others print what they wrote, or run until they are stopped."""
 LEAST = 0.6
 """How similar a word of the command line must be to one that is suggested: most options are short."""
 WIDE = 100
@@ -56,8 +60,9 @@ def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purp
         _refuse(_unknown(word, names))
     command = load(word)
     parser = parser_of(word, command)
+    kept = {"run": command.run, "commands": (names, load), "paged": word in PAGED}
     parser.error = lambda message: _refuse(_misuse(parser, rest, message))  # type: ignore[method-assign]
-    return parser.parse_args(rest, argparse.Namespace(run=command.run, commands=(names, load)))
+    return parser.parse_args(rest, argparse.Namespace(**kept))
 
 
 def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
@@ -81,6 +86,14 @@ def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
         "and time; may be given again",
     )
     every.add_argument("--json", action="store_true", help="print one JSON document")
+    every.add_argument(
+        "--color",
+        choices=WHENS,
+        default="auto",
+        metavar="WHEN",
+        help="colours always, never, or on a terminal: auto (the default)",
+    )
+    every.add_argument("--no-pager", action="store_true", help="print to the terminal itself, however long the output is")
     return parser
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from steelyard.command_line import complain, parsed
 from steelyard.errors import SteelyardError, SteelyardWarning, printable
+from steelyard.text.pager import paged
+from steelyard.text.terminal import coloured
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,10 +48,11 @@ def run(names: Sequence[str], load: Load, argv: list[str], purposes: Purposes) -
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
-    with warnings.catch_warnings(), _allowed(args.limits or ()):
+    with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color):
         warnings.simplefilter("always", SteelyardWarning)
         warnings.showwarning = _show_warning
-        return _guarded(args)
+        with paged(wanted=args.paged and not args.no_pager):
+            return _guarded(args)
 
 
 def _allowed(given: Sequence[dict[str, int]]) -> AbstractContextManager[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate, takewhile
 from typing import TextIO
 
@@ -68,21 +70,55 @@ class Screen:
         return textwrap.fill(line, max(self.width - left, 20)).replace("\n", "\n" + " " * left)
 
 
-def screen_of(stream: TextIO | None) -> Screen:
-    """Return the screen of a stream; a pipe or a file has no width limit and no colours.
+_when = "auto"
+"""When a screen has colours: "auto", "always" or "never"; `coloured` changes it."""
 
-    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `COLORTERM` announces 24-bit colours,
-    and `COLORFGBG` the colour of the background; without it a terminal is taken to be dark, as most are.
-    """
+
+@contextmanager
+def coloured(when: str) -> Iterator[None]:
+    """Let screens have colours "always", "never", or by the terminal and its variables, "auto", until the block ends."""
+    global _when  # noqa: PLW0603 - it is the option of one process
+    before, _when = _when, when
     try:
-        terminal = stream is not None and stream.isatty()
+        yield
+    finally:
+        _when = before
+
+
+def _has_colour(*, terminal: bool) -> bool:
+    """Whether there are colours: as the option says, then by the variables of no-color.org, force-color.org and bixense.com."""
+    if _when != "auto":
+        return _when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return terminal and os.environ.get("TERM") != "dumb" and os.environ.get("CLICOLOR") != "0"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a stream is a terminal."""
+    try:
+        return stream.isatty()
     except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
-        terminal = False
-    if stream is None or not terminal:
+        return False
+
+
+def screen_of(stream: TextIO | None) -> Screen:
+    """Return the screen of a stream; a pipe or a file has no width limit, and no colours unless they are forced.
+
+    `COLUMNS` overrides the terminal's own width, `NO_COLOR` turns colours off, `FORCE_COLOR` and `CLICOLOR_FORCE` turn them on,
+    `COLORTERM` announces 24-bit colours, and `COLORFGBG` the colour of the background; without it a terminal is taken to be
+    dark, as most are.
+    """
+    if stream is None:
         return Screen()
-    colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    terminal = is_terminal(stream)
+    width = _columns(stream) if terminal else None
     true_colour = os.environ.get("COLORTERM") in ("truecolor", "24bit")
-    return Screen(_columns(stream), colour=colour, true_colour=true_colour, dark=_is_dark(os.environ.get("COLORFGBG", "")))
+    return Screen(
+        width, colour=_has_colour(terminal=terminal), true_colour=true_colour, dark=_is_dark(os.environ.get("COLORFGBG", ""))
+    )
 
 
 def _is_dark(colours: str) -> bool:
