@@ -147,6 +147,11 @@ def test_names_without_structure_have_one_column():
     assert (found.kind, len(found.rows), found.columns) == ("weights", 100, [""])
 
 
+def test_a_word_that_all_names_begin_with_is_no_layer_with_hundreds_of_weights():
+    found = laid_out([f"gpu_0.res{nth}branch" for nth in range(20)])
+    assert (found.kind, len(found.rows), found.columns) == ("weights", 20, [""])
+
+
 def test_counters_are_left_out_by_name_unless_there_is_nothing_else():
     names = {"bn1.weight": VECTOR, "bn1.num_batches_tracked": (), "bn2.weight": VECTOR, "bn2.num_batches_tracked": ()}
     assert laid_out(names).left_out == ["bn1.num_batches_tracked", "bn2.num_batches_tracked"]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 SEPARATORS = "./_"
 SPARSE = (16, 1024)
 """A grid has at most so many cells for each weight, and so many more."""
-KINDS = ("blocks", "layers", "weights")
+FEW = 8
+"""Layers have no more weights than this, or at least not more than there are layers."""
 
 
 class Layout(NamedTuple):
@@ -93,6 +94,8 @@ def _laid_out(kind: str, held: Sequence[Weight], spots: dict[int, Spot], left_ou
     rows = {block: nth for nth, block in enumerate(dict.fromkeys(spot.block for _, spot in sorted(spots.items())))}
     parts = _grouped(dict.fromkeys(spot.part for _, spot in sorted(spots.items())))
     if not spots or len(rows) * len(parts) > SPARSE[0] * len(held) + SPARSE[1]:
+        return None
+    if kind == "layers" and len(parts) > max(len(rows), FEW):  # the word before the first dot is not a layer
         return None
     columns = {part: nth for nth, part in enumerate(parts)}
     places = {held[nth].name: (rows[spot.block], columns[spot.part]) for nth, spot in spots.items()}
