@@ -48,7 +48,7 @@ def test_a_table_has_every_weight_and_the_totals():
     assert read.rows[0][:4] == ["name", "shape", "role", "size"]
     assert read.rows[1][:4] == ["fc.kernel", "2×3", "kernel", "6"]
     assert "fc.bias" in read.cells
-    assert read.captions == ["2 weights, 9 parameters, 72 bytes, float64"]
+    assert read.captions[0] == "2 weights, 9 parameters, 72 bytes, float64"
 
 
 def test_a_dtype_that_all_weights_have_is_in_the_caption_and_others_are_in_a_column():
@@ -68,16 +68,16 @@ def test_a_row_is_one_line_and_a_long_name_is_cut_but_whole_when_pointed_at():
 
 
 def test_signed_numbers_are_tinted_by_their_size_and_bars_by_their_side():
-    text = steelyard.weights({"a": np.linspace(-2, 1, 16).reshape(4, 4)})._repr_html_()
+    text = steelyard.weights({"a.w": np.linspace(-2, 1, 16).reshape(4, 4), "b.w": np.zeros(1)})._repr_html_()
     tints = dict(re.findall(r"background-color:(#[0-9a-f]{8});[^>]*>([^<]*)<", text))
     assert {colour[:7]: shown for colour, shown in tints.items()} == {"#2b6cb0": "-0.5", "#c2571a": "1"}
     assert '<td style="text-align:right;background-color:#2b6cb066;">-2</td>' in text
-    below, above = re.findall(r'<span style="color:(#[0-9a-f]{6});">[^<]*<', text)
+    below, above = re.findall(r'<span style="color:(#[0-9a-f]{6});">[^<]*<', text)[:2]
     assert (below, above) == ("#2b6cb0", "#c2571a")
 
 
 def test_its_cells_equal_those_of_the_table_in_the_terminal():
-    weights = steelyard.weights({"fc": {"kernel": np.random.default_rng(0).normal(size=(20, 30)), "bias": np.zeros(30)}})
+    weights = steelyard.weights({"fc.kernel": np.random.default_rng(0).normal(size=(20, 30)), "out.bias": np.zeros(30)})
     in_terminal = "\n".join(listing(weights, Screen(), stats=list(measured(rows_of(weights)))))
     cells = [cell.strip() for cell in page(weights).cells if cell]
     assert len(cells) == 3 * 8
@@ -122,6 +122,14 @@ def test_no_text_has_a_colour_of_its_own_but_the_bars_of_histograms():
     text = from_array("w", np.eye(3))._repr_html_() + steelyard.weights({"w": np.eye(3)})._repr_html_()
     for coloured in re.findall(r"<[^>]*[^-]color:[^>]*>([^<]*)<", text):
         assert set(coloured) <= {*BARS, BELOW, ABOVE, " "}
+
+
+def test_a_layer_shows_its_table_and_the_heat_map_of_its_kernel_and_a_net_does_not():
+    net = steelyard.weights({"fc1": {"weight": np.eye(3), "bias": np.zeros(3)}, "fc2": {"weight": np.ones((2, 3))}})
+    read = Page(net.layer("fc1")._repr_html_())
+    assert [caption.partition(",")[0] for caption in read.captions] == ["2 weights", "weight"]
+    assert read.captions[1] == "weight, drawn as 3 × 3: each cell is one number"
+    assert len(Page(net._repr_html_()).captions) == 1
 
 
 def test_cells_of_a_heat_map_have_no_text():
@@ -272,9 +280,9 @@ def test_an_empty_model_is_displayed_as_such():
 
 def test_a_tied_weight_names_its_owner():
     shared = np.zeros((2, 2))
-    read = page({"a": shared, "b": shared})
+    read = page({"a.w": shared, "b.w": shared})
     place = read.rows[0].index("tied to")
-    assert [row[place] for row in read.rows[1:]] == ["", "a"]
+    assert [row[place] for row in read.rows[1:]] == ["", "a.w"]
 
 
 def test_one_weight_shows_its_facts_its_statistics_a_heat_map_and_the_numbers():

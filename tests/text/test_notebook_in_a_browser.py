@@ -131,12 +131,12 @@ def test_known_numbers_have_known_colours_whatever_the_theme(opened, theme):
     cells = {cell.get_attribute("title"): cell for cell in table.locator("td").all()}
     colours = {place: cell.evaluate("e => getComputedStyle(e).backgroundColor") for place, cell in cells.items()}
     assert colours == {
-        "0, 0: 1": "rgba(213, 94, 0, 0.5)",
-        "0, 1: -2": "rgb(0, 114, 178)",
+        "0, 0: 1": "rgba(194, 87, 26, 0.5)",
+        "0, 1: -2": "rgb(43, 108, 176)",
         "0, 2: not finite": "rgba(0, 0, 0, 0)",
-        "1, 0: 0": "rgba(213, 94, 0, 0)",
-        "1, 1: 2": "rgb(213, 94, 0)",
-        "1, 2: -1": "rgba(0, 114, 178, 0.5)",
+        "1, 0: 0": "rgba(194, 87, 26, 0)",
+        "1, 1: 2": "rgb(194, 87, 26)",
+        "1, 2: -1": "rgba(43, 108, 176, 0.5)",
     }
     assert cells["0, 2: not finite"].text_content() == "×"
     boxes = [cell.bounding_box() for cell in cells.values()]
@@ -156,7 +156,7 @@ def test_texts_have_the_colour_of_the_page_and_contrast_with_it(opened, theme):
     assert (sum(background[:3]) > 384) is (theme == "light")
     for colour in colours:
         assert contrast(over(colour, background), background[:3]) > 7
-    for end in ([0, 114, 178], [213, 94, 0]):  # of the scale
+    for end in ([43, 108, 176], [194, 87, 26]):  # of the scale
         assert contrast(end, background[:3]) > 3
 
 

@@ -41,7 +41,7 @@ def layer_lines(name: str, weights: Weights, screen: Screen, *, heatmap: bool | 
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
     yield screen.broken(totals(weights))
-    kernel = _kernel(list(weights.values())) if heatmap or (heatmap is None and screen.colour) else None
+    kernel = kernel_of(list(weights.values())) if heatmap or (heatmap is None and screen.colour) else None
     if kernel is not None:
         yield ""
         yield screen.paint(printable(kernel.name), "bold")
@@ -85,7 +85,7 @@ def _text(value: Setting) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _kernel(weights: Sequence[Weight]) -> Weight | None:
+def kernel_of(weights: Sequence[Weight]) -> Weight | None:
     """Return the weight that is drawn for a layer: its kernel, or the first matrix."""
     matrices = [weight for weight in weights if can_be_drawn(weight) and weight.unreadable is None]
     by_role = (weight for role in DRAWN for weight in matrices if weight.role is role)

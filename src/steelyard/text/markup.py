@@ -35,7 +35,7 @@ BARS = "font-family:monospace;white-space:pre;"
 """The style of a histogram: equal widths, and preserved spaces, which keep the bars on the axis."""
 ROOM = 860
 """Pixels that a table may take: the width of an output in a window of 1300 pixels, with a side bar."""
-_LETTER, _DIGIT, _PADDING = 6.3, 7.7, 13
+_LETTER, _DIGIT, _PADDING = 6.4, 7.9, 13
 """Pixels of a letter, of a digit, and of the space around a cell, in a wide font."""
 _NAME = 52
 """Characters of a name that are shown before any column is moved; a longer one is cut in the middle, if there is no room."""
@@ -173,7 +173,7 @@ def facts_html(facts: Iterable[tuple[str, str]], caption: str = "") -> str:
 def _table(caption: str) -> str:
     # notebooks would centre the table
     head = f'<caption style="caption-side:top;{_LEFT}">{shown(caption)}</caption>' if caption else ""
-    return f'<table style="border-collapse:collapse;margin:0 0 1em 0;font-size:12px;">{head}'
+    return f'<table style="border-collapse:collapse;margin:0 0 1em 0;font-size:11.5px;">{head}'
 
 
 def _style(column: Column) -> str:

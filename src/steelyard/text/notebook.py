@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.errors import SteelyardError
 from steelyard.text.heatmap_html import heat_map, room_for
+from steelyard.text.layer import kernel_of
 from steelyard.text.markup import EACH, READ, beside, block, facts_html, foldable, lines, more, page, within
 from steelyard.text.rows import Measured, measured, rows_of
 from steelyard.text.table import (
@@ -53,9 +54,21 @@ def weights_html(weights: Weights) -> str:
 
     def made(most: int) -> str:
         rest = more(len(looked_at), most, "more rows; select(...) shows some of them")
-        return page([*tree(looked_at[:most], end, caption, without), rest, below])
+        return page([*tree(looked_at[:most], end, caption, without), rest, below, drawn])
 
+    drawn = "" if end is None else _kernel_html(weights)
     return within(len(looked_at), made)
+
+
+def _kernel_html(weights: Weights) -> str:
+    """Return the heat map of a layer's kernel, blank unless all weights are those of one layer."""
+    from steelyard.numerics.picture import picture
+
+    kernel = kernel_of(list(weights.values())) if len({weight.layer for weight in weights.values()}) == 1 else None
+    try:
+        return "" if kernel is None else heat_map(picture(kernel, *room_for(kernel)), name_text(kernel.name))
+    except SteelyardError:  # a line above says that it cannot be read
+        return ""
 
 
 def _said_once(weights: Weights, stats: Sequence[Measured]) -> tuple[str, list[str]]:
