@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.subbyte import BITS, bytes_of
@@ -27,18 +26,17 @@ class Tally(NamedTuple):
     nbytes: int = 0
     tied: int = 0
 
-    def plus(self, other: Tally) -> Tally:
-        """Return the sums.
-
-        >>> Tally(1, nbytes=4).plus(Tally(2, nbytes=8))
-        Tally(parameters=3, trainable=0, frozen=0, buffers=0, other=0, nbytes=12, tied=0)
-        """
-        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
-
 
 def sum_of(tallies: Iterable[Tally]) -> Tally:
-    """Return the sums of all."""
-    return reduce(Tally.plus, tallies, Tally())
+    """Return the sums of all.
+
+    >>> sum_of([Tally(1, nbytes=4), Tally(2, nbytes=8)])
+    Tally(parameters=3, trainable=0, frozen=0, buffers=0, other=0, nbytes=12, tied=0)
+    """
+    listed = list(tallies)
+    if len(listed) == 1:
+        return listed[0]
+    return Tally(*map(sum, zip(*listed, strict=True)))  # by columns: a net may have a hundred thousand layers
 
 
 def tally_of(weight: Weight, nbytes: int, *, is_parameter: bool | None) -> Tally:

@@ -107,7 +107,7 @@ def _folded(nodes: Sequence[Node]) -> list[Node]:
     """Fold neighbours that are alike and whose labels count up, after what they contain."""
     runs: list[list[Node]] = []
     for node in nodes:
-        inner = _like(node, node.label, [node], _folded(node.children))
+        inner = _like(node, node.label, [node], _folded(node.children)) if node.children else node
         is_block = bool(node.children) or node.label.isdecimal()  # ln_1 and ln_2 are two layers of a block
         if is_block and runs and runs[-1][-1].key == inner.key and _counts_up(runs[-1][-1].label, inner.label):
             runs[-1].append(inner)
@@ -140,6 +140,8 @@ def _like(node: Node, label: str, run: Sequence[Node], children: Sequence[Node])
 
 def _short(node: Node) -> Node:
     """Leave out the levels that have a single node."""
+    if not node.children:
+        return node
     children = [_short(child) for child in node.children]
     if len(children) != 1:
         return _like(node, node.label, [node], children)
