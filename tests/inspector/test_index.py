@@ -1,9 +1,12 @@
 """The index of a page: rows in natural order, and their places in the vector, which keeps the order of the source."""
 
 import numpy as np
+from inspector.packs import Page
 
 import steelyard
 from steelyard.inspector.index import index_of, open_source, rows_of
+from steelyard.measures.headline import sentence
+from steelyard.text.changes import changed
 
 
 def test_rows_are_in_natural_order_and_know_their_places_in_the_vector():
@@ -34,3 +37,11 @@ def test_removed_weights_come_last_in_natural_order():
     before = steelyard.weights({f"h.{nth}.w": np.ones(2) for nth in (1, 10, 2)} | {"out": np.ones(2)})
     rows, _ = rows_of([open_source(after), open_source(before)])
     assert [row.weight.name for row in rows] == ["out", "h.1.w", "h.2.w", "h.10.w"]
+
+
+def test_a_page_has_the_sentence_of_its_net_and_a_report_that_of_what_changed(tmp_path):
+    after, before = ({"fc.weight": np.full((3, 4), number), "fc.bias": np.zeros(3)} for number in (1.0, 2.0))
+    steelyard.report(after, tmp_path / "r.html", before=before)
+    index = Page(tmp_path / "r.html").index
+    assert index["headline"] == sentence(steelyard.weights(after))
+    assert index["changed"] == changed(steelyard.diff(before, after).rows) == "1 of 2 weights changed, scaled"

@@ -29,7 +29,8 @@ def changed(net, **by):
 
 
 def lines_of(a, b, shown=40, screen=WIDE, *, histograms=False, **options):
-    return list(diff_lines(steelyard.diff(a, b, **options), shown, screen, histograms=histograms))
+    """Return the lines below the sentence on what changed."""
+    return list(diff_lines(steelyard.diff(a, b, **options), shown, screen, histograms=histograms))[1:]
 
 
 def rows_in(lines):
@@ -80,12 +81,12 @@ def test_changed_blocks_are_one_row_with_the_statistics_of_the_block_that_change
     net = blocks(6, "w", "b")
     by = {"h_2_w": 0.01, "h_3_w": 0.5, "h_4_w": 0.02}
     found = steelyard.diff(net, changed(net, **by))
-    lines = list(diff_lines(found, 40, WIDE))
+    lines = list(diff_lines(found, 40, WIDE))[1:]
     assert list(rows_in(lines)) == ["h.[2-4].w"]
     most, share, largest, *_ = rows_in(lines)["h.[2-4].w"]
     assert (most, share, largest) == ("3", "all", "0.5")
     assert lines[2] == "a row of several blocks has the statistics of the block that changed most"
-    alone = rows_in(list(diff_lines(found, None, WIDE)))
+    alone = rows_in(list(diff_lines(found, None, WIDE))[1:])
     assert {name: cells_of[1] for name, cells_of in alone.items()} == {"h.3.w": "0.5", "h.4.w": "0.02", "h.2.w": "0.01"}
 
 

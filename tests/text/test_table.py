@@ -95,6 +95,8 @@ def test_every_weight_is_in_exactly_one_row_and_a_row_holds_like_weights(names):
 # printing
 
 TABLE = """
+MLP 4-3-2: 29 parameters + 7 in buffers, float32, 148 bytes
+
 layer  name                   shape   dtype    role      size
 0      0.weight               3×4     float32  kernel      12
        0.bias                 3       float32  bias         3

@@ -35,8 +35,7 @@ def with_config(weights: Weights, source: Source) -> Weights:
     from steelyard.layers.torch.hub import axes_of
 
     listed = [weight if weight.axes else weight.replace(axes=axes_of(facts["model_type"], weight)) for weight in weights.values()]
-    is_known = any(new.axes != old.axes for new, old in zip(listed, weights.values(), strict=True))
-    return weights.with_weights(listed, meta={**weights.meta, _NAME: facts}) if is_known else weights
+    return weights.with_weights(listed, meta={**weights.meta, _NAME: facts})
 
 
 def _facts(folder: str) -> dict[str, str]:

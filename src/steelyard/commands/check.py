@@ -141,10 +141,8 @@ def _imports(file: str) -> dict[str, int]:
 def _text(outcome: Outcome, imports: Mapping[str, int], screen: Any, head: str) -> str:
     from steelyard.text.measured import check_total, import_lines, judged_lines
 
-    painted = [
-        screen.paint(f"{head}{line}", "red") if finding is not None and finding.severity != "info" else f"{head}{line}"
-        for finding, line in judged_lines(outcome)
-    ]
+    judged = judged_lines(outcome)
+    painted = [screen.paint(f"{head}{line}", "" if finding is None else finding.severity) for finding, line in judged]
     painted += [f"{head}{line}" for line in import_lines(imports)]
     if screen.width is not None and (total := check_total(outcome.check)):  # a pipe has a line for each finding
         painted.append(total)

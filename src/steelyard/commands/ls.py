@@ -148,11 +148,12 @@ def _watched(weights: Weights, args: argparse.Namespace) -> AbstractContextManag
 
 def _table(weights: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
     """Return None in place of a record, the table, and the number of weights that cannot be read."""
+    from steelyard.measures.headline import on_top
     from steelyard.text.rows import measured, rows_of
     from steelyard.text.table import listing
 
     stats = list(measured(rows_of(weights, unfolded=args.all))) if args.stats else None
-    lines = listing(weights, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None)
+    lines = listing(weights, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None, headline=on_top)
     return None, "\n".join(lines), sum(each.error is not None for each in stats or ())
 
 

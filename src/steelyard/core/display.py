@@ -11,16 +11,18 @@ if TYPE_CHECKING:
 
 def weights_text(weights: Weights) -> str:
     """Return weights as a table for a terminal."""
+    from steelyard.measures.headline import on_top
     from steelyard.text.table import table
 
-    return table(weights)
+    return table(weights, on_top)
 
 
 def weights_html(weights: Weights) -> str:
     """Return weights as a tree for a notebook."""
+    from steelyard.measures.headline import on_top
     from steelyard.text.notebook import weights_html as html
 
-    return html(weights)
+    return html(weights, on_top)
 
 
 def weight_html(weight: Weight) -> str:

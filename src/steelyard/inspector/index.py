@@ -17,6 +17,7 @@ from steelyard.errors import printable
 from steelyard.io import weights
 from steelyard.measures.check import audited
 from steelyard.measures.diff.pairing import Couple, couple
+from steelyard.measures.headline import sentence
 from steelyard.numerics.picture import matrix_of
 from steelyard.text.order import in_natural_order, order_note
 from steelyard.text.records import weight_record
@@ -142,6 +143,8 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
     return {
         "version": steelyard.__version__,
         "live": live,
+        "headline": sentence(sources[AFTER].weights),
+        "changed": "",
         "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights, rows)],
         "sources": [_source_record(each) for each in sources],
         "columns": columns,

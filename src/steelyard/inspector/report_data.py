@@ -29,6 +29,7 @@ from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape, one_blas_thread
 from steelyard.numerics.picture import Picture, change, matrix_of, picture
+from steelyard.text.changes import changed
 from steelyard.text.progress import watching
 from steelyard.text.sparkline import Axis, Outline
 from steelyard.text.table import AXIS_ROLES
@@ -116,6 +117,7 @@ def report_data(
     everything = [each for side in measured for each in side.values()]
     _decompose([each for each in everything if each.detail is not None], spectra, progress=progress)
     compared = _compare(rows, measured, room, progress=progress) if len(sources) > 1 else {}
+    index["changed"] = changed([difference for difference, _ in compared.values()])
     _complete(index, rows, measured, compared, (axes[1] if axes[1].filled else axes[0]).end)
     left_out = _left_out(rows) if any(each.detail is None for each in everything) else ""
     index["notes"] += [left_out] if left_out else []

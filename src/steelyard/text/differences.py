@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
+from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
 from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, columns_from, drawn, name_text
@@ -56,6 +57,8 @@ def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = No
     each has its own row. `histograms` of after - before are measured for the rows that are shown.
     """
     screen = screen or Screen(screen_of(sys.stdout).width)
+    if sentence := changed(diff.rows):
+        yield screen.paint(screen.broken(sentence), "bold")
     if diff.loads is not None:
         yield from map(screen.broken, diff.loads.lines())
     rows = [row for row in diff.rows if row.kind != "equal"]

@@ -29,17 +29,18 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
+    from steelyard.text.table import Headline
 
 NUMBERS = 80
 """Maximum characters of a line of numbers."""
 UNREAD = "the numbers, {}, were not read for this display; steelyard.stats(...) reads them"
 
 
-def weights_html(weights: Weights) -> str:
-    """Return the table of weights, folded by layer if there are many; with statistics if the model or file is small.
+def weights_html(weights: Weights, headline: Headline | None = None) -> str:
+    """Return the table of weights below the sentence of `headline`, folded by layer if there are many.
 
-    Repeated blocks are folded, and at most 200 rows are shown. Large and remote weights are not read, but a live model is
-    always searched for NaN and Inf.
+    It has statistics if the model or file is small. Repeated blocks are folded, and at most 200 rows are shown. Large and remote
+    weights are not read, but a live model is always searched for NaN and Inf.
     """
     if not weights:
         return lines(["no weights"])
@@ -48,13 +49,15 @@ def weights_html(weights: Weights) -> str:
     remarked = [*notes(weights), *reordered(weights, [each.row for each in looked_at])]
     if end is None:
         remarked.append(UNREAD.format(in_units(weights.nbytes)))
+    sentence = "" if headline is None else headline(weights, [each.row for each in looked_at])
+    above = lines([sentence] if sentence else [], strong=True)
     below = lines(remarked) + lines(
         live_findings(weights) if end is None else remarks(looked_at, len(weights.distinct())), strong=True
     )
 
     def made(most: int) -> str:
         rest = more(len(looked_at), most, "more rows; select(...) shows some of them")
-        return page([*tree(looked_at[:most], end, caption, without), rest, below, drawn])
+        return page([above, *tree(looked_at[:most], end, caption, without), rest, below, drawn])
 
     drawn = "" if end is None else _kernel_html(weights)
     return within(len(looked_at), made)

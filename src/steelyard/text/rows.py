@@ -15,6 +15,7 @@ from steelyard.text.order import DEPTH, by_size, in_natural_order
 Listed = TypeVar("Listed")
 
 if TYPE_CHECKING:
+    from steelyard.core.selection import Counts
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Group = tuple[str, object, list[Listed]]
     """The rest that a group has in common, and its members."""
 
-_NUMBER = re.compile(r"([0-9]+)")
+NUMBER = re.compile(r"([0-9]+)")
 _HEAD = re.compile(r"[^0-9]*+[0-9]+")
 """A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
@@ -55,7 +56,7 @@ class Row:
     @property
     def size(self) -> int:
         """The number of elements of all counted weights."""
-        return sum([weight.size for weight in self.counted])
+        return self.weight.size * len(self.counted)
 
 
 class Measured(NamedTuple):
@@ -101,6 +102,18 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
 
 
+def counts_of(weights: Weights, rows: Sequence[Row]) -> Counts:
+    """Return the counts of the weights from their rows, whose weights are all alike, unless an order of parameters has them."""
+    from steelyard.core.selection import Counts, kinds
+
+    if "parameters" in weights.orders:
+        return weights.counts
+    sizes = {True: 0, False: 0, None: 0}
+    for row, (_, is_parameter) in zip(rows, kinds({row.weight.name: row.weight for row in rows}, None), strict=True):
+        sizes[is_parameter] += row.size
+    return Counts(sizes[True], sizes[False], sizes[None])
+
+
 def folded(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
     """Group items that have the same position in repeated blocks and the same `kind`; the order is kept.
 
@@ -121,7 +134,7 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
     alike: dict[object, list[tuple[Numbers, Group[Listed]]]] = {}
     for each in listed:
         word, like = name(each), kind(each)
-        parts = _NUMBER.split(word, DEPTH)
+        parts = NUMBER.split(word, DEPTH)
         alike.setdefault((*parts[::2], like), []).append((_numbers(parts[1::2]), (word, like, [each])))
     ordered = (sorted(members, key=itemgetter(0)) for members in alike.values())
     return [part for members in ordered for _, _, part in _folded([group for _, group in members], 0)]
@@ -140,7 +153,7 @@ def span(first: str, last: str) -> str:
     """
     if first == last:
         return first
-    begin, end = _NUMBER.split(first, DEPTH), _NUMBER.split(last, DEPTH)
+    begin, end = NUMBER.split(first, DEPTH), NUMBER.split(last, DEPTH)
     if begin[::2] != end[::2]:
         return first
     return "".join(a if a == b else f"[{a}-{b}]" for a, b in zip(begin, end, strict=True))
@@ -152,7 +165,7 @@ def distinguishing_numbers(first: str, last: str, name: str) -> list[str]:
     >>> distinguishing_numbers("layers.0.experts.0.w2", "layers.11.experts.7.w2", "layers.3.experts.5.w2")
     ['3', '5']
     """
-    begin, end, own = (_NUMBER.split(each, DEPTH)[1::2] for each in (first, last, name))
+    begin, end, own = (NUMBER.split(each, DEPTH)[1::2] for each in (first, last, name))
     return [number for number, a, b in zip(own, begin, end, strict=True) if a != b]
 
 

@@ -12,13 +12,16 @@ from steelyard.dtypes import UNKNOWN
 from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
 from steelyard.text.order import order_note
-from steelyard.text.rows import Measured, Row, rows_of
+from steelyard.text.rows import Measured, Row, counts_of, rows_of
 from steelyard.text.terminal import Screen, cells, cut, in_units, padded, screen_of
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.numerics.nonfinite import NonFinite
     from steelyard.numerics.summary import Summary
+
+    Headline = Callable[[Weights, Sequence[Row]], str]
+    """Returns the sentence on top of a table, from the weights and their rows; blank for none."""
 
 NAME_LIMIT = 1000
 """Maximum characters of a name where no screen limits them."""
@@ -66,12 +69,12 @@ def columns_from(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequ
     return [Column(key, [row[nth] for row in rows], right=nth in right) for nth, key in enumerate(head)]
 
 
-def table(weights: Weights) -> str:
+def table(weights: Weights, headline: Headline | None = None) -> str:
     """Return the table that printing `weights` in Python shows: repeated blocks folded, no colours.
 
     A live model is searched for NaN and Inf, and a line names each weight that has some.
     """
-    lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True))
+    lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True, headline=headline))
     return "\n".join([*lines, *live_findings(weights)])
 
 
@@ -82,8 +85,9 @@ def listing(
     unfolded: bool = False,
     stats: Sequence[Measured] | None = None,
     grouped: bool = False,
+    headline: Headline | None = None,
 ) -> Iterator[str]:
-    """Yield the lines of the table and the totals; with `stats` also the statistics of each row.
+    """Yield the lines of the table and the totals, below the sentence of `headline`; with `stats` also those of each row.
 
     With `grouped` a layer is written once for all its weights; without it, on every line, as a pipe needs it.
     """
@@ -91,10 +95,13 @@ def listing(
         yield "no weights"
         return
     rows = rows_of(weights, unfolded=unfolded) if stats is None else [each.row for each in stats]
+    if headline is not None and (sentence := headline(weights, rows)):
+        yield screen.paint(screen.broken(sentence), "bold")
+        yield ""
     columns = fact_columns(rows, grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
     yield from drawn([column for column in columns if column.width], screen)
     yield ""
-    yield screen.broken(totals(weights))
+    yield screen.broken(totals(weights, rows))
     if stats is None and (reasons := weights.unreadable):
         from steelyard.core.selection import unreadable_line
 
@@ -123,9 +130,10 @@ def unreadable(stats: Sequence[Measured]) -> Iterator[str]:
         yield f"... and {len(refused) - FINDINGS:,} more weights that cannot be read"
 
 
-def totals(weights: Weights) -> str:
-    """Count the weights, parameters, numbers in buffers, and bytes; tied weights count once."""
-    return f"{count_text(weights)}, {weights.counts}, {in_units(weights.nbytes)}"
+def totals(weights: Weights, rows: Sequence[Row] | None = None) -> str:
+    """Count the weights, parameters, numbers in buffers, and bytes; tied weights count once. Rows of the weights save time."""
+    counts = weights.counts if rows is None else counts_of(weights, rows)
+    return f"{count_text(weights)}, {counts}, {in_units(weights.nbytes)}"
 
 
 def notes(weights: Weights) -> list[str]:

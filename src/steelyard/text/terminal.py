@@ -12,6 +12,9 @@ COLOURS = {
     "dim": "2",
     "bold": "1",
     "red": "38;5;160",
+    # how bad a finding is; infos have the colour of the text
+    "error": "38;5;160",
+    "warning": "38;5;172",
     # four hues that colour-blind readers can distinguish, readable on black and on white (after Okabe and Ito)
     "kernel": "38;5;32",
     "recurrent kernel": "38;5;32",

@@ -15,8 +15,9 @@ from steelyard.errors import ShapeError
 from steelyard.io import weights as weights_of
 from steelyard.measures.size.beside import Beside, beside
 from steelyard.measures.size.encodings import Encoding, encodings
-from steelyard.measures.size.tally import Tally, stored_bytes, sum_of, tally_of
+from steelyard.measures.size.tally import Tally, sum_of, tally_of
 from steelyard.measures.size.tree import Layer, Node, tree_of
+from steelyard.measures.stored import stored_bytes
 from steelyard.text.order import in_natural_order
 
 if TYPE_CHECKING:

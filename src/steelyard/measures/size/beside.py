@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.errors import IncompleteWarning, SteelyardError
 from steelyard.io import weights as weights_of
-from steelyard.measures.size.tally import stored_bytes
+from steelyard.measures.stored import stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.dtypes import is_floating, itemsize
+from steelyard.measures.stored import is_matrix, matrix_in_int8
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -58,12 +59,8 @@ class Encoding(NamedTuple):
 
 def encodings(weights: Iterable[tuple[Weight, bool | None]]) -> dict[str, Encoding]:
     """Return what weights take in each type; each comes with whether it is a parameter, None where that is not known."""
-    listed = [(weight, _is_matrix(weight, is_parameter)) for weight, is_parameter in weights]
+    listed = [(weight, is_matrix(weight, is_parameter)) for weight, is_parameter in weights]
     return {word: _encoding(word, listed) for word in WORDS}
-
-
-def _is_matrix(weight: Weight, is_parameter: bool | None) -> bool:
-    return is_parameter is not False and len(weight.shape) > 1 and is_floating(weight.dtype)
 
 
 def _encoding(word: str, listed: list[tuple[Weight, bool]]) -> Encoding:
@@ -83,14 +80,7 @@ def _float(word: str) -> Callable[[Weight], Part]:
 
 
 def _int8(weight: Weight) -> Part:
-    return weight.size + 4 * _outputs(weight), ""
-
-
-def _outputs(weight: Weight) -> int:
-    """Return the length of the axis of outputs, or of the words of an embedding; that of the first axis where it is not known."""
-    words = [axis.split("*") for axis in weight.axes.split()]
-    found = [length for length, axis in zip(weight.shape, words, strict=False) if {"out", "vocab"} & set(axis)]
-    return found[0] if found else weight.shape[0]
+    return matrix_in_int8(weight), ""
 
 
 def _blocks(word: str) -> Callable[[Weight], Part]:

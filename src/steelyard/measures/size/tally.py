@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.subbyte import BITS, bytes_of
-from steelyard.storage.source import Stored
-
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
 
@@ -47,20 +44,3 @@ def tally_of(weight: Weight, nbytes: int, *, is_parameter: bool | None) -> Tally
     if is_parameter:
         return Tally(size, size * (weight.trainable is True), size * (weight.trainable is False), nbytes=nbytes)
     return Tally(buffers=size * (is_parameter is False), other=size * (is_parameter is None), nbytes=nbytes)
-
-
-def stored_bytes(weight: Weight) -> int:
-    """Return the bytes of a weight as its file or its memory has it, before any compression of the file.
-
-    Those of GGML's block quantisations are whole blocks; types of less than a byte are packed in files.
-    """
-    if isinstance(weight.read, Stored) or not weight.encoding:
-        return weight.nbytes
-    if weight.dtype in BITS:
-        return bytes_of(weight.size, weight.dtype)
-    from steelyard.formats.gguf.quantisation import QUANTS
-
-    block = QUANTS.get(weight.encoding)
-    if block is None or weight.dtype == "uint8":  # bytes that Steelyard quantised are listed as they are
-        return weight.nbytes
-    return -(-weight.size // block[0]) * block[1]

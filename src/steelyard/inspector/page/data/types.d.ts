@@ -75,6 +75,8 @@ interface IndexRecord {
   spark_before?: SparkRecord | null;
   /** The net in one sentence. */
   headline?: string;
+  /** What changed since the older source in one sentence; blank until all weights are compared. */
+  changed?: string;
   findings: Finding[];
 }
 
@@ -222,6 +224,7 @@ interface Index {
   live: boolean;
   notes: string[];
   headline: string;
+  changed: string;
   sources: SourceRecord[];
   columns: Columns;
   count: number;

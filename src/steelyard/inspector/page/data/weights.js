@@ -25,6 +25,7 @@ export function prepared(index) {
     live: index.live,
     notes: index.notes ?? [],
     headline: shownName(index.headline || " ").trim(),
+    changed: shownName(index.changed || " ").trim(),
     sources: index.sources,
     columns,
     count,

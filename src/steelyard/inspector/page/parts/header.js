@@ -75,7 +75,7 @@ export function sideNames(index) {
 }
 
 /** @type {(index: Index, source: SourceRecord, name: string, nth: number) => HTMLElement} */
-function sideElement({ two, headline }, source, name, nth) {
+function sideElement({ two, headline, changed }, source, name, nth) {
   const facts = [
     counted(source.weights, "weight"),
     source.amount,
@@ -87,7 +87,7 @@ function sideElement({ two, headline }, source, name, nth) {
     { class: "side", title: shownName(source.name) },
     two && element("span", { class: `key key-${nth}`, "aria-hidden": "true" }),
     nth === 0 ? element("h1", {}, name) : element("span", { class: "older" }, `compared with ${name}`),
-    element("span", { class: "amounts" }, (nth === 0 && headline) || facts.filter(Boolean).join("  ·  ")),
+    element("span", { class: "amounts" }, (nth === 0 ? headline : changed) || facts.filter(Boolean).join("  ·  ")),
   );
 }
 
