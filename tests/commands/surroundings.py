@@ -69,7 +69,7 @@ def command_lines(file, net, out):
         "plot": [["plot", file, "-o", f"{out}/p.png"]],
         "report": [["report", file, "-o", f"{out}/r.html"], ["report", "--json", file, "-o", f"{out}/r.html"]],
         "serve": [["serve", file, "--port", "x"]],
-        "completion": [["completion", "bash"], ["completion", "--line", "show", file, ""], ["completion", "--json", "fish"]],
+        "completion": [["completion", "--line", "show", file, ""], ["completion", "bash"]],
     }  # fmt: skip
 
 
