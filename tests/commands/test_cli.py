@@ -104,7 +104,7 @@ def test_ls_lists_every_weight_with_its_facts_and_the_totals(net_file, net):
     result = run("ls", net_file)
     assert result.returncode == 0
     assert not result.stderr
-    lines = [line.split() for line in result.stdout.splitlines()]
+    lines = [line.split() for line in result.stdout.splitlines()[2:]]
     assert lines[0] == ["layer", "name", "shape", "dtype", "role", "size"]
     assert lines[1] == ["0", "0.weight", "5×6", "float32", "kernel", "30"]
     assert lines[7] == ["1", "1.num_batches_tracked", "scalar", "int64", "count", "1"]
@@ -121,12 +121,12 @@ def test_ls_folds_repeated_blocks_and_all_unfolds_them(transformer_file):
     unfolded = run("ls", "--all", transformer_file).stdout
     assert "encoder.layers.3.linear1.weight" in unfolded
     assert "[0-11]" not in unfolded
-    assert len(unfolded.splitlines()) == 146 + 3
+    assert len(unfolded.splitlines()) == 146 + 5
     assert folded.splitlines()[-1] == unfolded.splitlines()[-1]
 
 
 def test_ls_counts_tied_weights_once_and_names_their_owners(transformer_file):
-    lines = run("ls", transformer_file).stdout.splitlines()
+    lines = run("ls", transformer_file).stdout.splitlines()[2:]
     assert re.search(r"^head +head\.weight .* tied +embed\.weight$", "\n".join(lines), re.MULTILINE)
     total = steelyard.weights(transformer_file)
     assert lines[-1].startswith(f"146 weights (1 tied, counted once), {total.size:,} parameters, ")
@@ -139,14 +139,14 @@ def test_ls_of_the_weights_of_several_files_puts_each_table_under_its_name(net_f
 
 
 def test_ls_selects_by_name_and_role(net_file):
-    names = [line.split()[1] for line in run("ls", net_file, "--role", "kernel").stdout.splitlines()[1:-2]]
+    names = [line.split()[1] for line in run("ls", net_file, "--role", "kernel").stdout.splitlines()[3:-2]]
     assert names == ["0.weight", "3.weight"]
     assert "0.bias" in run("ls", net_file, "--select", "0.*").stdout
     assert "3.bias" not in run("ls", net_file, "--select", "0.*").stdout
 
 
 def test_ls_stats_draws_histograms_on_one_axis_with_min_mean_and_max(net_file, net):
-    lines = run("ls", "--stats", net_file).stdout.splitlines()
+    lines = run("ls", "--stats", net_file).stdout.splitlines()[2:]
     assert re.search(r"size +-\S+ +0 +\S+ +min +mean +max$", lines[0])
     kernel = net[0].weight.detach().double()
     *_, low, mean, high = lines[1].split()
@@ -433,7 +433,7 @@ def test_no_line_is_wider_than_the_terminal(transformer_file, columns, args):
 def test_a_wide_terminal_shows_everything_and_a_narrow_one_the_end_of_each_name(transformer_file):
     wide = ESCAPE.sub("", in_terminal(200, "ls", transformer_file))
     assert "…" not in wide
-    assert wide.split()[:7] == ["layer", "name", "shape", "dtype", "role", "size", "tied"]
+    assert wide[wide.index("layer ") :].split()[:7] == ["layer", "name", "shape", "dtype", "role", "size", "tied"]
     narrow = ESCAPE.sub("", in_terminal(60, "ls", transformer_file))
     assert re.search(r"^encoder\S*….*in_proj_weight  48×16", narrow, re.MULTILINE)
 
@@ -452,7 +452,7 @@ def test_columns_overrides_the_width_of_a_terminal_but_a_pipe_is_never_cut(trans
 
 
 def test_a_pipe_has_the_layer_on_every_line(net_file):
-    lines = run("ls", net_file).stdout.splitlines()[1:-2]
+    lines = run("ls", net_file).stdout.splitlines()[3:-2]
     assert [line.split()[0] for line in lines] == ["0"] * 2 + ["1"] * 5 + ["3"] * 2
 
 

@@ -142,9 +142,10 @@ def test_every_name_has_one_place_and_numbers_of_a_container_count_up(names):
 
 
 def test_the_note_names_two_blocks_or_whole_names():
-    shown = [["h.0.x", "h.1.x", "h.2.x", "h.10.x"]]
-    assert order_note(["h.0.x", "h.1.x", "h.10.x", "h.2.x"], shown).endswith("has h.10 before h.2")
-    assert order_note(["h.0.a", "h.0.b", "h.1.b", "h.1.a"], [["h.0.a", "h.1.a"], ["h.0.b", "h.1.b"]]).endswith(
-        "has h.1.b before h.1.a"
-    )
-    assert not order_note(["h.0.a", "h.0.b", "h.1.a", "h.1.b"], [["h.0.a", "h.1.a"], ["h.0.b", "h.1.b"]])
+    assert order_note(["h.0.x", "h.1.x", "h.10.x", "h.2.x"]).endswith("has h.10 before h.2")
+    assert order_note(["h.0.a", "h.0.b", "h.1.b", "h.1.a"]).endswith("has h.1.b before h.1.a")
+    assert not order_note(["h.0.a", "h.0.b", "h.1.a", "h.1.b"])
+
+
+def test_blocks_within_blocks_in_order_have_no_note():
+    assert not order_note([f"h.{i}.norm{j}.{leaf}" for i in range(12) for j in (1, 2) for leaf in ("weight", "bias")])

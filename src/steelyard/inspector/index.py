@@ -145,7 +145,7 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
         "live": live,
         "headline": sentence(sources[AFTER].weights),
         "changed": "",
-        "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights, rows)],
+        "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights)],
         "sources": [_source_record(each) for each in sources],
         "columns": columns,
         "spark": None,
@@ -153,9 +153,9 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
     }
 
 
-def _reordered(after: Weights, rows: Sequence[Row]) -> list[str]:
+def _reordered(after: Weights) -> list[str]:
     """Return a note if the rows are in another order than the newer source."""
-    note = order_note(after, [[row.weight.name] for row in rows if row.weights[AFTER] is not None])
+    note = order_note(after)
     return [note] if note else []
 
 

@@ -46,7 +46,7 @@ def weights_html(weights: Weights, headline: Headline | None = None) -> str:
         return lines(["no weights"])
     looked_at, end = _looked_at(weights)
     caption, without = _said_once(weights, looked_at)
-    remarked = [*notes(weights), *reordered(weights, [each.row for each in looked_at])]
+    remarked = [*notes(weights), *reordered(weights)]
     if end is None:
         remarked.append(UNREAD.format(in_units(weights.nbytes)))
     sentence = "" if headline is None else headline(weights, [each.row for each in looked_at])

@@ -45,32 +45,20 @@ def in_natural_order(listed: Iterable[Listed], name: Callable[[Listed], str]) ->
     return [items[place] for place in natural([name(each) for each in items])]
 
 
-def order_note(source: Iterable[str], shown: Sequence[Sequence[str]]) -> str:
-    """Return a line if a view has its rows, each with the names of some blocks, in another order than the source; else blank.
+def order_note(source: Iterable[str]) -> str:
+    """Return a line if the natural order of names is another than that of the source; else blank.
 
-    >>> order_note(["h.0.w", "h.1.w", "h.10.w", "h.2.w"], [["h.0.w", "h.1.w", "h.2.w", "h.10.w"]])
+    >>> order_note(["h.0.w", "h.1.w", "h.10.w", "h.2.w"])
     'blocks are shown by number; the source, and so the vector, has h.10 before h.2'
     """
-    places = {name: nth for nth, name in enumerate(source)}
-    for names in _in_sequence(shown):
-        own = [places[name] for name in names]
-        after = [*accumulate(reversed(own), min)][::-1]  # the least place of a name and of all that follow
-        nth = next((nth for nth, place in enumerate(own) if place > after[nth]), None)
-        if nth is not None:
-            later, earlier = _blocks(names[nth], names[own.index(after[nth])])
-            return (
-                f"blocks are shown by number; the source, and so the vector, has {printable(earlier)} before {printable(later)}"
-            )
-    return ""
-
-
-def _in_sequence(shown: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
-    """Yield names that a source in the same order has one after another: of a row, of the rows, of neighbours in each block."""
-    yield from shown
-    yield [names[0] for names in shown]
-    for one, two in pairwise(shown):
-        if len(one) == len(two) > 1:
-            yield from zip(one, two, strict=True)
+    names = list(source)
+    places = natural(names)
+    after = [*accumulate(reversed(places), min)][::-1]  # the least place of a name and of all that follow
+    nth = next((nth for nth, place in enumerate(places) if place > after[nth]), None)
+    if nth is None:
+        return ""
+    later, earlier = _blocks(names[places[nth]], names[after[nth]])
+    return f"blocks are shown by number; the source, and so the vector, has {printable(earlier)} before {printable(later)}"
 
 
 def _blocks(one: str, other: str) -> tuple[str, str]:

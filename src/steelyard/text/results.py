@@ -63,7 +63,7 @@ def stats_html(stats: Stats) -> str:
     if not stats.rows:
         return lines(["no weights"])
     groups = grouped_figures(stats)
-    below = lines([*left_out(stats.left_out), *reordered(stats, groups)]) + lines(nonfinite(stats), strong=True)
+    below = lines([*left_out(stats.left_out), *reordered(stats)]) + lines(nonfinite(stats), strong=True)
 
     def made(most: int) -> str:
         return page([rows_html(stats_columns(stats, groups[:most]), f"statistics by {stats.by}"), more(len(groups), most), below])

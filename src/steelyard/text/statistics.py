@@ -38,7 +38,7 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
     rows = grouped(stats, unfolded=unfolded)
     yield from drawn(stats_columns(stats, rows), screen)
     yield from map(screen.broken, left_out(stats.left_out))
-    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats, rows))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats))
     if len(rows) > MOST_DRAWN:
         yield screen.broken(f"histograms are not drawn, since there are more than {MOST_DRAWN:,} rows; --select chooses some")
     for line in nonfinite(stats):
@@ -53,9 +53,9 @@ def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
     return folded(listed, _name, _kind)
 
 
-def reordered(stats: Stats, groups: Sequence[Sequence[WeightStats]]) -> Iterator[str]:
+def reordered(stats: Stats) -> Iterator[str]:
     """Yield a line if the groups are in another order than the rows of the statistics."""
-    if line := order_note(map(_name, stats.rows), [list(map(_name, group)) for group in groups]):
+    if line := order_note(map(_name, stats.rows)):
         yield line
 
 

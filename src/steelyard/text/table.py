@@ -111,7 +111,7 @@ def listing(
 
         yield from map(screen.broken, metadata_line(weights.meta))
     yield from map(screen.broken, notes(weights))
-    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(weights, rows))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(weights))
     for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")
 
@@ -141,9 +141,9 @@ def notes(weights: Weights) -> list[str]:
     return [printable(note, NAME_LIMIT) for note in noted(weights.meta)]
 
 
-def reordered(weights: Weights, rows: Sequence[Row]) -> Iterator[str]:
+def reordered(weights: Weights) -> Iterator[str]:
     """Yield a line if the rows are in another order than the weights."""
-    if line := order_note(weights, [[weight.name for weight in row.weights] for row in rows]):
+    if line := order_note(weights):
         yield line
 
 
