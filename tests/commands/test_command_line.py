@@ -57,7 +57,7 @@ def test_a_mistake_in_what_is_typed_is_one_line_that_names_the_likely_word(typed
 
 def test_words_of_options_are_suggested_too(capsys):
     assert misused(capsys, "ls", "x", "--role", "kernl").endswith("; did you mean 'kernel'?")
-    assert misused(capsys, "plot", "x", "-o", "y", "--kind", "heat").endswith("; did you mean 'heatmap'?")
+    assert misused(capsys, "plot", "x", "-o", "y", "--kind", "heatmp").endswith("; did you mean 'heatmap'?")
     assert misused(capsys, "convert", "x", "y", "--dtype", "fp16").endswith("; did you mean 'float16'?")
     assert "is '\\x1b[31m', but" in misused(capsys, "ls", "x", "--role", "\x1b[31m")
 

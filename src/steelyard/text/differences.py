@@ -51,16 +51,16 @@ def figure(number: float | None) -> str:
 
 
 def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
-    """Yield whether it loads, the table of differences, the greatest change first, verdicts, totals and what needs attention.
+    """Yield whether it loads, what changed, the table of differences, the greatest first, verdicts, totals and what needs attention.
 
     Corresponding weights of repeated blocks share a row, with the statistics of the one that changed most; with `shown` None
     each has its own row. `histograms` of after - before are measured for the rows that are shown.
     """
     screen = screen or Screen(screen_of(sys.stdout).width)
-    if sentence := changed(diff.rows):
-        yield screen.paint(screen.broken(sentence), "bold")
     if diff.loads is not None:
         yield from map(screen.broken, diff.loads.lines())
+    if sentence := changed(diff.rows):
+        yield screen.paint(screen.broken(sentence), "bold")
     rows = [row for row in diff.rows if row.kind != "equal"]
     groups = grouped(rows) if shown is not None else [[row] for row in rows]
     if groups:

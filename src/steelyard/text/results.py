@@ -74,8 +74,8 @@ def stats_html(stats: Stats) -> str:
 def diff_html(diff: Diff) -> str:
     """Return the table of differences, the greatest change first."""
     groups = grouped([row for row in diff.rows if row.kind != "equal"])
-    above = lines([changed(diff.rows)] if diff.rows else [], strong=True)
-    head = "" if diff.loads is None else lines(diff.loads.lines())
+    loads = "" if diff.loads is None else lines(diff.loads.lines())
+    above = loads + lines([changed(diff.rows)] if diff.rows else [], strong=True)
     several = [OF_SEVERAL] if any(len(group) > 1 and group[0].kind == "changed" for group in groups) else []
     below = lines([*several, *diff_remarks(diff)]) + lines(one_sided(diff), strong=True) + lines(look_at(diff))
 
@@ -83,7 +83,7 @@ def diff_html(diff: Diff) -> str:
 
     def made(most: int) -> str:
         table = rows_html([_first(column, most) for column in columns], totals_line(diff))
-        return page([above, head, table, more(len(groups), most), below])
+        return page([above, table, more(len(groups), most), below])
 
     return within(len(groups), made)
 
