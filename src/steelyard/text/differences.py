@@ -51,7 +51,7 @@ def figure(number: float | None) -> str:
 
 
 def diff_lines(diff: Diff, shown: int | None = SHOWN, screen: Screen | None = None, *, histograms: bool = False) -> Iterator[str]:
-    """Yield whether it loads, what changed, the table of differences, the greatest first, verdicts, totals and what needs attention.
+    """Yield whether it loads, what changed, the table of differences, the greatest first, verdicts, totals and what is amiss.
 
     Corresponding weights of repeated blocks share a row, with the statistics of the one that changed most; with `shown` None
     each has its own row. `histograms` of after - before are measured for the rows that are shown.
