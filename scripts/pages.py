@@ -91,7 +91,26 @@ def terminal(take):
         return opened.locator("pre").screenshot()
 
 
-PAGES = {made.__name__.replace("_", "-"): made for made in (report, report_dark, report_two, inspector, notebook, terminal)}
+def widget(take):
+    """The inspector in a cell of a dark JupyterLab."""
+    from inspector.browser.jupyter import jupyterlab, run_all, write
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / FACES.name).symlink_to(FACES)
+        write(folder / "net.ipynb", f'import steelyard\nsteelyard.widget("{FACES.name}")')
+        with jupyterlab(folder) as address, take(f"{address}lab/tree/net.ipynb", ready=".jp-Notebook .jp-Cell") as page:
+            run_all(page)
+            page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+            cell = page.locator(".jp-Notebook .jp-Cell").first
+            cell.locator("iframe").content_frame.locator("main[data-ready]").wait_for()
+            page.wait_for_timeout(3000)  # until the numbers are read
+            return cell.screenshot()
+
+
+PAGES = {
+    made.__name__.replace("_", "-"): made for made in (report, report_dark, report_two, inspector, notebook, terminal, widget)
+}
 
 
 def show(page, place, tab):
@@ -180,6 +199,7 @@ def browser():
         @contextlib.contextmanager
         def take(address, ready="main[data-ready]", **options):
             context = started.new_context(viewport={"width": 1280, "height": 1060}, **options)
+            context.set_default_timeout(90_000)
             page = context.new_page()
             page.goto(address)
             page.wait_for_selector(ready)
