@@ -287,6 +287,16 @@ def test_a_weight_that_cannot_be_read_shows_the_reason(open_report):
     expect(page.locator(".trouble")).to_contain_text("the file ends in the middle")
 
 
+def test_a_long_name_is_cut_first_where_all_begin_alike(open_report):
+    page = open_report({f"transformer.h.{block}.attn.c_attn.weight": np.zeros((2, 2)) for block in range(3)})
+    parts = page.locator(".table .rows .name").nth(1).locator("span").all()
+    assert [part.text_content() for part in parts] == ["transformer.h.", "1.", "attn.c_attn.weight"]
+    page.evaluate("document.querySelector('.table').style.setProperty('--name', '200px')")
+    widths = [part.evaluate("span => [span.clientWidth, span.scrollWidth]") for part in parts]
+    assert widths[0][0] < widths[0][1]
+    assert [shown for shown, _ in widths[1:]] == [whole for _, whole in widths[1:]]
+
+
 def test_long_names_are_cut_before_their_ends(open_report):
     name = "encoder." + "very_deeply_nested_block." * 6 + "attention.weight"
     page = open_report({name: np.ones(3)})

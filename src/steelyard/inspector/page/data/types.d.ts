@@ -230,6 +230,8 @@ interface Index {
   count: number;
   /** Names as they may be shown, and the same in lower case. */
   shown: string[];
+  /** The letters with which all of them begin. */
+  shared: number;
   lowered: string[];
   /** Whether two sources are compared. */
   two: boolean;

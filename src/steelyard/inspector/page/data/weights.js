@@ -30,6 +30,7 @@ export function prepared(index) {
     columns,
     count,
     shown,
+    shared: sharedBy(shown),
     lowered: shown.map((name) => name.toLowerCase()),
     two: index.sources.length > 1,
     findings,
@@ -39,6 +40,18 @@ export function prepared(index) {
     thumbs: thumbsOf(),
     ...sparksOf(index),
   };
+}
+
+/**
+ * The number of letters with which all names begin, up to the end of a word.
+ * @type {(names: string[]) => number}
+ */
+export function sharedBy(names) {
+  let [shared = ""] = names;
+  for (const name of names) {
+    while (shared && !name.startsWith(shared)) shared = shared.slice(0, Math.max(shared.search(/[^./]*[./]?$/), 0));
+  }
+  return names.length > 1 ? shared.search(/[^./]*$/) : 0;
 }
 
 /**

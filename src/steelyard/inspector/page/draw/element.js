@@ -50,22 +50,26 @@ export function attribute(node, key, value) {
 }
 
 /**
- * Two spans for a name: where there is little room, the first is cut with an ellipsis, and the second, its end, is kept.
+ * Three spans for a name: where there is little room, the first, which all names share, is cut with an ellipsis, then the second;
+ * the third, its end, is kept.
  * @type {() => HTMLElement}
  */
 export function nameElement() {
-  return element("span", { class: "name" }, element("span", { class: "head" }), element("span", { class: "tail" }));
+  return element("span", { class: "name" }, ...["shared", "head", "tail"].map((part) => element("span", { class: part })));
 }
 
 /**
- * Write a name into its spans. Names of layers differ most at their ends, so the last short words are kept.
- * @type {(spans: HTMLElement, text: string) => void}
+ * Write a name into its spans; all names share its first `shared` letters. Names of layers differ most at their ends, so the last
+ * short words are kept.
+ * @type {(spans: HTMLElement, text: string, shared?: number) => void}
  */
-export function writeName(spans, text) {
+export function writeName(spans, text, shared = 0) {
   const tail = text.length <= 24 ? 0 : (/(?<=[./]).{6,18}$/s.exec(text)?.[0].length ?? 16);
-  spans.children[0].textContent = text.slice(0, text.length - tail);
-  spans.children[1].textContent = text.slice(text.length - tail);
-  spans.style.setProperty("--tail", `${tail}ch`);
+  const head = Math.min(shared, text.length - tail);
+  [text.slice(0, head), text.slice(head, text.length - tail), text.slice(text.length - tail)].forEach((part, nth) => {
+    spans.children[nth].textContent = part;
+  });
+  spans.style.setProperty("--tail", `${tail + (head ? 1 : 0)}ch`);
   spans.title = text;
 }
 

@@ -62,7 +62,7 @@ export function writeCells(node, columns, index, row) {
 /** @type {(cell: Element, index: Index, row: number) => void} */
 function writeNameCell(cell, index, row) {
   const [name, mark] = /** @type {HTMLElement[]} */ ([...cell.children]);
-  writeName(name, index.shown[row]);
+  writeName(name, index.shown[row], index.shared);
   mark.textContent = index.findingsOf[row] ? "▲" : index.columns.tied[row] !== null ? "tied" : "";
   mark.title = (index.findingsOf[row] ?? []).map((one) => one.what).join("\n");
   mark.className = `mark ${SEVERITIES[index.worst[row]] ?? ""}`;
