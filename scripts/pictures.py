@@ -8,6 +8,7 @@ import carried
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from pages import PAGES, browser
+from terminals import SHELLS
 
 import steelyard
 from steelyard import plot
@@ -210,6 +211,9 @@ def main(names):
         if name in PICTURES:
             keep(name, drawn(PICTURES[name]()))
             plt.close("all")
+    for name in [name for name in names or SHELLS if name in SHELLS]:
+        (FOLDER / f"{name}.svg").write_text(SHELLS[name]())
+        print(f"docs/pictures/{name}.svg")
     pages = [name for name in names or PAGES if name in PAGES]
     if pages:
         with browser() as take:

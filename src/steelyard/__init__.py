@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.effective_weights import effective, merge_adapter
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
+    from steelyard.inspector.widget import widget
     from steelyard.measures.architecture import architecture
     from steelyard.measures.check import check
     from steelyard.measures.diff import diff
