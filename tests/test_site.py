@@ -96,7 +96,7 @@ def page_of(chromium, address):
         contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
         opened = contexts[-1].new_page()
         opened.goto(address + path)
-        opened.wait_for_selector("nav.md-code__nav, .md-code__button", state="attached")
+        opened.wait_for_selector("nav.md-code__nav[aria-label]", state="attached")
         return opened
 
     yield page
@@ -104,10 +104,9 @@ def page_of(chromium, address):
         each.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["", "install/"])
-def test_pages_have_no_fault_that_axe_finds(page_of, path, scheme):
-    page = page_of(path, color_scheme=scheme)
+@pytest.mark.parametrize(("path", "width", "scheme"), [("", 1440, "light"), ("install/", 390, "dark")])
+def test_pages_have_no_fault_that_axe_finds(page_of, path, width, scheme):
+    page = page_of(path, width, color_scheme=scheme)
     page.evaluate(AXE.read_text())
     found = page.evaluate("axe.run().then((all) => all.violations.map((each) => [each.id, each.nodes[0].html]))")
     assert found == []
@@ -136,7 +135,8 @@ def test_a_search_answers_without_a_network(page_of, address):
     page = page_of()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
-    page.keyboard.press("Control+k")
+    page.get_by_role("button", name="Search").first.click()
+    page.wait_for_timeout(500)
     page.keyboard.type("quantise")
-    page.get_by_role("link", name=re.compile("quantise", re.IGNORECASE)).first.wait_for()
+    page.get_by_text(re.compile(r"^[1-9]\d* results?$")).first.wait_for()
     assert all(url.startswith((address, "blob:", "data:")) for url in asked)

@@ -24,7 +24,12 @@ document.addEventListener(
   { capture: true },
 );
 
-/* Of the buttons of a block only one is there, so that they are no landmark among those of the page. */
+/* A wide table scrolls, which the keyboard can do once it can go there. */
+/* The theme makes a landmark of the buttons of each block; each has a name of its own, by which readers of screens tell them apart. */
 new MutationObserver(() => {
-  for (const each of document.querySelectorAll("nav.md-code__nav:not([role])")) each.setAttribute("role", "group");
+  for (const each of document.querySelectorAll(".md-typeset__scrollwrap:not([tabindex])")) each.tabIndex = 0;
+  for (const [nth, each] of document.querySelectorAll("nav.md-code__nav").entries()) {
+    const name = `Buttons of example ${nth + 1}`;
+    if (each.getAttribute("aria-label") !== name) each.setAttribute("aria-label", name);
+  }
 }).observe(document.documentElement, { childList: true, subtree: true });
