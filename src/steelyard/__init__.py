@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from steelyard.measures.size import size
     from steelyard.measures.spectra import spectra
     from steelyard.measures.stats import stats
+    from steelyard.runs.recording import record
     from steelyard.transfers.build import build
     from steelyard.transfers.transfer import plan_transfer, transfer
 
@@ -75,6 +76,7 @@ __all__ = [
     "prune",
     "prune_units",
     "quantize",
+    "record",
     "report",
     "results",
     "save",
@@ -123,6 +125,7 @@ _LATER = {
     "plan_transfer": "transfers.transfer",
     "prune": "editing.pruning",
     "prune_units": "editing.units",
+    "record": "runs.recording",
     "report": "inspector.report",
     "save_patch": "measures.patch",
     "serve": "inspector.server",

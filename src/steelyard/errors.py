@@ -26,6 +26,7 @@
     ├── TieLostWarning                           a format cannot hold that weights are tied
     ├── IncompleteWarning                        a file is a part of a model, or the model's other files are missing
     ├── EmptySelectionWarning                    no weight matches a selection
+    ├── RecordingWarning                         recording a run stopped, as on a full disk, and training goes on
     └── MixedDtypeWarning                        integers, such as a counter, turn a vector of floats into a longer type
 
 Each message is one line: what was found, where, and what to do.
@@ -194,6 +195,10 @@ class IncompleteWarning(SteelyardWarning):
 
 class EmptySelectionWarning(SteelyardWarning):
     """No weight matches a selection."""
+
+
+class RecordingWarning(SteelyardWarning):
+    """Recording a run stopped, as on a full disk; training goes on, and what was recorded stays."""
 
 
 class MixedDtypeWarning(SteelyardWarning):

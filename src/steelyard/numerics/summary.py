@@ -170,25 +170,25 @@ def summarise(weights: Iterable[Weight], *, wide: bool = True, near: float = NEA
     return summary
 
 
-def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEAR) -> Iterator[Summary]:
-    """Yield the summary of each weight, whose rank is its index in `weights`; two threads share the work.
+def summaries(weights: Iterable[Weight], *, wide: bool = True, near: float = NEAR, threads: bool = True) -> Iterator[Summary]:
+    """Yield the summary of each weight, whose rank is its index in `weights`; two threads share the work, unless not `threads`.
 
     Errors of reading are raised when the weight's turn comes.
     """
     listed = list(enumerate(weights))
     at = 0
     for start, stop in runs_of_small([weight for _, weight in listed]):
-        yield from _in_turn(listed[at:start], wide=wide, near=near)
+        yield from _in_turn(listed[at:start], wide=wide, near=near, threads=threads)
         yield from small_summaries(listed[start:stop], lambda: Summary(wide=wide, near=near))
         at = stop
-    yield from _in_turn(listed[at:], wide=wide, near=near)
+    yield from _in_turn(listed[at:], wide=wide, near=near, threads=threads)
 
 
-def _in_turn(listed: Sequence[tuple[int, Weight]], *, wide: bool, near: float) -> Iterator[Summary]:
+def _in_turn(listed: Sequence[tuple[int, Weight]], *, wide: bool, near: float, threads: bool) -> Iterator[Summary]:
     """Yield the summary of each weight, given with its rank, in runs that two threads share."""
-    step = sizes.SUMMARY_RUN
+    step, shared = sizes.SUMMARY_RUN, _is_shared if threads else lambda *_: False
     jobs = ((weight, rank, start) for rank, weight in listed for start in range(0, max(weight.size, 1), step))
-    done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), _is_shared)
+    done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), shared)
     for _, weight in listed:
         first = next(done)
         for _ in range(step, weight.size, step):
