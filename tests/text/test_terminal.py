@@ -11,7 +11,7 @@ import pytest
 from terminals import ENV, ESCAPE, in_terminal, run
 
 import steelyard
-from steelyard.text.terminal import cells
+from steelyard.text.terminal import cells, cut, cut_alike
 
 WIDTHS = [60, 80, 120]
 HOSTILE = "h\x1b[2J\x1b]0;title\x07.0.w"
@@ -211,3 +211,9 @@ def test_no_view_imports_a_library_for_terminals_and_a_listing_not_even_numpy(fo
     loaded = loaded.splitlines()[-1].split()
     assert not {"rich", "curses", "matplotlib"} & set(loaded)
     assert ("numpy" in loaded) == (command != "ls {net}")
+
+
+def test_names_that_do_not_fit_lose_the_words_with_which_all_begin_but_not_their_blocks():
+    names = [f"transformer.h.[8-11].{leaf}.weight" for leaf in ("mlp.c_fc", "attn.c_attn")]
+    assert [cut_alike(names, 30)[name] for name in names] == ["…[8-11].mlp.c_fc.weight", "…[8-11].attn.c_attn.weight"]
+    assert cut_alike([names[0]], 20) == {names[0]: cut(names[0], 20)}

@@ -13,7 +13,7 @@ from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
 from steelyard.text.order import order_note
 from steelyard.text.rows import Measured, Row, counts_of, rows_of
-from steelyard.text.terminal import Screen, cells, cut, in_units, padded, screen_of
+from steelyard.text.terminal import Screen, cells, cut, cut_alike, in_units, padded, screen_of
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -291,8 +291,10 @@ def _fitting(columns: list[Column], width: int | None) -> list[Column]:
 
 def _painted(column: Column, screen: Screen) -> list[str]:
     """Return the coloured cells of a column: the layer's part of a name is dim, roles have their colours."""
-    shown = {text: padded(cut(text, column.width), column.width, right=column.right) for text in set(column.texts)}
-    texts = [shown[text] for text in column.texts]
+    whole = set(column.texts)
+    named = column.key in ("name", "layer")
+    shown = cut_alike(whole, column.width) if named else {text: cut(text, column.width) for text in whole}
+    texts = [padded(shown[text], column.width, right=column.right) for text in column.texts]
     if not screen.colour:
         return texts
     if column.key == "name":

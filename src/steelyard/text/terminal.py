@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate, takewhile
 from typing import TextIO
@@ -172,6 +172,26 @@ def cut(text: str, width: int) -> str:
         return text
     head, tail = (width - 1) // 3, width - 1 - (width - 1) // 3
     return f"{_beginning(text, head)}…{_beginning(text[::-1], tail)[::-1]}"
+
+
+_NUMBERS = "[0123456789"
+
+
+def cut_alike(texts: Iterable[str], width: int) -> dict[str, str]:
+    """Return for each text what of it fits into `width` cells: the words with which all begin go first, then its middle.
+
+    A word with a number stays, since it tells which blocks a row is about.
+
+    >>> cut_alike(["model.layers.0.self_attn.q_proj", "model.layers.10.mlp", "model.norm"], 27)["model.layers.0.self_attn.q_proj"]
+    '…layers.0.self_attn.q_proj'
+    """
+    distinct = set(texts)
+    ends = (min(distinct), max(distinct)) if len(distinct) > 1 else ("", "")
+    alike = "".join(
+        one for one, _ in takewhile(lambda pair: pair[0] == pair[1] and pair[0] not in _NUMBERS, zip(*ends, strict=False))
+    )
+    shared = max(alike.rfind("."), alike.rfind("/")) + 1
+    return {text: cut(text if shared < 2 or cells(text) <= width else f"…{text[shared:]}", width) for text in distinct}
 
 
 def _beginning(text: str, width: int) -> str:
