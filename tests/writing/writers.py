@@ -94,8 +94,10 @@ WRITERS = [
     Writer("transfer plan", _plan),
     Writer("stats csv", ["stats", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("stats json", ["stats", "{made}/{n}.npz", "-o", "{out}/table.json"]),
-    Writer("size csv", ["size", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
-    Writer("size json", ["size", "{made}/{n}.npz", "-o", "{out}/table.json"]),
+    Writer("size csv", ["size", "{made}/{n}.wide.npz", "-o", "{out}/table.csv"]),
+    Writer("size json", ["size", "{made}/{n}.wide.npz", "-o", "{out}/table.json"]),
+    Writer("grid csv", ["grid", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
+    Writer("grid json", ["grid", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),
@@ -145,6 +147,7 @@ def make(folder: Path) -> None:
         steelyard.save_patch(folder / "base.npz", folder / f"{number}.npz", folder / f"{number}.safetensors")
         (folder / f"{number}.safetensors").rename(folder / f"{number}.patch")
         np.savez(folder / f"{number}.nan.npz", w=np.array([np.nan, number]))
+        np.savez(folder / f"{number}.wide.npz", w=np.ones((3, 2 + number)))
         noted = {"note": "import os; os.system('ls')"}  # which is a remark, so the status is 0
         save_file({"w": np.ones(3, "f4")}, folder / f"{number}.note.safetensors", metadata=noted)
 
