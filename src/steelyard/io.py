@@ -80,7 +80,7 @@ OPENERS.append(weights)
 
 def _read(source: Source, scope: Scope) -> Weights:
     """Read a file; its weights answer what loading it would run, and a refusal names that."""
-    from steelyard.formats import weights_in
+    from steelyard.formats import is_model, weights_in
 
     def audit() -> Audit:
         from steelyard.auditing import audit
@@ -93,6 +93,8 @@ def _read(source: Source, scope: Scope) -> Weights:
         if not read and not read.meta.get("plain"):  # whose opcodes could all have been run
             _refuse_code(audit(), source, "holds no weights")
     except FormatError as error:
+        if source.is_folder and not is_model(source):
+            raise  # it may be a home folder, and all files in it are no answer to a question about one model
         error.__traceback__ = None  # it keeps alive what the reader had decoded, and the audit decodes it again
         error.audit = error.audit or audit()
         _refuse_code(error.audit, source, str(error).removeprefix(f"{printable(source.name)}: "), error)

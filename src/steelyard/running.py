@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from steelyard.command_line import complain, parsed
@@ -44,15 +44,26 @@ def run(names: Sequence[str], load: Load, argv: list[str], purposes: Purposes) -
     """
     if sys.stdout is None:
         return trouble(OSError(errno.EBADF, "standard output is closed; open it, or send it to /dev/null"))
-    args = parsed(names, load, argv, purposes)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes
+    return _guarded(lambda: _run(_parsed(names, load, argv, purposes)))
+
+
+def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purposes) -> argparse.Namespace:
+    try:
+        return parsed(names, load, argv, purposes)
+    except SystemExit:
+        sys.stdout.flush()  # a help text, which must not fail later
+        raise
+
+
+def _run(args: argparse.Namespace) -> int:
     with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color):
         warnings.simplefilter("always", SteelyardWarning)
         warnings.showwarning = _show_warning
         with paged(wanted=args.paged and not args.no_pager):
-            return _guarded(args)
+            return _guarded(lambda: args.run(args))
 
 
 def _allowed(given: Sequence[dict[str, int]]) -> AbstractContextManager[None]:
@@ -62,9 +73,10 @@ def _allowed(given: Sequence[dict[str, int]]) -> AbstractContextManager[None]:
     return limits.allow(**{name: value for each in given for name, value in each.items()})
 
 
-def _guarded(args: argparse.Namespace) -> int:
+def _guarded(work: Callable[[], int | None]) -> int:
+    """Return the exit status of some work; what ends it early is a line on stderr, or nothing if the user ended it."""
     try:
-        status = args.run(args) or 0
+        status = work() or 0
         sys.stdout.flush()  # here, where a full disk or a closed pipe is still reported
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -14,6 +14,7 @@ import pytest
 
 import steelyard
 from steelyard.auditing import audit
+from steelyard.errors import FormatError
 from steelyard.storage.source import from_bytes
 
 EVIL = b"\x80\x02cos\nsystem\nX\2\0\0\0ls\x85R."
@@ -120,6 +121,15 @@ def test_a_folder_is_audited_file_by_file(tmp_path):
     (tmp_path / "readme.txt").write_text("cython\nnumpy\npandas\n")
     found = audit(tmp_path)
     assert [each.place for each in found.findings] == [f"inner/.metadata in {tmp_path.name}, byte 21"]
+
+
+def test_a_folder_that_is_not_one_model_is_refused_without_a_look_into_its_files(tmp_path):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "evil.pkl").write_bytes(EVIL)
+    with pytest.raises(FormatError, match="a folder without weight files") as refused:
+        steelyard.weights(tmp_path)
+    assert refused.value.audit is None
+    assert audit(tmp_path).would_run  # which is asked for its files
 
 
 def test_the_weights_of_a_file_know_its_audit(tmp_path):

@@ -37,6 +37,7 @@ STREAMS = (
     "all closed",
     "interrupt",
 )
+HELP = (["--help"], ["--version"], ["help", "ls"])
 PLACES = ("folder", "null", "pipe", "unreadable", "missing", "empty", "odd")
 
 
@@ -180,6 +181,8 @@ def runs(folder):
     for stream in STREAMS:
         for lines in command_lines(net, net, folder / "out").values():
             yield lines[-1] if "--json" in lines[-1] else lines[0], stream, None
+        if stream != "interrupt":  # no file is opened
+            yield from ((argv, stream, None) for argv in HELP)
     for name, path in places.items():
         for argv in itertools.chain.from_iterable(command_lines(path, net, folder / "out").values()):
             if name == "pipe" and set(argv) & {"--rules", "--pairs", "-c"}:
@@ -194,7 +197,7 @@ def run_all(folder):
     found, planned = [], list(runs(folder))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         for argv, stream, _ in planned:
-            if stream == STREAMS[0] and argv[0] != "serve":
+            if stream == STREAMS[0] and argv[0] != "serve" and argv not in HELP:
                 main(argv)  # all that is needed is imported now, once for all forks
     for argv, stream, forbidden in planned:
         ended, seen = forked(lambda argv=argv, stream=stream, forbidden=forbidden: run(argv, stream, forbidden), 10)
