@@ -2,15 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard import errors
-from steelyard.core.weight import Role, Weight
-from steelyard.core.weights import Weights
-from steelyard.io import save, weights
-
 if TYPE_CHECKING:
-    from steelyard import plot, results
+    from steelyard import errors, plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
+    from steelyard.core.weight import Role, Weight
+    from steelyard.core.weights import Weights
     from steelyard.device.export import export
     from steelyard.editing.averaging import average, ema, greedy_soup, median, swa, trimmed
     from steelyard.editing.averaging.norms import update_norms
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
     from steelyard.inspector.widget import widget
+    from steelyard.io import save, weights
     from steelyard.measures.architecture import architecture
     from steelyard.measures.check import check
     from steelyard.measures.diff import diff
@@ -95,6 +93,9 @@ __all__ = [
 ]
 
 _LATER = {
+    "Role": "core.weight",
+    "Weight": "core.weight",
+    "Weights": "core.weights",
     "align": "editing.merging.aligning",
     "apply_patch": "measures.patch",
     "architecture": "measures.architecture",
@@ -127,16 +128,18 @@ _LATER = {
     "prune_units": "editing.units",
     "record": "runs.recording",
     "report": "inspector.report",
+    "save": "io",
     "save_patch": "measures.patch",
     "serve": "inspector.server",
     "size": "measures.size",
     "spectra": "measures.spectra",
     "transfer": "transfers.transfer",
+    "weights": "io",
     "what_if": "editing.quantizing.what_if",
     "widget": "inspector.widget",
 }
-"""The module of each function that is imported on first use."""
-_ROOMS = {"limits": "codecs.limits", "plot": "plot", "results": "results"}
+"""The module of each class and function, imported on first use: the command itself decides how its start can be interrupted."""
+_ROOMS = {"errors": "errors", "limits": "codecs.limits", "plot": "plot", "results": "results"}
 """Modules that are imported on first use."""
 
 

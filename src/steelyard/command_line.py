@@ -62,7 +62,7 @@ def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purp
     parser = parser_of(word, command)
     kept = {"run": command.run, "commands": (names, load), "paged": word in PAGED}
     parser.error = lambda message: _refuse(_misuse(parser, rest, message))  # type: ignore[method-assign]
-    parser.print_help = lambda file=None: print(parser.format_help(), end="")  # type: ignore[method-assign] # its own hides errors
+    parser.print_help = lambda *_: print(parser.format_help(), end="")  # type: ignore[method-assign] # its own hides errors
     return parser.parse_args(rest, argparse.Namespace(**kept))
 
 

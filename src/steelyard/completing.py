@@ -127,7 +127,7 @@ def _paths(word: str, *, all_files: bool = False) -> Iterator[str]:
         return
     for entry in entries:
         if entry.name.startswith(name) and (name or not entry.name.startswith(".")):
-            if entry.is_dir():
+            if os.path.isdir(entry.path):  # entry.is_dir() would raise an error for a link to itself
                 yield os.path.join(folder, entry.name, "")
             elif all_files or entry.name.lower().endswith(suffixes):
                 yield os.path.join(folder, entry.name)

@@ -8,7 +8,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.net_facts import with_file
-from steelyard.core.plugins import OPENERS
 from steelyard.core.weights import Weights
 from steelyard.errors import (
     FormatError,
@@ -73,9 +72,6 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
     from steelyard.frameworks import weights_of
 
     return weights_of(source)
-
-
-OPENERS.append(weights)
 
 
 def _read(source: Source, scope: Scope) -> Weights:

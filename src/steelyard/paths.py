@@ -76,15 +76,20 @@ def _expanded_to(path: str) -> list[str]:
 
 def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
     """Yield a folder that is one model; or all files in it, without the shards of an index, and those in its folders."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except PermissionError:
+        yield folder, False  # opening it reports the error, and the others are found
+        return
     if models and _is_one_model(folder):
         yield folder, True
         return
     folders, files = [], []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    for entry in entries:
         path = entry.name if folder == os.curdir else entry.path
         if entry.is_dir(follow_symlinks=False):
             folders += [path] if entry.name not in LEFT_OUT else []
-        elif not entry.is_dir():
+        elif not os.path.isdir(path):  # entry.is_dir() would raise an error for a link to itself
             files.append(path)
     left_out = _read_through_others(folder, {os.path.basename(path) for path in files}) if models else set()
     for path in files:
@@ -120,6 +125,7 @@ def _read_through_others(folder: str, files: set[str]) -> set[str]:
     from steelyard.formats import ALONGSIDE, weight_files
 
     weights = {name for name in files if name.lower().endswith(_suffixes()) and not name.startswith(".")}
+    weights = {name for name in weights if os.path.isfile(os.path.join(folder, name))}  # a broken link is an error of its own
     parts = {name for name in files if name.endswith(ALONGSIDE) and f"{name.partition('.data-')[0]}.index" in files}
     return (weights - set(weight_files(folder))) | parts
 

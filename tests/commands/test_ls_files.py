@@ -69,6 +69,27 @@ def test_recursive_goes_into_folders_and_never_out_of_them(zoo, capsys):
     assert json.loads(capsys.readouterr().out)["file"] == str(zoo / "a" / "b" / "deep.npz")
 
 
+def test_a_link_to_itself_and_a_folder_that_cannot_be_opened_are_errors_of_their_own(tmp_path, monkeypatch, capsys):
+    real = os.scandir
+    np.savez(tmp_path / "good.npz", w=np.ones(5))
+    os.symlink("loop.npz", tmp_path / "loop.npz")
+    (tmp_path / "locked").mkdir()
+
+    def scandir(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # the superuser may read everything
+    rows, _, err = listed(capsys, "-r", tmp_path, status=2)
+    assert sorted(rows) == ["good.npz", "locked", "loop.npz"]
+    assert err == "error: 2 of 3 files cannot be listed\n"
+    assert main(["check", str(tmp_path)]) == 2
+    assert "loop.npz: Too many levels of symbolic links" in capsys.readouterr().err
+    assert main(["completion", "--line", "ls", f"{tmp_path}/"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/{name}" for name in ("good.npz", "locked/", "loop.npz")]
+
+
 def test_a_folder_without_weight_files_is_one_line(tmp_path, capsys):
     (tmp_path / "x.txt").write_text("")
     assert main(["ls", "-r", str(tmp_path)]) == 2

@@ -60,3 +60,9 @@ def test_the_judge_sees_what_a_command_does_wrong(change):
     good = {"argv": ["ls", "x"], "stream": "", "ended": 0, "status": 2, "out": "", "err": "error: x: No such file\n", "late": ""}
     assert not list(misdeeds(good))
     assert list(misdeeds({**good, **change}))
+
+
+def test_importing_the_package_imports_no_module_of_it_so_that_ctrl_c_at_the_start_shows_no_traceback():
+    program = "import sys, steelyard; print([name for name in sys.modules if name.startswith('steelyard.')]); steelyard.weights"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"

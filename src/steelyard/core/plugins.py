@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from steelyard.errors import UnknownModelError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
     from importlib.metadata import EntryPoint
 
     from steelyard.core.protocols import Framework
@@ -43,13 +43,9 @@ def table(group: str, name: str) -> Any:
     return getattr(importlib.import_module(f"steelyard.{group}"), name)
 
 
-OPENERS: list[Callable[[Any], Any]] = []
-"""The function that opens a path, `steelyard.weights`: `io` puts it here, since it knows the formats and this does not."""
-
-
 def weights_in_file(path: object) -> Any:
-    """Return the weights of a file."""
-    return OPENERS[-1](path)
+    """Return the weights of a file; `io` knows the formats, and this does not."""
+    return importlib.import_module("steelyard.io").weights(path)
 
 
 def couples(one: object, other: object) -> Any:
