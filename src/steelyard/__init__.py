@@ -1,8 +1,11 @@
 """Steelyard: the weights of any neural network in one shape, and back."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # as type checkers take it; while `typing` is imported, Ctrl-C would show a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from steelyard import errors, plot, results
     from steelyard.auditing import audit
     from steelyard.codecs import limits
