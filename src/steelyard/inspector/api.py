@@ -34,6 +34,7 @@ from steelyard.inspector.index import (
     rows_of,
     source_label,
 )
+from steelyard.inspector.net import net_record
 from steelyard.inspector.packing import pack
 from steelyard.io import opened, weights
 from steelyard.measures.check.survey import look
@@ -107,6 +108,12 @@ class Api:
                 self._snapshot = self._open()
             snapshot = self._snapshot
         return pack(index_of(snapshot.sources, snapshot.rows, snapshot.pairing, live=True))
+
+    def net(self, view: str) -> bytes:
+        """Return what a view of the whole net shows: "grid", "size" or "architecture"."""
+        snapshot = self._snapshot
+        with self._slots:
+            return pack(net_record(view, snapshot.sources, snapshot.rows))
 
     def detail(self, row: int, side: int) -> bytes:
         """Return all details of a weight; recent answers are cached."""

@@ -186,16 +186,18 @@ def _source_record(opened: OpenedSource) -> dict[str, Any]:
 def difference_columns(differences: Iterable[Difference | None], rows: Sequence[Row]) -> dict[str, list[Any]]:
     """Return the differences as columns; rows that were not compared have only what their shapes show."""
     records = [difference_record(each, row) for each, row in zip(differences, rows, strict=True)]
-    return {word: [record[word] for record in records] for word in (*DIFFERENCES, "verdict")}
+    return {word: [record[word] for record in records] for word in (*DIFFERENCES, "verdict", "rank")}
 
 
 def difference_record(difference: Difference | None, row: Row) -> dict[str, Any]:
     """Return the difference of a row as plain Python; None stands for a row that was not compared."""
     if difference is None:
-        return {**dict.fromkeys(DIFFERENCES), "verdict": "", "kind": _kind(row)}
+        return {**dict.fromkeys(DIFFERENCES), "verdict": "", "rank": None, "kind": _kind(row)}
     compared = difference.kind in ("equal", "changed", "renamed")
     numbers = {word: getattr(difference, word) if compared else None for word in DIFFERENCES}
-    return {**numbers, "kind": difference.kind, "verdict": str(difference.verdict or "")}
+    verdict = difference.verdict
+    rank = verdict.evidence["rank"] if verdict and verdict.kind == "low rank" else None
+    return {**numbers, "kind": difference.kind, "verdict": str(verdict or ""), "rank": rank}
 
 
 def _kind(row: Row) -> str | None:

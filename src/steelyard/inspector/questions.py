@@ -47,6 +47,7 @@ class Query:
 
 QUESTIONS: dict[str, Callable[[Api, Query], Any]] = {
     "index": lambda api, _: api.index(),
+    "net": lambda api, query: api.net(query.word("view")),
     "detail": lambda api, query: api.detail(query.number("row"), query.number("side")),
     "statistics": lambda api, query: api.statistics(query.number("row"), query.number("side")),
     "picture": lambda api, query: api.picture(

@@ -1,7 +1,7 @@
 """`report`: one HTML file that opens in any browser, offline, and shows every weight of a net, or how it changed.
 
-The page is that of the local server. The file holds its style sheet and its modules unchanged except for their imports:
-each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy
+The page is that of the local server. The file holds its style sheet and its modules unchanged except for their imports and
+comments: each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy
 allows only these modules, by their hashes, and blocks all requests.
 """
 
@@ -38,6 +38,9 @@ POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'
 PREFIX = "steelyard/"
 """The modules are imported by bare names with this prefix: a `data:` URL has no folder that './' could refer to."""
 _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
+
+_COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
+"""Comments on lines of their own: types and reasons, which a third of the text is."""
 
 
 class Report:
@@ -114,7 +117,7 @@ def report(
         write(source, path, before, spectra=spectra, effective=effective)
         return None
     title, data = _collect(source, before, "model", spectra, progress=False, effective=effective)
-    return Report(title, "".join(document(title, data.index, data.packed_details())), len(data.details))
+    return Report(title, "".join(document(title, data.index, data.net, data.packed_details())), len(data.details))
 
 
 def write(
@@ -136,7 +139,7 @@ def write(
     options = {"progress": progress, "skip_unreadable": skip_unreadable, "effective": effective}
     title, data = _collect(source, before, scope, spectra, **options)
     with replacing(path) as file:
-        file.writelines(piece.encode() for piece in document(title, data.index, data.packed_details()))
+        file.writelines(piece.encode() for piece in document(title, data.index, data.net, data.packed_details()))
     return len(data.details), data.unreadable
 
 
@@ -176,13 +179,14 @@ def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], sc
         raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
 
 
-def document(title: str, index: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
+def document(title: str, index: dict[str, Any], net: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
     """Yield the parts of the page of a report."""
     from steelyard.inspector.packing import pack
 
     yield from _begin(title, ENTRY)
     yield _packed("index-pack", pack(index))
     yield f'<script type="module" async>{_run(ENTRY)}</script>\n'
+    yield _packed("net-pack", pack(net))
     yield _packed("details-pack", pack(details))
     yield "</body>\n</html>\n"
 
@@ -197,9 +201,10 @@ def _begin(title: str, entry: str) -> Iterator[str]:
     """Yield a page up to its last element."""
     texts = page_files()
     others = {ENTRY, NOTEBOOK_ENTRY, SERVED_ENTRY} - {entry}
-    modules = {name: text for name, text in texts.items() if name.endswith(".js") and name not in others}
+    modules = {name: _COMMENT.sub("", text) for name, text in texts.items() if name.endswith(".js") and name not in others}
     page = texts["index.html"]
-    yield _head(title, texts["page.css"], modules, entry)
+    style = "".join(text for name, text in texts.items() if name.endswith(".css"))
+    yield _head(title, style, modules, entry)
     yield page[page.index("<body>") : page.index("</body>")].replace(
         f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
     )

@@ -22,6 +22,7 @@ from steelyard.inspector.details import (
     spectrum_record,
 )
 from steelyard.inspector.index import AFTER, STATISTICS, OpenedSource, Row, difference_columns, finding_record, index_of
+from steelyard.inspector.net import VIEWS, net_record
 from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
@@ -55,15 +56,19 @@ SPECTRA = ("some", "all", "none")
 
 
 class ReportData:
-    """The contents of a report: the `index`, the `details` of each row on each side, and the number of `unreadable` weights.
+    """The contents of a report: the `index`, the views of the whole `net`, the `details` of each row on each side, and the number
+    of `unreadable` weights.
 
     `left_out` explains rows without details; blank if there are none.
     """
 
-    __slots__ = ("details", "index", "left_out", "unreadable")
+    __slots__ = ("details", "index", "left_out", "net", "unreadable")
 
-    def __init__(self, index: dict[str, Any], details: list[list[Any]], unreadable: int, left_out: str) -> None:
+    def __init__(
+        self, index: dict[str, Any], net: dict[str, Any], details: list[list[Any]], unreadable: int, left_out: str
+    ) -> None:
         self.index = index
+        self.net = net
         self.details = details
         self.unreadable = unreadable
         self.left_out = left_out
@@ -122,7 +127,8 @@ def report_data(
     left_out = _left_out(rows) if any(each.detail is None for each in everything) else ""
     index["notes"] += [left_out] if left_out else []
     unreadable = sum(each.error is not None for each in everything)
-    return ReportData(index, _details(rows, measured, compared), unreadable, left_out)
+    net = {view: net_record(view, sources, rows) for view in VIEWS}
+    return ReportData(index, net, _details(rows, measured, compared), unreadable, left_out)
 
 
 def _left_out(rows: Sequence[Row]) -> str:

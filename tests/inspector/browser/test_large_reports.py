@@ -32,7 +32,7 @@ def large(tmp_path, count):
     cells = index["spark"]["cells"].reshape(8, -1)
     index["spark"]["cells"] = np.concatenate([cells[nth] for nth in again])
     path = tmp_path / "large.html"
-    path.write_text("".join(document("large", index, {"details": [data.details[nth] for nth in again]})), "utf-8")
+    path.write_text("".join(document("large", index, data.net, {"details": [data.details[nth] for nth in again]})), "utf-8")
     return path
 
 

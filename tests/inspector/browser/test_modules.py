@@ -56,5 +56,6 @@ def test_every_module_is_reached_from_an_entry():
 
 
 def test_the_style_sheet_and_the_page_load_nothing_from_elsewhere():
-    assert re.findall(r"url\(|@import", FILES["page.css"]) == []
-    assert re.findall(r'(?:src|href)="([^"]*)"', FILES["index.html"]) == ["data:,", "page.css", "served.js"]
+    for name in ("page.css", "net.css"):
+        assert re.findall(r"url\(|@import", FILES[name]) == []
+    assert re.findall(r'(?:src|href)="([^"]*)"', FILES["index.html"]) == ["data:,", "page.css", "net.css", "served.js"]

@@ -102,10 +102,40 @@ def values(open_served, tmp_path, **_):
     return page
 
 
-@pytest.mark.parametrize("scene", [closed, opened, filters, pair, full, values], ids=lambda scene: scene.__name__)
+def chosen(page, title):
+    """Choose a view of the net, and wait for what it shows."""
+    page.locator(".switcher").get_by_role("button", name=title, exact=True).click()
+    expect(page.locator(".later > .none[role=status]")).to_have_count(0)
+    return page
+
+
+def blocks(open_report, **_):
+    return chosen(open_report(transformer(), transformer(before=True)), "Blocks")
+
+
+def sizes(open_report, **_):
+    return chosen(open_report(transformer(before=True)), "Size")
+
+
+def layers(open_report, **_):
+    from torch import nn
+
+    def block(side):
+        return nn.Sequential(nn.Conv2d(side, side, 3, padding=1), nn.BatchNorm2d(side), nn.ReLU())
+
+    parts = [nn.Conv2d(3, 16, 3), nn.ReLU(), *(block(16) for _ in range(4)), nn.Flatten(), nn.Linear(256, 10), nn.Softmax(1)]
+    return chosen(open_report(nn.Sequential(*parts), spectra="none"), "Architecture")
+
+
+SCENES = [closed, opened, filters, pair, full, values, blocks, sizes, layers]
+WHOLE = [closed, blocks, sizes, layers]
+"""The scenes without an open weight."""
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_the_page_looks_as_in_its_pictures(scene, open_report, open_served, tmp_path):
     page = scene(open_report=open_report, open_served=open_served, tmp_path=tmp_path)
-    if scene is not closed:
+    if scene not in WHOLE:
         page.wait_for_selector(DONE)
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(600)  # tiny pictures are drawn after the page is ready
@@ -160,7 +190,6 @@ def test_another_look_is_noticed(open_report, rule):
 
 
 def test_every_picture_is_compared_and_small():
-    scenes = [closed, opened, filters, pair, full, values]
-    wanted = {f"{scene.__name__}-{width}-{scheme}.png" for scene in scenes for width, _ in SIZES for scheme in SCHEMES}
+    wanted = {f"{scene.__name__}-{width}-{scheme}.png" for scene in SCENES for width, _ in SIZES for scheme in SCHEMES}
     assert {path.name for path in SCREENS.iterdir()} == wanted
     assert all(path.stat().st_size < 40_000 for path in SCREENS.iterdir())

@@ -113,7 +113,7 @@ function partsOf({ index, api }, page) {
   const onOpen = (row) => void open(page(), row);
   const onLearn = () => [page().table, page().overview, page().header, page().controls].forEach((part) => part.refresh());
   const onSight = trickle(index, api, {
-    rows: () => page().table.inSight(),
+    rows: () => [...page().table.inSight(), ...page().overview.wants()],
     onLearn,
     onThumbs: () => page().table.refresh(),
     onDone: () => page().table.again(),
@@ -127,7 +127,7 @@ function partsOf({ index, api }, page) {
     }),
     controls: controls(index, { onChange: () => filter(page()), onScope: () => scope(page(), null) }),
     tree: layers,
-    overview: overview(index, layers.root, onOpen),
+    overview: overview({ index, api, root: layers.root, onOpen, onSight }),
     table: table(index, { onOpen, onSight }),
     detail: detailPanel(index, api, names, {
       onClose: () => close(page()),

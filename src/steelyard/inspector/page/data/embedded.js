@@ -10,6 +10,8 @@ import { opened } from "./pack.js";
 export function embedded() {
   /** @type {Promise<{ details: (Detail | null)[][], left_out?: string }> | null} */
   let details = null;
+  /** @type {Promise<NetRecords> | null} */
+  let net = null;
 
   /** @type {<Content>(id: string) => Promise<Content>} */
   async function read(id) {
@@ -32,6 +34,10 @@ export function embedded() {
   return {
     live: false,
     index: () => read("index-pack"),
+    async net(view) {
+      net ??= parsed().then(() => read("net-pack"));
+      return (await net)[view];
+    },
     detail,
     statistics: null,
     picture: null,

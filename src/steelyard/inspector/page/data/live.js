@@ -28,6 +28,7 @@ export function live(ask, download) {
   return {
     live: true,
     index: () => ask("index"),
+    net: async (view) => /** @type {any} */ (await ask("net", { view })),
     detail,
     statistics: (row, side) => ask("statistics", { row, side }),
     picture: async (row, side, window, height, width) =>

@@ -56,6 +56,8 @@ interface ColumnsRecord extends Record<RowStatistic, JsonNumber[]> {
   max_abs?: JsonNumber[];
   relative?: JsonNumber[];
   cosine?: JsonNumber[];
+  /** The rank of a low-rank change, null for any other. */
+  rank?: JsonNumber[];
 }
 
 /** Small histograms of all rows on one axis from -end to end. */
@@ -161,6 +163,7 @@ interface Comparison {
   max_abs: JsonNumber;
   relative: JsonNumber;
   cosine: JsonNumber;
+  rank: JsonNumber;
   difference: Picture | null;
 }
 
@@ -172,6 +175,7 @@ interface Answers {
   picture: { picture: Picture };
   values: { texts: string[] };
   compare: Comparison;
+  net: NetRecords[keyof NetRecords];
 }
 
 // What the page asks, of a server or of the packs in a report.
@@ -181,6 +185,7 @@ type DownloadFormat = "npy" | "npz" | "safetensors";
 interface LiveApi {
   live: true;
   index(): Promise<IndexRecord>;
+  net: AskNet;
   detail(row: number, side: number): Promise<Detail>;
   statistics(row: number, side: number): Promise<StatisticsRecord>;
   picture(row: number, side: number, window: MatrixWindow, height: number, width: number): Promise<Picture>;
@@ -190,9 +195,10 @@ interface LiveApi {
 }
 
 /** A report contains its details; answers that need the file are not available. */
-interface ReportApi extends Record<Exclude<keyof LiveApi, "live" | "index" | "detail">, null> {
+interface ReportApi extends Record<Exclude<keyof LiveApi, "live" | "index" | "net" | "detail">, null> {
   live: false;
   index(): Promise<IndexRecord>;
+  net: AskNet;
   detail(row: number, side: number): Promise<Detail>;
 }
 
@@ -200,7 +206,7 @@ type Api = LiveApi | ReportApi;
 
 // What the modules make of the records.
 
-type NumberColumn = RowStatistic | "changed" | "max_abs" | "relative" | "cosine";
+type NumberColumn = RowStatistic | "changed" | "max_abs" | "relative" | "cosine" | "rank";
 
 /** The columns of a prepared index: all are there, and their numbers are numbers. */
 type Columns = Required<Omit<ColumnsRecord, NumberColumn>> & Record<NumberColumn, (number | null)[]>;
@@ -259,36 +265,6 @@ interface Layer {
   /** Layers and rows in the order of the file. */
   inOrder: (Layer | number)[];
   open: boolean;
-}
-
-/** What a view of the net gets: `onOpen(row)` opens a weight, `say(text)` writes the line above the view. */
-interface Net {
-  index: Index;
-  root: Layer;
-  onOpen(row: number): void;
-  say(text: string): void;
-}
-
-/** A picture of the whole net in the overview. */
-interface NetView {
-  element: HTMLElement;
-  /** Mark the open weight, -1 for none. */
-  open(row: number): void;
-  /** Dim the weights that the table does not show. */
-  show(rows: number[]): void;
-  /** Draw again, since statistics were learned. */
-  refresh(): void;
-  focus(): void;
-  /** What its colours mean. */
-  legend?: HTMLElement;
-}
-
-/** A view that the overview offers if it `fits` the index; it is made when it is first chosen. */
-interface NetViewMaker {
-  key: string;
-  title: string;
-  fits(index: Index): boolean;
-  make(net: Net): NetView;
 }
 
 /** Rows that are named together below a picture. */

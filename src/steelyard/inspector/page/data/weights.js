@@ -7,8 +7,8 @@ import { thumbsOf } from "./thumbs.js";
 
 /** @type {RowStatistic[]} */
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
-/** @type {("changed" | "max_abs" | "relative" | "cosine")[]} */
-const CHANGES = ["changed", "max_abs", "relative", "cosine"];
+/** @type {("changed" | "max_abs" | "relative" | "cosine" | "rank")[]} */
+const CHANGES = ["changed", "max_abs", "relative", "cosine", "rank"];
 const SEVERITIES = ["info", "warning", "error"];
 
 /**

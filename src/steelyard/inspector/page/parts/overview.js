@@ -1,28 +1,37 @@
 // @ts-check
 // The whole net in one picture at a time, and the buttons that switch between them.
 
+import { architecture } from "./architecture.js";
+import { blocks } from "./blocks.js";
 import { distributions } from "./distributions.js";
+import { sizes } from "./sizes.js";
 import { attribute, button, element, replace } from "../draw/element.js";
 
-/** @typedef {Omit<NetView, "legend"> & { next(): void }} Overview */
+/** @typedef {Required<Omit<NetView, "legend">> & { next(): void }} Overview */
 /** @typedef {{ maker: NetViewMaker, made: NetView | null, text: string }} Held */
 
 /**
  * The views of a net in the order of their buttons; one that has nothing to show is left out.
  * @type {NetViewMaker[]}
  */
-const VIEWS = [{ key: "distributions", title: "Distributions", fits: () => true, make: distributions }];
+const VIEWS = [
+  { key: "distributions", title: "Distributions", fits: () => true, make: distributions },
+  { key: "blocks", title: "Blocks", fits: ({ count }) => count > 0, make: blocks },
+  { key: "sizes", title: "Size", fits: ({ count }) => count > 0, make: sizes },
+  { key: "architecture", title: "Architecture", fits: ({ count }) => count > 0, make: architecture },
+];
 
 /**
- * The section with the views of a net; `onOpen(row)` is called when a weight is chosen in one of them.
- * @type {(index: Index, root: Layer, onOpen: (row: number) => void) => Overview}
+ * The section with the views of a net; `onOpen(row)` is called when a weight is chosen in one of them, and `onSight()` when others
+ * become visible.
+ * @type {(net: Omit<Net, "say"> & { onSight(): void }) => Overview}
  */
-export function overview(index, root, onOpen) {
+export function overview(net) {
   const summary = element("p", { class: "summary" });
   const holder = element("div", { class: "net-view" });
   const legend = element("div", { class: "net-legend" });
   /** @type {Held[]} */
-  const held = VIEWS.filter(({ fits }) => fits(index)).map((maker) => ({ maker, made: null, text: "" }));
+  const held = VIEWS.filter(({ fits }) => fits(net.index)).map((maker) => ({ maker, made: null, text: "" }));
   const heads = held.map(({ maker }, nth) => button(maker.title, () => choose(nth), { title: `${maker.title} (v: the next view)` }));
   /** @type {{ row: number, rows: number[] | null }} */
   const now = { row: -1, rows: null };
@@ -41,6 +50,7 @@ export function overview(index, root, onOpen) {
     if (now.rows) view.show(now.rows);
     view.refresh();
     summary.textContent = held[nth].text;
+    net.onSight();
   }
 
   /** @type {(one: Held) => NetView} */
@@ -50,7 +60,7 @@ export function overview(index, root, onOpen) {
       one.text = text;
       if (held[chosen] === one) summary.textContent = text;
     };
-    one.made ??= one.maker.make({ index, root, onOpen, say });
+    one.made ??= one.maker.make({ ...net, say });
     return one.made;
   }
 
@@ -69,6 +79,7 @@ export function overview(index, root, onOpen) {
     },
     refresh: () => viewOf(held[chosen]).refresh(),
     focus: () => viewOf(held[chosen]).focus(),
+    wants: () => held[chosen].made?.wants?.() ?? [],
     /** Show the next view. */
     next: () => choose((chosen + 1) % held.length),
   };

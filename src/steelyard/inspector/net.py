@@ -1,0 +1,116 @@
+"""The net as a whole for a page: its grid of blocks, its size, and its architecture; no number is read.
+
+The page fills the cells of the grid with the statistics of its rows, so that a live page has them as it learns them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.core.packing import packed, parts_of
+from steelyard.core.roles import plain_layer
+from steelyard.errors import ShapeError, SteelyardError, printable
+from steelyard.inspector.index import AFTER
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+    from steelyard.inspector.index import OpenedSource, Row
+
+MOST = 2_000
+"""The layers of a view at most: a page draws each."""
+COLUMNS = 256
+"""The columns of a grid at most."""
+_RANGE = re.compile(r"\[([0-9]+)-[0-9]+\]")
+_CODES = "packed; --effective shows its numbers"
+
+
+def net_record(view: str, sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what one of the `VIEWS` shows; `error` says why there is nothing. Raises `ShapeError` for another view."""
+    if view not in VIEWS:
+        raise ShapeError(f"unknown view {printable(view, 40)!r}; choose one of {', '.join(VIEWS)}")
+    try:
+        return VIEWS[view](sources, rows)
+    except SteelyardError as error:
+        return {"error": str(error)}
+
+
+def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the row and the column of each weight, both -1 for one outside of the blocks."""
+    from steelyard.measures.grid import layout_of
+
+    found = layout_of(row.weight for row in rows)
+    places = [found.places.get(row.weight.name, (-1, -1)) for row in rows]
+    places = [place if place[1] < COLUMNS else (-1, -1) for place in places]
+    outside = {*found.outside}
+    codes = dict.fromkeys(parts_of(packed(sources[AFTER].weights)), _CODES)
+    notes = {nth: row.weight.unreadable or codes.get(row.weight.name) for nth, row in enumerate(rows)}
+    return {
+        "kind": found.kind,
+        "rows": list(found.rows),
+        "columns": list(found.columns)[:COLUMNS],
+        "hidden": max(len(found.columns) - COLUMNS, 0),
+        "down": np.array([place[0] for place in places], np.int32),
+        "across": np.array([place[1] for place in places], np.int32),
+        "outside": [nth for nth, row in enumerate(rows) if row.weight.name in outside][:MOST],
+        "notes": {str(nth): printable(note, 300) for nth, note in notes.items() if note},
+    }
+
+
+def _size(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
+    from steelyard.measures.size import size
+    from steelyard.measures.size.beside import beside
+
+    opened = sources[AFTER]
+    record = size(opened.weights).to_dict()
+    if isinstance(opened.source, (str, os.PathLike)):
+        record["beside"] = beside(opened.source, opened.weights)._asdict()
+    first = _first_rows(rows)
+    kept, record["hidden"] = record["rows"][:MOST], max(len(record["rows"]) - MOST, 0)
+    words = ("name", "label", "depth", "times", "parameters", "share", "buffers", "other", "nbytes", "tied", "leaf", "role")
+    record["rows"] = [{**{word: row[word] for word in words}, "row": first(row["name"])} for row in kept]
+    return record
+
+
+def _architecture(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the layers in order; none where no graph is known, since the page has them by their names."""
+    from steelyard.measures.architecture import architecture
+
+    listed: Weights = sources[AFTER].weights
+    if listed.graph is None or not listed.graph.layers:
+        return {"order": "names", "why": listed.why_no_graph, "inputs": {}, "outside": [], "rows": [], "hidden": 0}
+    record = architecture(listed).to_dict()
+    first = _first_rows(rows)
+    kept = [{**row, "row": first(row["name"]) if row["shapes"] else -1} for row in record["rows"][:MOST]]
+    return {**record, "rows": kept, "hidden": len(record["rows"]) - len(kept)}
+
+
+def _first_rows(rows: Iterable[Row]) -> Callable[[str], int]:
+    """Return a function that finds the first row of a layer, or of the first of repeated ones, -1 for none."""
+    known: dict[str, int] = {}
+    for nth, row in enumerate(rows):
+        known.setdefault(row.weight.name, nth)
+        name = plain_layer(row.weight.layer)
+        for _ in range(32):
+            if not name or name in known:
+                break
+            known[name] = nth
+            name = name[: max(name.rfind("."), name.rfind("/"), 0)]
+
+    def first(name: str) -> int:
+        one = name if name in known else _RANGE.sub(r"\1", name.partition(" \u2026 ")[0])
+        return known.get(one, -1)
+
+    return first
+
+
+VIEWS: dict[str, Callable[[Sequence[OpenedSource], Sequence[Row]], dict[str, Any]]] = {
+    "grid": _grid,
+    "size": _size,
+    "architecture": _architecture,
+}
+"""What makes each view."""
