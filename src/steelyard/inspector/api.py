@@ -36,6 +36,7 @@ from steelyard.inspector.index import (
 )
 from steelyard.inspector.net import net_record
 from steelyard.inspector.packing import pack
+from steelyard.inspector.panels import heads_record, live_panels
 from steelyard.io import opened, weights
 from steelyard.measures.check.survey import look
 from steelyard.measures.spectra import EXACT, spectrum, without, work
@@ -142,6 +143,14 @@ class Api:
             raise seen.error
         record = detail_of(seen, small=False)
         return pack({**record, **_outline(seen.summary), "histogram": None, "findings": list(map(finding_record, seen.findings))})
+
+    def heads(self, row: int, side: int, count: int) -> bytes:
+        """Return the heads of a kernel of attention, of which the layer has this number."""
+        listed, weight = self._source(side).weights, self._weight(row, side)
+        with self._slots:
+            return pack(
+                heads_record(listed, weight.name, count) or {"error": "this is no kernel of attention", "parts": [], "how": ""}
+            )
 
     def picture(self, row: int, side: int, window: Window, height: int, width: int) -> bytes:
         """Return a picture of a part of a weight, with its cells as float32."""
@@ -280,6 +289,7 @@ def _detail(weight: Weight, listed: Weights) -> dict[str, Any]:
     if seen.error is not None:
         return record
     record |= {"filters": filters_record(weight, CELLS), **_outline(seen.summary), **_spectrum(weight, seen.summary)}
+    record |= live_panels(weight, listed, CELLS)
     return record | {"findings": [finding_record(each) for each in seen.findings]}
 
 

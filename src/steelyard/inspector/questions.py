@@ -50,6 +50,7 @@ QUESTIONS: dict[str, Callable[[Api, Query], Any]] = {
     "net": lambda api, query: api.net(query.word("view")),
     "detail": lambda api, query: api.detail(query.number("row"), query.number("side")),
     "statistics": lambda api, query: api.statistics(query.number("row"), query.number("side")),
+    "heads": lambda api, query: api.heads(query.number("row"), query.number("side"), query.number("count")),
     "picture": lambda api, query: api.picture(
         query.number("row"), query.number("side"), query.window(), query.number("height"), query.number("width")
     ),

@@ -23,6 +23,7 @@ from steelyard.inspector.details import (
 )
 from steelyard.inspector.index import AFTER, STATISTICS, OpenedSource, Row, difference_columns, finding_record, index_of
 from steelyard.inspector.net import VIEWS, net_record
+from steelyard.inspector.panels import add_panels
 from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
@@ -121,6 +122,8 @@ def report_data(
                 index["findings"] += map(finding_record, look.findings)
     everything = [each for side in measured for each in side.values()]
     _decompose([each for each in everything if each.detail is not None], spectra, progress=progress)
+    after = {each.weight.name: each.detail for each in measured[AFTER].values() if each.detail is not None and each.error is None}
+    add_panels(after, sources[AFTER].weights, room)
     compared = _compare(rows, measured, room, progress=progress) if len(sources) > 1 else {}
     index["changed"] = changed([difference for difference, _ in compared.values()])
     _complete(index, rows, measured, compared, (axes[1] if axes[1].filled else axes[0]).end)

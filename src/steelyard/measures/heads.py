@@ -116,6 +116,16 @@ def heads(source: Any, name: str | None = None, count: int | None = None) -> Hea
     return Heads(layer, parts, "; ".join(filter(None, (known.how, _assumed(kernels)))))
 
 
+def may_have_heads(name: str) -> bool:
+    """Whether a weight may be a kernel of attention, by its own name alone.
+
+    >>> may_have_heads("h.0.attn.c_attn.weight"), may_have_heads("h.0.mlp.c_fc.weight")
+    (True, False)
+    """
+    stem = _KERNEL.sub("", name).replace("/", ".")
+    return stem != name and any(pattern.search(stem) for _, pattern in _PATTERNS)
+
+
 def _dim(kernel: _Kernel, known: _Known) -> int:
     """Return the number of dimensions of a head, by a kernel that has all of them."""
     length, side = kernel.weight.shape[kernel.axis], kernel.weight.shape[1 - kernel.axis]

@@ -77,7 +77,7 @@ def deduced(inputs: int, *, last: bool) -> Layout | None:
 
 def is_on_images(weight: Weight, grid: Sequence[int] | None = None) -> bool:
     """Whether a weight is a dense kernel whose inputs are those of this image, or of one that can be deduced."""
-    return _inputs(weight, None if grid is None else layout_of(grid)) is not None
+    return inputs_of(weight, None if grid is None else layout_of(grid)) is not None
 
 
 def images(weight: Weight, limit: int = 64, grid: Sequence[int] | None = None) -> Filters | None:
@@ -98,7 +98,7 @@ def images(weight: Weight, limit: int = 64, grid: Sequence[int] | None = None) -
         ((64, 28, 28, 1), 128, '784 inputs taken')
     """
     given = None if grid is None else layout_of(grid)
-    found = _inputs(weight, given)
+    found = inputs_of(weight, given)
     if found is None:
         return None
     axis, layout = found
@@ -115,8 +115,11 @@ def images(weight: Weight, limit: int = 64, grid: Sequence[int] | None = None) -
     return Filters(pictures, [f"out {nth}" for nth in range(kept)], count, guessed=False, deduced=how)
 
 
-def _inputs(weight: Weight, given: Layout | None) -> tuple[int, Layout] | None:
-    """Return the axis of the inputs and their layout; without axes PyTorch's order is tried first."""
+def inputs_of(weight: Weight, given: Layout | None = None) -> tuple[int, Layout] | None:
+    """Return the axis of a dense kernel's inputs and their layout, None for any other weight.
+
+    Without axes PyTorch's order is tried first.
+    """
     if len(weight.shape) != 2 or not prod(weight.shape) or weight.role not in (Role.KERNEL, Role.OTHER):
         return None
     words = weight.axes.split()

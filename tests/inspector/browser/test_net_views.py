@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from inspector.browser.looking import contrasts, eventually
+from inspector.browser.looking import contrasts, eventually, go_to, tab
 from inspector.browser.test_screens import transformer
 from playwright.sync_api import expect
 
 import steelyard
-from steelyard.text.table import number_text
 
 KINDS = ["Blocks", "Size", "Architecture"]
 
@@ -43,7 +42,11 @@ def test_the_cells_are_those_of_steelyard_grid(open_report, word, key):
 
 def test_parts_that_share_a_cell_have_the_statistic_of_all_their_numbers(open_report):
     made = np.random.default_rng(1)
-    parts = [f"l.{nth}.{part}.weight" for nth in range(3) for part in ("attn", "norm", *map("experts.{}.w1".format, range(8)))]
+    parts = [
+        f"l.{nth}.{part}.weight"
+        for nth in range(3)
+        for part in ("q", "k", "v", "o", "norm", *(f"experts.{one}.{word}" for one in range(8) for word in ("up", "down")))
+    ]
     arrays = {name: made.normal(nth % 7, 1 + nth, (6, 5)) for nth, name in enumerate(parts)}
     page = open_report(arrays, spectra="none")
     view(page, "Blocks")
@@ -127,7 +130,7 @@ def test_the_areas_of_layers_are_their_shares(open_report):
     }
     assert area["h.[0-5]"] / area["wte"] == pytest.approx(found["h.[0-5]"].share / found["wte"].share, rel=0.05)
     page.locator(".tile:has-text('wte')").first.hover()
-    expect(page.locator(".summary")).to_contain_text("wte  ·  38,400 parameters, 9.93%")
+    expect(page.locator(".summary")).to_contain_text(f"wte  ·  38,400 parameters, {100 * found['wte'].share:.3g}%")
     page.locator(".bars button:has-text('wpe')").click()
     assert open_name(page) == "wpe.weight"
 
@@ -140,7 +143,7 @@ def test_types_that_fit_into_a_memory_are_marked(open_report):
     rows = page.locator(".types tbody tr")
     fits = {row.locator("th").text_content() for row in rows.all() if row.locator("td").nth(1).text_content() == "yes"}
     assert fits == set(found.fits(0.0005))
-    expect(rows.nth(0)).to_contain_text(f"{number_text(found.nbytes / 1e6, 3)} MB")
+    expect(rows.nth(0)).to_contain_text(f"{found.nbytes / 1e6:.3g} MB")
 
 
 def test_layers_are_in_order_with_what_feeds_them_and_open_their_weights(open_report):
@@ -172,3 +175,25 @@ def test_every_view_can_be_read_and_fits_narrow_windows(open_report, scheme):
         assert page.locator("img, b:has(img)").count() == 0
         worst = [found for found in contrasts(page) if found[0] < 4.5]
         assert worst == [], title
+
+
+def test_units_heads_and_points_are_pictures_of_their_weights(open_served, tmp_path):
+    made = np.random.default_rng(2)
+    arrays = {f"attn.{word}_proj.weight": made.normal(size=(16, 16)).astype("f4") for word in "qkvo"}
+    arrays |= {"embed.weight": made.normal(size=(90, 16)).astype("f4"), "fc.weight": made.normal(size=(4, 768)).astype("f4")}
+    steelyard.save(arrays, tmp_path / "net.safetensors")
+    page = open_served(tmp_path / "net.safetensors")
+    for name, title in (("fc.weight", "Images"), ("embed.weight", "Points"), ("attn.q_proj.weight", "Heads")):
+        go_to(page, name)
+        expect(page.locator(".detail h2")).to_have_text(name)
+        tab(page, title)
+        if title == "Images":
+            page.get_by_label("768 inputs as").select_option(label="24\u200a\u00d7\u200a32")
+            expect(page.locator(".filters .caption")).to_contain_text("their inputs taken as 24\u200a\u00d7\u200a32")
+        if title == "Points":
+            page.locator(".scatter canvas").press("End")
+            expect(page.locator(".scatter .readout")).to_contain_text("row 89")
+    expect(page.locator(".heads")).to_contain_text("the number of heads of attn is not known")
+    page.get_by_label("heads").fill("4")
+    page.get_by_label("heads").blur()
+    expect(page.locator(".filters .caption")).to_contain_text("queries: 4 heads")

@@ -40,6 +40,7 @@ export function embedded() {
     },
     detail,
     statistics: null,
+    heads: null,
     picture: null,
     values: null,
     compare: null,

@@ -31,6 +31,7 @@ export function live(ask, download) {
     net: async (view) => /** @type {any} */ (await ask("net", { view })),
     detail,
     statistics: (row, side) => ask("statistics", { row, side }),
+    heads: (row, side, count) => ask("heads", { row, side, count }),
     picture: async (row, side, window, height, width) =>
       (await ask("picture", { row, side, ...sides(window), height, width })).picture,
     values: async (row, side, window) => (await ask("values", { row, side, ...sides(window) })).texts,

@@ -154,6 +154,9 @@ interface Detail extends StatisticsRecord {
   spectrum?: Spectrum | null;
   spectrum_why?: string;
   difference?: Picture | null;
+  images?: ImagesRecord | null;
+  heads?: HeadsRecord | null;
+  points?: PointsRecord | null;
 }
 
 interface Comparison {
@@ -176,6 +179,7 @@ interface Answers {
   values: { texts: string[] };
   compare: Comparison;
   net: NetRecords[keyof NetRecords];
+  heads: HeadsRecord;
 }
 
 // What the page asks, of a server or of the packs in a report.
@@ -188,6 +192,7 @@ interface LiveApi {
   net: AskNet;
   detail(row: number, side: number): Promise<Detail>;
   statistics(row: number, side: number): Promise<StatisticsRecord>;
+  heads(row: number, side: number, count: number): Promise<HeadsRecord>;
   picture(row: number, side: number, window: MatrixWindow, height: number, width: number): Promise<Picture>;
   values(row: number, side: number, window: MatrixWindow): Promise<string[]>;
   compare(row: number): Promise<Comparison>;

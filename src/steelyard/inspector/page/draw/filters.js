@@ -34,12 +34,12 @@ const STEPS = {
 };
 
 /**
- * A figure of the filters of a convolution.
- * @type {(found: Filters, name?: string) => HTMLElement}
+ * A figure of the filters of a convolution, or of other small pictures with a `caption` of their own.
+ * @type {(found: Filters, name?: string, caption?: string) => HTMLElement}
  */
-export function filters(found, name = "") {
+export function filters(found, name = "", caption = captionOf(found, name)) {
   const count = found.units.length;
-  const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": `${count} filters` });
+  const canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": caption });
   const drawing = element("div", { class: "drawing" }, canvas);
   const readout = element("p", { class: "readout", "aria-live": "polite" });
   /** @type {FiltersView} */
@@ -53,7 +53,7 @@ export function filters(found, name = "") {
     event.preventDefault();
   });
   keepDrawn(drawing, (width) => draw(view, width));
-  return element("figure", { class: "filters" }, drawing, readout, element("p", { class: "caption" }, captionOf(found, name)));
+  return element("figure", { class: "filters" }, drawing, readout, element("p", { class: "caption" }, caption));
 }
 
 /** @type {(view: FiltersView, event: PointerEvent) => number} */

@@ -7,6 +7,7 @@ import { usual } from "../draw/cells.js";
 import { filters } from "../draw/filters.js";
 import { valuesGrid } from "../draw/grid.js";
 import { histogram } from "../draw/histogram.js";
+import { panelTabs } from "./panels.js";
 import { pictures } from "./pictures.js";
 import { spectrum } from "../draw/spectrum.js";
 import { shownName } from "../data/text.js";
@@ -39,6 +40,7 @@ export function viewsOf(scene) {
     index.two && map,
     filtersTab(scene),
     !index.two && map,
+    ...panelTabs(scene),
     index.two && statisticsTab(scene),
     spectrumTab(scene),
     Boolean(api.live && size) && { key: "values", title: "Values", make: () => valuesOf(grids) },
