@@ -188,12 +188,12 @@ def test_units_heads_and_points_are_pictures_of_their_weights(open_served, tmp_p
         expect(page.locator(".detail h2")).to_have_text(name)
         tab(page, title)
         if title == "Images":
-            page.get_by_label("768 inputs as").select_option(label="24\u200a\u00d7\u200a32")
+            page.get_by_label("Sides of the image").select_option(label="24\u200a\u00d7\u200a32")
             expect(page.locator(".filters .caption")).to_contain_text("their inputs taken as 24\u200a\u00d7\u200a32")
         if title == "Points":
             page.locator(".scatter canvas").press("End")
             expect(page.locator(".scatter .readout")).to_contain_text("row 89")
-    expect(page.locator(".heads")).to_contain_text("the number of heads of attn is not known")
-    page.get_by_label("heads").fill("4")
-    page.get_by_label("heads").blur()
+    expect(page.locator(".head-panel")).to_contain_text("the number of heads of attn is not known")
+    page.locator(".head-panel input").fill("4")
+    page.locator(".head-panel input").blur()
     expect(page.locator(".filters .caption")).to_contain_text("queries: 4 heads")

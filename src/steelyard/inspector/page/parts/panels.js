@@ -95,7 +95,7 @@ function headsOf(found, ask) {
     if (!Number.isInteger(count) || count < 1) return;
     ask(count).then(show, (error) => show({ error: messageOf(error), parts: [], how: "" }));
   });
-  return element("div", { class: "heads" }, element("label", {}, "heads ", input), holder);
+  return element("div", { class: "head-panel" }, element("label", {}, "heads ", input), holder);
 }
 
 /** @type {(part: HeadsPart) => HTMLElement} */
