@@ -98,7 +98,7 @@ function bar(row, onClick) {
  * @type {(record: SizeRecord) => HTMLElement}
  */
 function types({ encodings, training }) {
-  const input = element("input", { id: "memory", type: "number", min: 0, step: "any", placeholder: "8" });
+  const input = element("input", { id: "memory", type: "number", min: 0, step: "any", value: 8 });
   const body = element("tbody", {});
   /** @type {[string, { nbytes: number, note: string }][]} */
   const lines = [...Object.entries(encodings), ["training with Adam", { nbytes: training, note: "float32, without activations" }]];
