@@ -40,7 +40,7 @@ class Row(NamedTuple):
     metrics: Mapping[str, float]
 
 
-class Run:
+class RecordedRun:
     """A run as it is on the disk when it is opened; a run that is being recorded may be opened again and again.
 
     `path` is the folder, `layout` the facts of its weights, and `rows` has a `Row` for each record, in order.
@@ -135,12 +135,12 @@ class Run:
         return os.path.join(self.path, name)
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(path: str | os.PathLike[str]) -> RecordedRun:
     """Open a run's folder. Raises `FileMissingError` if it is none, and `FormatError` if it is damaged."""
     folder = os.fspath(path)
     layout = read_layout(folder)
     rows = read_journal(folder)
-    return Run(folder, layout, rows[: complete(folder, layout, len(rows))])
+    return RecordedRun(folder, layout, rows[: complete(folder, layout, len(rows))])
 
 
 def read_layout(folder: str) -> Layout:
