@@ -91,6 +91,7 @@ def test_names_from_a_file_cannot_become_part_of_the_page(tmp_path):
         "application/octet-stream",
         "module",
         "application/octet-stream",
+        "application/octet-stream",
     ]
     assert not page.all("img")
     assert not page.all("b")
