@@ -35,6 +35,11 @@ NOT_INTO_A_PATH = {
     ("inspector/server.py", "write_text"): "the page that hides the token from the list of processes",
     ("formats/onnx/__init__.py", "mkdir"): "the folder of external data, which the model names",
     ("running.py", "open"): "the null device",
+    ("runs/appending.py", "makedirs"): "the folder of a run, and that of its snapshots",
+    ("runs/appending.py", "open"): "records of a run, of which the line of the journal is the commit, and its lock",
+    ("runs/callbacks.py", "makedirs"): "the folder of the runs of a search",
+    ("runs/callbacks.py", "mkdir"): "the folder of one of them",
+    ("runs/store.py", "memmap"): "it only reads",
     ("testing.py", "TemporaryDirectory"): "the folder in which a format of a plug-in is tried",
 }
 """Calls that write elsewhere than by `replacing`, and why they may: module and function."""
