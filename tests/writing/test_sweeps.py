@@ -43,6 +43,8 @@ NOT_INTO_A_PATH = {
     ("testing.py", "TemporaryDirectory"): "the folder in which a format of a plug-in is tried",
 }
 """Calls that write elsewhere than by `replacing`, and why they may: module and function."""
+KILLED_ELSEWHERE = {"steelyard.runs.appending"}
+"""What replaces a file as a part of a run, whose journal has times: `tests/runs/test_killing.py` kills its recorder at any point."""
 MAKING = {"write_text", "write_bytes", "touch", "mkdir", "makedirs", "mkstemp", "mkdtemp", "TemporaryFile", "NamedTemporaryFile"}
 MAKING |= {"TemporaryDirectory", "SpooledTemporaryFile", "memmap", "tofile", "savez", "symlink_to", "hardlink_to"}
 OF_OS = {"rename", "replace", "link", "symlink", "truncate", "sendfile", "copyfile", "copytree", "move"}
@@ -115,7 +117,7 @@ def test_whatever_happens_at_any_step_each_writer_leaves_the_old_file_or_a_whole
         assert pairs["first"] + pairs["second"] == 4, name
         record_property(name, f"killed {kills['before']} times before the replacement and {kills['after']} times after it")
     reached = {module for each in found.values() for module in each["modules"]}
-    assert reached == replacing_modules(), "a module replaces a file and is not swept: add a writer to writers.py"
+    assert reached == replacing_modules() - KILLED_ELSEWHERE, "a module replaces a file and is not swept: add a writer to writers.py"
 
 
 def replacing_modules():
