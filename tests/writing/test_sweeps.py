@@ -117,7 +117,9 @@ def test_whatever_happens_at_any_step_each_writer_leaves_the_old_file_or_a_whole
         assert pairs["first"] + pairs["second"] == 4, name
         record_property(name, f"killed {kills['before']} times before the replacement and {kills['after']} times after it")
     reached = {module for each in found.values() for module in each["modules"]}
-    assert reached == replacing_modules() - KILLED_ELSEWHERE, "a module replaces a file and is not swept: add a writer to writers.py"
+    assert reached == replacing_modules() - KILLED_ELSEWHERE, (
+        "a module replaces a file and is not swept: add a writer to writers.py"
+    )
 
 
 def replacing_modules():
