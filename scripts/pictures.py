@@ -8,7 +8,7 @@ import carried
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from pages import PAGES, browser
-from terminals import SHELLS
+from shells import SHELLS
 
 import steelyard
 from steelyard import plot

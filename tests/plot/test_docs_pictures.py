@@ -40,7 +40,7 @@ def test_the_gallery_shows_every_page(script):
 
 def test_every_picture_is_small_and_made_by_the_script(script):
     there = {path.stem: path.stat().st_size for path in FOLDER.iterdir()}
-    assert set(there) == {*script.PAGES, *script.PICTURES}
+    assert set(there) == {*script.PAGES, *script.PICTURES, *script.SHELLS}
     assert max(there.values()) <= script.LARGEST
 
 
