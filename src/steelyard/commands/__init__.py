@@ -134,6 +134,25 @@ def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> t
     return status, records
 
 
+def print_each(paths: Iterable[str], work: Callable[[str], tuple[dict[str, Any], str]], *, json: bool) -> int:
+    """Print the text of each file, or with `json` all records, and what the files would run; return the exit status.
+
+    `work` returns what is to be recorded of a file, and the text; the file's name and what it would run are added here.
+    """
+    code: dict[str, list[str]] = {}
+
+    def noted(file: str) -> tuple[Any, str]:
+        record, text = work(file)
+        code[file] = code_in(file)
+        return {"file": file, **record, "would_run": code[file]}, "" if json else text
+
+    status, records = each_file(paths, noted)
+    if json:
+        print_records(records)
+    warn_of_code(code)
+    return status
+
+
 def code_in(file: str, listed: Weights | None = None) -> list[str]:
     """Return what loading a file, of which these weights may have been `listed`, with its own library would run.
 

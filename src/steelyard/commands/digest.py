@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, add_selection, code_in, each_file, opened, print_json, print_records, warn_of_code
+from steelyard.commands import add_paths, add_selection, opened, print_each, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -31,21 +31,13 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _verified(args)
 
-    code: dict[str, list[str]] = {}
-
-    def digested(file: str) -> tuple[Any, str]:
+    def digested(file: str) -> tuple[dict[str, Any], str]:
         result = _digest(file, args, args.algorithm, args.layout)
         if result.unsure and not args.json:
             print(f"warning: {printable(file)}: {unsure_line(result)}", file=sys.stderr)
-        lines = digest_lines(result, file, each=not args.total)
-        code[file] = code_in(file)
-        return {"file": file, **result.to_dict(), "would_run": code[file]}, "" if args.json else "\n".join(lines)
+        return result.to_dict(), "\n".join(digest_lines(result, file, each=not args.total))
 
-    status, records = each_file(expanded(args.paths), digested)
-    if args.json:
-        print_records(records)
-    warn_of_code(code)
-    return status
+    return print_each(expanded(args.paths), digested, json=args.json)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, code_in, each_file, print_records, warn_of_code
+from steelyard.commands import add_paths, print_each
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -27,21 +27,15 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
-    code: dict[str, list[str]] = {}
 
-    def of_file(file: str) -> tuple[Any, str]:
+    def of_file(file: str) -> tuple[dict[str, Any], str]:
         found = architecture(file)
-        code[file] = code_in(file)
         if args.json:
-            return {"file": file, **found.to_dict(), "would_run": code[file]}, ""
+            return found.to_dict(), ""
         text = "\n".join(architecture_lines(found, screen))
-        return None, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text
+        return {}, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text
 
-    status, records = each_file(files, of_file)
-    if args.json:
-        print_records(records)
-    warn_of_code(code)
-    return status
+    return print_each(files, of_file, json=args.json)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, code_in, each_file, print_records, warn_of_code
+from steelyard.commands import add_paths, print_each
 from steelyard.commands import shard_size as memory_size
 from steelyard.errors import ShapeError, printable
 
@@ -32,24 +32,18 @@ def run(args: argparse.Namespace) -> int:
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     if args.out and len(files) != 1:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
-    code: dict[str, list[str]] = {}
 
-    def of_file(file: str) -> tuple[Any, str]:
+    def of_file(file: str) -> tuple[dict[str, Any], str]:
         result = size(file, scope=args.scope)
-        code[file] = code_in(file)
         if args.out:
             result.write(args.out)
-            return {"file": file, "out": args.out, "would_run": code[file]}, ""
+            return {"out": args.out}, ""
         text = "" if args.json else _text(result, screen, args)
         if len(files) > 1 and text and not args.csv:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
-        return {"file": file, **(_record(result, args) if args.json else {}), "would_run": code[file]}, text
+        return _record(result, args) if args.json else {}, text
 
-    status, records = each_file(files, of_file)
-    if args.json:
-        print_records(records)
-    warn_of_code(code)
-    return status
+    return print_each(files, of_file, json=args.json)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
