@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from steelyard.measures.size import size
     from steelyard.measures.spectra import spectra
     from steelyard.measures.stats import stats
+    from steelyard.runs.history import history
     from steelyard.runs.recording import record
     from steelyard.transfers.build import build
     from steelyard.transfers.transfer import plan_transfer, transfer
@@ -66,6 +67,7 @@ __all__ = [
     "factorize",
     "greedy_soup",
     "grid",
+    "history",
     "limits",
     "lineage",
     "masks",
@@ -122,6 +124,7 @@ _LATER = {
     "export": "device.export",
     "stats": "measures.stats",
     "grid": "measures.grid",
+    "history": "runs.history",
     "lineage": "measures.lineage",
     "masks": "editing.pruning",
     "merge": "editing.merging",

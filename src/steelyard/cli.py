@@ -29,6 +29,9 @@ PURPOSES = {
         "report": "one HTML file that shows every weight, offline",
         "serve": "the same in the browser, for a file of any size",
     },
+    "look back at a training": {
+        "history": "its last steps, what moved, where NaN began, two runs",
+    },
     "check and compare": {
         "check": "damage, NaN and Inf, and code that loading the file would run",
         "digest": "digests that are equal for equal weights in any container",

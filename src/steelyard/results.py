@@ -33,6 +33,12 @@ if TYPE_CHECKING:
     from steelyard.measures.stats import Stats
     from steelyard.numerics.histogram import Histogram
     from steelyard.numerics.weight_stats import WeightStats
+    from steelyard.runs.comparing import RunComparison
+    from steelyard.runs.curves import Curves
+    from steelyard.runs.events import HistoryRows, Jump, Movement, NonFiniteStart
+    from steelyard.runs.history import History
+    from steelyard.runs.places import Ridgeline, WeightPath
+    from steelyard.runs.units import UnitRow
     from steelyard.transfers.plan import PlanRow, TransferPlan
     from steelyard.transfers.proof import LayerError, Proof
     from steelyard.transfers.transfer import Transfer
@@ -42,6 +48,7 @@ __all__ = [
     "Audit",
     "AuditFinding",
     "Check",
+    "Curves",
     "Diff",
     "Difference",
     "Digest",
@@ -50,15 +57,22 @@ __all__ = [
     "Graph",
     "Grid",
     "Histogram",
+    "History",
+    "HistoryRows",
+    "Jump",
     "Kinship",
     "Layer",
     "LayerError",
     "LayerRow",
     "Lineage",
+    "Movement",
+    "NonFiniteStart",
     "Patch",
     "PlanRow",
     "Proof",
+    "Ridgeline",
     "Run",
+    "RunComparison",
     "Size",
     "SizeRow",
     "Spectra",
@@ -67,6 +81,8 @@ __all__ = [
     "Transfer",
     "TransferPlan",
     "UnitPlan",
+    "UnitRow",
+    "WeightPath",
     "WeightStats",
     "WhatIf",
 ]
@@ -76,6 +92,7 @@ _MODULES = {
     "Audit": "auditing",
     "AuditFinding": "auditing.findings",
     "Check": "measures.check",
+    "Curves": "runs.curves",
     "Diff": "measures.diff",
     "Difference": "measures.diff",
     "Digest": "measures.digest",
@@ -84,15 +101,22 @@ _MODULES = {
     "Graph": "core.graph",
     "Grid": "measures.grid",
     "Histogram": "numerics.histogram",
+    "History": "runs.history",
+    "HistoryRows": "runs.events",
+    "Jump": "runs.events",
     "Kinship": "measures.lineage",
     "Layer": "core.graph",
     "LayerError": "transfers.proof",
     "LayerRow": "measures.architecture",
     "Lineage": "measures.lineage",
+    "Movement": "runs.events",
+    "NonFiniteStart": "runs.events",
     "Patch": "measures.patch",
     "PlanRow": "transfers.plan",
     "Proof": "transfers.proof",
+    "Ridgeline": "runs.places",
     "Run": "core.graph",
+    "RunComparison": "runs.comparing",
     "Size": "measures.size",
     "SizeRow": "measures.size",
     "Spectra": "measures.spectra",
@@ -101,6 +125,8 @@ _MODULES = {
     "Transfer": "transfers.transfer",
     "TransferPlan": "transfers.plan",
     "UnitPlan": "editing.units.plan",
+    "UnitRow": "runs.units",
+    "WeightPath": "runs.places",
     "WeightStats": "numerics.weight_stats",
     "WhatIf": "editing.quantizing.what_if",
 }

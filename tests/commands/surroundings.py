@@ -60,6 +60,7 @@ def command_lines(file, net, out):
         "diff": [["diff", file, net], ["diff", "--json", net, file]],
         "save-patch": [["save-patch", file, net, "-o", f"{out}/p.safetensors"]],
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],
+        "history": [["history", file], ["history", "--json", file, net], ["history", file, net, "-o", f"{out}/t.csv"]],
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
         "average": [["average", net, file, "-o", f"{out}/o.npz"], ["average", "--json", file, net, "--dry-run"]],

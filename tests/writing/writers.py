@@ -98,6 +98,8 @@ WRITERS = [
     Writer("size json", ["size", "{made}/{n}.wide.npz", "-o", "{out}/table.json"]),
     Writer("grid csv", ["grid", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("grid json", ["grid", "{made}/{n}.npz", "-o", "{out}/table.json"]),
+    Writer("history csv", ["history", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
+    Writer("history json", ["history", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),

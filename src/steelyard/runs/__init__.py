@@ -9,4 +9,8 @@
 
 `layout` describes the files, `store` reads them, `appending` writes them. `recording` copies the weights of a model in the caller
 and leaves the rest to a thread: `measuring` computes the records.
+
+`history` looks back. Its source is a recorded run or, in `checkpoints`, a pile of checkpoints, whose `steps` are in their
+names, and
+whose records are computed when they are asked for. `curves`, `events`, `places`, `units` and `comparing` have the answers.
 """

@@ -76,7 +76,9 @@ class Copier:
         deque(map(setitem, repeat(here), self._places, views), maxlen=0)
 
 
-def require_same(before: tuple[Fact, ...], now: tuple[Fact, ...], run: str) -> None:
+def require_same(
+    before: tuple[Fact, ...], now: tuple[Fact, ...], run: str, remedy: str = "so record into another folder"
+) -> None:
     """Raise `ShapeError` that names the first weight that a run and a model do not share, or that has another shape."""
     one, other = ({fact.name: fact for fact in facts} for facts in (before, now))
     new = [name for name in other if name not in one]
@@ -91,7 +93,7 @@ def require_same(before: tuple[Fact, ...], now: tuple[Fact, ...], run: str) -> N
         what = f"the model {'has a new weight' if new else 'lacks'} {printable((new or gone)[0])}"
     else:
         what = "the weights are in another order"
-    raise ShapeError(f"{printable(run)}: {what}; a run has the same weights at each step, so record into another folder")
+    raise ShapeError(f"{printable(run)}: {what}; a run has the same weights at each step, {remedy}")
 
 
 def _kind(fact: Fact) -> tuple[object, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from math import prod, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +18,9 @@ from steelyard.runs.layout import BINS, COLUMNS, Layout, histogram_dtype, sketch
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.runs.copying import Copy
+
+    Add = Callable[[int, Array], None]
+    """Takes the number of a block of a weight, and its numbers."""
 
 _EXACT = (1e-30, 1e30)
 """The squared distances that are computed in float32; others might be too small or too large for it."""
@@ -40,9 +45,7 @@ class Measurer:
 
     def __init__(self, layout: Layout, last: Array | None) -> None:
         self._layout = layout
-        # a complex number is a pair
-        counts = [prod(fact.shape) * (2 if fact.dtype.startswith("complex") else 1) for fact in layout.recorded]
-        self._signs = sketch.Signs(counts, layout.seed)
+        self._signs = signs_of(layout)
         self._previous: Copy | None = None
         self._true = sketch.empty()
         self._sketch = last
@@ -53,14 +56,13 @@ class Measurer:
         found = list(summaries(copy.weights, wide=wide, threads=False))
         table = np.full((len(found), len(COLUMNS)), np.nan)
         for row, summary in zip(table, found, strict=True):
-            row[: len(FIGURES) + 1] = _figures(summary)
+            row[: len(FIGURES) + 1] = figures(summary)
         total = self._true.copy() if self._previous else sketch.empty()
         for rank, (weight, summary) in enumerate(zip(copy.weights, found, strict=True)):
-            floats = is_floating(weight.dtype) or weight.dtype.startswith("complex")
-            distance = self._change(copy, rank, total if floats else None, finite=summary.finite)
+            distance = self._change(copy, rank, total if is_sketched(weight.dtype) else None, finite=summary.finite)
             if self._previous:
                 table[rank, COLUMNS.index("update")] = distance
-        histograms = _histograms(found) if wide else None
+        histograms = histograms_of(found).tobytes() if wide else None
         return Record(table.astype("<f8").tobytes(), histograms, *self._sketched(total))
 
     def keep(self, copy: Copy) -> Copy | None:
@@ -82,27 +84,51 @@ class Measurer:
 
     def _change(self, copy: Copy, rank: int, total: Array | None, *, finite: bool) -> float:
         """Add the change of a weight since the last copy to a sketch, and return its norm; at first that of the weight itself."""
-        now, before = _real(copy.arrays[rank]), _real(self._previous.arrays[rank]) if self._previous else None
-        squares = 0.0
-        for block, start in enumerate(range(0, len(now), sketch.BLOCK)):
-            part = slice(start, start + sketch.BLOCK)
-            # the last copy is cleaned too, since it may be what was not finite
-            numbers = _numbers(now[part]) if finite and before is None else _clean(_numbers(now[part]))
-            if before is not None:
-                numbers = numbers - _clean(_numbers(before[part]))
-            squares += _squares(numbers)
-            if total is not None:
-                self._signs.add(total, rank, block, numbers)
-        return sqrt(squares)
+        before = self._previous.arrays[rank] if self._previous else None
+        signs = None if total is None else partial(self._signs.add, total, rank)
+        return sqrt(moved(copy.arrays[rank], before, signs, finite=finite))
 
 
-def _figures(summary: Summary) -> list[float]:
+def signs_of(layout: Layout) -> sketch.Signs:
+    """Return the signs of the sketches of a run; a complex number is a pair."""
+    counts = [prod(fact.shape) * (2 if fact.dtype.startswith("complex") else 1) for fact in layout.recorded]
+    return sketch.Signs(counts, layout.seed)
+
+
+def is_sketched(dtype: str) -> bool:
+    """Whether numbers of this type are in the sketch: all but integers."""
+    return is_floating(dtype) or dtype.startswith("complex")
+
+
+def moved(now: Array, before: Array | None, add: Add | None, *, finite: bool, first: int = 0) -> float:
+    """Return the squared distance of numbers to those `before`, or to zero, after they were given to `add` in blocks.
+
+    `add` takes the number of a block, of which `first` is that of the beginning, and the differences. Numbers that are not finite
+    count as 0.
+    """
+    now, before = real(now), None if before is None else real(before)
+    squares = 0.0
+    for block, start in enumerate(range(0, len(now), sketch.BLOCK), first):
+        part = slice(start, start + sketch.BLOCK)
+        # the last copy is cleaned too, since it may be what was not finite
+        numbers = _numbers(now[part]) if finite and before is None else _clean(_numbers(now[part]))
+        if before is not None:
+            numbers = numbers - _clean(_numbers(before[part]))
+        squares += _squares(numbers)
+        if add is not None:
+            add(block, numbers)
+    return squares
+
+
+def figures(summary: Summary) -> list[float]:
+    """Return the columns of a record but the last, the update."""
     row = WeightStats(Subject(), summary=summary)
     values = [np.nan if (value := getattr(row, figure)) is None else float(value) for figure in FIGURES]
     return [*values, np.nan if summary.first is None else float(summary.first[1])]
 
 
-def _histograms(found: list[Summary]) -> bytes:
+def histograms_of(found: list[Summary]) -> Array:
+    """Return a record of histograms."""
     made = np.zeros(len(found), histogram_dtype())
     for row, summary in zip(made, found, strict=True):
         values = summary.quantiles(QUANTILES)
@@ -112,10 +138,10 @@ def _histograms(found: list[Summary]) -> bytes:
         row["quantiles"] = [np.nan if value is None else value for value in values]
         counts, _ = WeightStats(Subject(), summary=summary).histogram(BINS)
         row["counts"] = np.minimum(counts, np.iinfo(np.uint32).max)
-    return made.tobytes()
+    return made
 
 
-def _real(array: Array) -> Array:
+def real(array: Array) -> Array:
     """Return complex numbers as pairs."""
     return array.view(f"f{array.dtype.itemsize // 2}") if array.dtype.kind == "c" else array
 

@@ -38,7 +38,7 @@ class Rule:
         if isinstance(rule, int) and not isinstance(rule, bool) and rule > 0:
             self._steps = rule
         elif isinstance(rule, str) and rule.startswith("best:") and rule != "best:":
-            self._metric, self._greater = _metric(rule.removeprefix("best:"))
+            self._metric, self._greater = best_of(rule.removeprefix("best:"), 'snapshot="best:{}"')
         elif rule not in (None, "epoch"):
             words = 'None, "epoch", a number of steps, "best:val_loss" or "best:max:val_acc"'
             raise ShapeError(f"snapshot is {printable(rule)!r}; it must be {words}")
@@ -76,12 +76,16 @@ class Rule:
         return last
 
 
-def _metric(word: str) -> tuple[str, bool]:
-    """Return the name of a metric, and whether greater values are better."""
+def best_of(word: str, written: str) -> tuple[str, bool]:
+    """Return the name of a metric, without "min:" or "max:" before it, and whether greater values are better.
+
+    `written` is how a caller writes the word. Raises `AmbiguityError` if it is not known which values are better.
+    """
     for mode, greater in (("min:", False), ("max:", True)):
         if word.startswith(mode):
             return word.removeprefix(mode), greater
     if _GREATER.search(word):
         name = printable(word)
-        raise AmbiguityError(f'is {name} better when it is greater? write snapshot="best:max:{name}", else "best:min:{name}"')
+        ways = " or ".join(written.format(f"{mode}:{name}") for mode in ("max", "min"))
+        raise AmbiguityError(f"is {name} better when it is greater? write {ways}")
     return word, False

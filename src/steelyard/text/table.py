@@ -34,7 +34,7 @@ OF_FILES = ("held", "format")
 OF_SPECTRA = ("matrix", "KS", "edge", "effective rank", "stable rank")
 EXPENDABLE = (
     *(*REDUNDANT, "dtype", "role", "size", "times", *FIGURES, *APART, *OF_SPECTRA, *OF_FILES),
-    *("mean", "max", "min", "most in", "signed max", "histogram", "shape"),
+    *("first", "mean", "max", "min", "most in", "signed max", "histogram", "shape"),
     *("frozen", "buffers", "bar", "bytes", "share", "weights", "output", "from", "parameters"),
 )
 """The columns that a narrow screen drops, in this order; the redundant ones before a name is cut."""
