@@ -180,7 +180,7 @@ def test_totals_count_tied_weights_once():
 def test_totals_count_parameters_and_buffers_apart():
     norm = nn.BatchNorm1d(3)
     assert rbridge.total(norm) == [6.0, 7.0, 0.0, 56.0]
-    assert rbridge.amount(norm) == "6 parameters, 7 in buffers"
+    assert rbridge.amount(norm) == "6 parameters, 7 in buffers, 56 bytes"
 
 
 def test_a_module_predicts_in_evaluation_mode_and_is_left_as_it_was(net):

@@ -34,14 +34,9 @@ print.nn_summary <- function(x, ...) {
   if (nrow(x)) cat(format(x), "", sep = "\n")
   cat(nrow(x), if (nrow(x) == 1L) "weight" else "weights")
   if (!is.null(attr(x, "parameters"))) {
-    cat("; the model has ", attr(x, "amount"), ", ", in_units(attr(x, "bytes")), sep = "")
+    cat("; the model has ", attr(x, "amount"), sep = "")
   }
   cat("\n")
   for (note in attr(x, "notes")) cat(note, "\n", sep = "")
   invisible(x)
-}
-
-in_units <- function(bytes) {
-  power <- if (bytes < 1024) 0 else min(floor(log(bytes, 1024)), 4)
-  paste(formatC(bytes / 1024^power, format = if (power) "f" else "d", digits = if (power) 1 else 0), c("B", "KiB", "MiB", "GiB", "TiB")[power + 1])
 }

@@ -16,6 +16,7 @@ from steelyard.core.stacked import split
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating, numpy_dtype
 from steelyard.errors import ReadOnlyError, UnknownModelError, printable
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
@@ -76,8 +77,9 @@ def total(source: object) -> list[float]:
 
 
 def amount(source: object) -> str:
-    """Return the number of parameters, and those of elements of buffers and of other weights, in words."""
-    return str(_weights(source).counts)
+    """Return the number of parameters, those of elements of buffers and of other weights, and the bytes, in words."""
+    weights = _weights(source)
+    return f"{weights.counts}, {in_units(weights.nbytes)}"
 
 
 def notes(source: object) -> list[str]:

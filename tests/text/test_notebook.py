@@ -221,7 +221,7 @@ def test_a_large_model_is_not_read():
     read = page(weights)
     assert "histograms" not in read.text
     assert read.rows[0] == ["name", "shape", "role", "size"]
-    assert "the numbers, 512.0 MiB, were not read for this display; steelyard.stats(...) reads them" in read.text
+    assert "the numbers, 537 MB, were not read for this display; steelyard.stats(...) reads them" in read.text
 
 
 def test_very_many_weights_are_not_read():
@@ -303,7 +303,7 @@ def test_one_weight_shows_its_facts_its_statistics_a_heat_map_and_the_numbers():
 def test_one_large_weight_is_not_read():
     read = Page(unread("large", (notebook.READ,))._repr_html_())
     assert read.captions == ["large"]
-    assert "the numbers, 512.0 MiB, were not read for this display" in read.text
+    assert "the numbers, 537 MB, were not read for this display" in read.text
     assert read.tags.count("table") == 1
 
 

@@ -16,7 +16,7 @@ from steelyard.text.frames import csv_lines
 from steelyard.text.rows import measured, rows_of
 from steelyard.text.sparkline import ABOVE, BARS, BELOW, WIDTH, Outline, axis_of, bars, header
 from steelyard.text.table import listing, table
-from steelyard.text.terminal import Screen, cells, cut, in_units, padded
+from steelyard.text.terminal import Screen, cells, cut, padded
 
 
 def folded(*names, shape=(2,), **shapes):
@@ -304,22 +304,6 @@ def test_cut_text_fits_and_short_text_stays(text, width):
 
 def test_names_are_cut_in_the_middle_and_keep_their_end():
     assert cut("encoder.layers.0.self_attn.weight", 20).endswith("attn.weight")
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 bytes"),
-        (1, "1 byte"),
-        (1023, "1023 bytes"),
-        (1024, "1.0 KiB"),
-        (5 << 20, "5.0 MiB"),
-        (7 << 40, "7.0 TiB"),
-        (1 << 90, f"{1 << 40:.1f} PiB"),
-    ],
-)
-def test_bytes_are_written_in_units(count, text):
-    assert in_units(count) == text
 
 
 def test_a_cell_of_csv_that_a_spreadsheet_would_take_as_a_formula_gets_an_apostrophe():

@@ -89,8 +89,11 @@ def _report(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof
         record = {"file": args.file, "into": args.into, "out": out, "plan": plan.to_dict(), "proof": proof.to_dict()}
         print_json({**record, "would_run": code})
         return
+    from steelyard.text.units import counted
+
     changed = sum(bool(row.layout) for row in plan.rows)
-    print(f"{printable(out)}: {len(plan.rows):,} weights from {printable(args.file)}, {changed:,} of them in another layout")
+    many = counted(len(plan.rows), "weight")
+    print(f"{printable(out)}: {many} from {printable(args.file)}, {changed:,} of them in another layout")
     for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from steelyard.errors import FormatError, ShapeError, meant, printable
 from steelyard.inspector.assets import page_files
 from steelyard.storage.atomic import replacing
-from steelyard.text.terminal import in_units
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -62,7 +62,7 @@ class Report:
         return f"<div>{frame}<p>{escape(self._line())}; .save(PATH) writes it</p></div>"
 
     def _line(self) -> str:
-        rows = f"{self.rows:,} row{'s' * (self.rows != 1)}"
+        rows = f"{counted(self.rows, 'row')}"
         return f"report of {self.title}: {rows}, {in_units(len(self.html))}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -109,7 +109,7 @@ def report(
         >>> path = pathlib.Path(tempfile.mkdtemp(), "report.html")
         >>> report({"fc.weight": np.eye(4)}, path)
         >>> report({"fc.weight": np.eye(4)})
-        report of dict: 1 row, ... KiB; a notebook shows it in place, .save(PATH) writes it
+        report of dict: 1 row, ... kB; a notebook shows it in place, .save(PATH) writes it
         >>> path.read_text("utf-8") == report({"fc.weight": np.eye(4)}).html
         True
     """

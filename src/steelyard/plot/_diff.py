@@ -9,10 +9,11 @@ import numpy as np
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError
 from steelyard.measures.diff import diff as compared
-from steelyard.plot.canvas import axes_for, caption, counted, inks, role_colour, role_legend, shown
+from steelyard.plot.canvas import axes_for, caption, inks, role_colour, role_legend, shown
 from steelyard.plot.rows import APART, LETTERS, NAMED, height_of, label_rows
 from steelyard.plot.sources import weights_of
 from steelyard.text.order import in_natural_order
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

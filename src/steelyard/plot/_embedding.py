@@ -9,8 +9,9 @@ import numpy as np
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.components import components, has_components, is_embedding
-from steelyard.plot.canvas import axes_for, caption, counted, inks, shown
+from steelyard.plot.canvas import axes_for, caption, inks, shown
 from steelyard.plot.sources import one_weight, weights_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

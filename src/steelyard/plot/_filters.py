@@ -14,8 +14,9 @@ from steelyard.errors import ShapeError
 from steelyard.measures.filters import COLOURS, axes_of_filters
 from steelyard.measures.filters import filters as filters_of
 from steelyard.measures.images import images, is_on_images, layout_of
-from steelyard.plot.canvas import axes_for, caption, counted, inks, shown, signed_colours
+from steelyard.plot.canvas import axes_for, caption, inks, shown, signed_colours
 from steelyard.plot.sources import one_weight, weights_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,9 @@ from matplotlib.colors import Normalize
 
 from steelyard.errors import ShapeError
 from steelyard.measures.heads import heads as heads_of
-from steelyard.plot.canvas import axes_for, caption, counted, inks, reach, shown, signed_colours
+from steelyard.plot.canvas import axes_for, caption, inks, reach, shown, signed_colours
 from steelyard.plot.sources import weights_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

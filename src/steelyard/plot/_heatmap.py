@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 from steelyard.numerics.picture import Picture, cut_of, picture
-from steelyard.plot.canvas import CELLS, axes_for, caption, counted, inks, reach, shown, signed_colours
+from steelyard.plot.canvas import CELLS, axes_for, caption, inks, reach, shown, signed_colours
 from steelyard.plot.sources import one_weight
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

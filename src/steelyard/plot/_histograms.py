@@ -11,8 +11,9 @@ from matplotlib.ticker import FuncFormatter
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 from steelyard.numerics.summary import summaries
-from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, left_out, role_colour, shown
+from steelyard.plot.canvas import LARGEST, axes_for, caption, inks, left_out, role_colour, shown
 from steelyard.plot.sources import drawable
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

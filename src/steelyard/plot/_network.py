@@ -9,8 +9,9 @@ import numpy as np
 
 from steelyard.errors import ShapeError
 from steelyard.measures.chain import Dense, chain
-from steelyard.plot.canvas import axes_for, blended, caption, counted, inks, shown
+from steelyard.plot.canvas import axes_for, blended, caption, inks, shown
 from steelyard.plot.sources import weights_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,10 @@ from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
 from steelyard.numerics.summary import summaries
-from steelyard.plot.canvas import axes_for, caption, counted, inks, reach, role_colour, role_legend, shown
+from steelyard.plot.canvas import axes_for, caption, inks, reach, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

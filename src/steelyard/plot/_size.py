@@ -15,7 +15,7 @@ from steelyard.plot.canvas import axes_for, blended, caption, inks, role_colour,
 from steelyard.plot.sources import weights_of
 from steelyard.text.sizes import percent
 from steelyard.text.table import TIMES
-from steelyard.text.terminal import in_decimal_units
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,8 +77,8 @@ def _numbers(found: Size) -> str:
 
 
 def _bytes(found: Size) -> str:
-    types = [f"{word} {in_decimal_units(found.encodings[word].nbytes)}" for word in _TYPES]
-    return f"as stored {in_decimal_units(found.nbytes)}; all as {', '.join(types)}"
+    types = [f"{word} {in_units(found.encodings[word].nbytes)}" for word in _TYPES]
+    return f"as stored {in_units(found.nbytes)}; all as {', '.join(types)}"
 
 
 def _inches(ax: Axes) -> Box:

@@ -12,8 +12,9 @@ from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.spectra import DRAWS, EXACT, LARGEST, PASSED_OVER, spectra
 from steelyard.numerics.matrices import matrix_shape
-from steelyard.plot.canvas import axes_for, caption, counted, inks, shown
+from steelyard.plot.canvas import axes_for, caption, inks, shown
 from steelyard.plot.sources import one_weight
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

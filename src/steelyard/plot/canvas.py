@@ -178,15 +178,6 @@ def _letters(families: tuple[str, ...]) -> frozenset[int]:
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
 
 
-def counted(number: int, word: str) -> str:
-    """Return a number with its noun, in the plural unless the number is one.
-
-    >>> counted(1, "weight"), counted(1200, "weight")
-    ('1 weight', '1,200 weights')
-    """
-    return f"{number:,} {word}{'s' * (number != 1)}"
-
-
 def left_out(nan: int, infinite: int) -> str:
     """Return a note on the numbers that are not drawn; blank for none."""
     parts = [f"{count:,} {word}" for count, word in ((nan, "NaN"), (infinite, "Inf")) if count]

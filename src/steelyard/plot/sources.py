@@ -10,8 +10,8 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import AmbiguityError, ShapeError, printable
 from steelyard.io import weights
-from steelyard.plot.canvas import counted
 from steelyard.text.order import in_natural_order
+from steelyard.text.units import counted
 
 NAMED = 4  # names that an error lists
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.text.differences import columns, figure
 from steelyard.text.table import FINDINGS, name_text
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.measures.adapter import AdapterMerge, LayerMerge
@@ -19,9 +20,7 @@ def adapter_lines(merge: AdapterMerge) -> Iterator[str]:
     rows += [(name_text(each.layer), figure(each.scale), figure(each.residual), _verdict(each)) for each in merge.layers]
     yield from columns(rows, right=(1, 2))
     counts = Counter(each.verdict for each in merge.layers)
-    yield f"{len(merge.layers):,} layer{'s' * (len(merge.layers) != 1)}: " + ", ".join(
-        f"{n:,} {word}" for word, n in counts.items()
-    )
+    yield f"{counted(len(merge.layers), 'layer')}: " + ", ".join(f"{n:,} {word}" for word, n in counts.items())
     if merge.others:
         more = f" and {len(merge.others) - FINDINGS:,} more" if len(merge.others) > FINDINGS else ""
         yield f"changed without an adapter: {', '.join(map(name_text, merge.others[:FINDINGS]))}{more}"

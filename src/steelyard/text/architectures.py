@@ -11,6 +11,7 @@ from steelyard.errors import printable
 from steelyard.text.sizes import percent
 from steelyard.text.table import TIMES, Column, drawn, name_text
 from steelyard.text.terminal import Screen, cut, screen_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Shape
@@ -84,7 +85,7 @@ def from_text(row: LayerRow) -> str:
 def remarks(found: Architecture) -> Iterator[str]:
     """Yield sentences on the net's inputs, the number of parameters, the order, and weights outside of all layers."""
     inputs = [f"{printable(name)} {shape_text(shape)}".strip() for name, shape in found.inputs.items()]
-    counts = f"{found.parameters:,} parameter{'s' * (found.parameters != 1)}"
+    counts = counted(found.parameters, "parameter")
     yield f"{counts}; inputs: {', '.join(inputs[:_NAMED])}" if inputs else counts
     if found.order == "names":
         why = f": {printable(found.why, 300)}" if found.why else ", the weights alone do not show it"

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from steelyard.text.table import name_text
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import Difference
@@ -32,7 +33,7 @@ def changed(rows: Sequence[Difference]) -> str:
     parts = [f"{kinds[kind]:,} {word}" for kind, word in _OTHERS.items() if kinds[kind]]
     if not moved and not parts:
         return f"no change: all {len(rows):,} weights have the same bits" if len(rows) > 1 else "no change: the same bits"
-    first = f"{len(moved):,} of {len(rows):,} weight{'s' * (len(rows) != 1)} changed"
+    first = f"{len(moved):,} of {counted(len(rows), 'weight')} changed"
     return ", ".join(filter(None, [first, *_verdicts(moved), *_where(moved, rows), *parts]))
 
 

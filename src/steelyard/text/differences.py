@@ -13,7 +13,8 @@ from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
 from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, columns_from, drawn, name_text
-from steelyard.text.terminal import Screen, cut, in_units, screen_of
+from steelyard.text.terminal import Screen, cut, screen_of
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.measures.diff import Diff, Difference
@@ -82,7 +83,9 @@ def diff_remarks(diff: Diff) -> Iterator[str]:
     yield from (f"note: {note}" for note in diff.notes)
     if diff.permutations:
         moved = sum(place != nth for order in diff.permutations.values() for nth, place in enumerate(order))
-        yield f"note: {moved:,} hidden units of {len(diff.permutations):,} layers were put into another order"
+        verb = "was" if moved == 1 else "were"
+        layers = counted(len(diff.permutations), "layer")
+        yield f"note: {counted(moved, 'hidden unit')} of {layers} {verb} put into another order"
 
 
 def one_sided(diff: Diff) -> Iterator[str]:
@@ -208,7 +211,7 @@ def totals_line(diff: Diff) -> str:
     """Count the weights that are equal, changed and so on."""
     counts = Counter(row.kind for row in diff.rows)
     parts = [f"{count:,} {kind}" for kind, count in counts.items()]
-    return f"{len(diff.rows):,} weight{'s' * (len(diff.rows) != 1)}: {', '.join(parts) or 'none'}"
+    return f"{counted(len(diff.rows), 'weight')}: {', '.join(parts) or 'none'}"
 
 
 def look_at(diff: Diff) -> Iterator[str]:
@@ -230,7 +233,7 @@ def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Call
     named = ", ".join(f"{name_text(row.name)} ({measure_of(row)})" for row in rows[:FINDINGS])
     more = f" and {len(rows) - FINDINGS:,} more" if len(rows) > FINDINGS else ""
     verb = "" if what.startswith("changed") else "are " if len(rows) > 1 else "is "
-    return f"{len(rows):,} of {total:,} weight{'s' * (total != 1)} {verb}{what}: {named}{more}"
+    return f"{len(rows):,} of {counted(total, 'weight')} {verb}{what}: {named}{more}"
 
 
 def _percent(row: Difference) -> str:
@@ -248,7 +251,7 @@ def patch_line(patch: Patch) -> str:
     counts = Counter(patch.how.values())
     kinds = ", ".join(f"{count:,} {how}" for how, count in counts.items()) or "none"
     note = f"; {patch.wrapped.note}" if patch.wrapped.note else ""
-    return f"{len(patch.how):,} weights: {kinds}; {in_units(patch.nbytes)}{note}"
+    return f"{counted(len(patch.how), 'weight')}: {kinds}; {in_units(patch.nbytes)}{note}"
 
 
 SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.errors import printable
 from steelyard.text.table import NAME_LIMIT, TIMES, columns_from, drawn, name_text
-from steelyard.text.terminal import Screen, in_units, screen_of
+from steelyard.text.terminal import Screen, screen_of
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.device.exported import Export
@@ -38,8 +39,8 @@ def export_lines(export: Export, screen: Screen, *, written: bool = True) -> Ite
     if rows:
         yield from drawn([column for column in columns_from(HEAD, rows, right=(4,)) if column.width], screen)
         yield ""
-    count = f"{len(export.tables):,} array{'s' * (len(export.tables) != 1)}"
-    numbers = f"{export.size:,} number{'s' * (export.size != 1)}"
+    count = counted(len(export.tables), "array")
+    numbers = counted(export.size, "number")
     files = ", ".join(printable(file, NAME_LIMIT) for file in export.files)
     yield screen.broken(f"{files}: {count}, {numbers}, {in_units(export.nbytes)}{'' if written else '; nothing was written'}")
     yield from (screen.broken(printable(note, NAME_LIMIT)) for note in export.notes)

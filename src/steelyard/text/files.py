@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import printable
 from steelyard.text.table import Column, drawn, name_text
-from steelyard.text.terminal import cut, in_units
+from steelyard.text.terminal import cut
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -42,7 +43,7 @@ def row_of(file: str, form: str, weights: Weights, would_run: Sequence[str] = ()
     counts = weights.counts
     number = counts.parameters or counts.unknown
     unreadable = len(weights.unreadable)
-    findings = [f"{unreadable:,} weight{'s' * (unreadable != 1)} cannot be read"] if unreadable else []
+    findings = [f"{counted(unreadable, 'weight')} cannot be read"] if unreadable else []
     findings += ["loading it would run code"] if would_run else []
     return FileRow(file, form, len(weights), number, dtypes_text(weights), weights.nbytes, "; ".join(findings))
 
@@ -83,6 +84,6 @@ def files_lines(rows: Sequence[FileRow], screen: Screen) -> Iterator[str]:
     ]
     yield from drawn([column for column in columns if column.width], screen)
     listed = [row for row in rows if row.is_listed]
-    sums = f"{sum(row.parameters for row in listed):,} parameters, {in_units(sum(row.nbytes for row in listed))}"
+    sums = f"{counted(sum(row.parameters for row in listed), 'parameter')}, {in_units(sum(row.nbytes for row in listed))}"
     yield ""
-    yield screen.broken(f"{len(rows):,} files: {sum(row.weights or 0 for row in listed):,} weights, {sums}")
+    yield screen.broken(f"{counted(len(rows), 'file')}: {counted(sum(row.weights or 0 for row in listed), 'weight')}, {sums}")

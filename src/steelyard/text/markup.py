@@ -18,6 +18,7 @@ from steelyard.text.sparkline import BARS as SHAPES
 from steelyard.text.table import FIGURES, SIGNED, Column
 from steelyard.text.terminal import cut
 from steelyard.text.tints import alarm, bars_html, scale_of, tint
+from steelyard.text.units import counted
 
 LIMIT = 200
 """Maximum rows shown: a notebook stores every cell's output in its file."""
@@ -92,15 +93,6 @@ def _first(texts: Iterable[str], most: int) -> list[str]:
     """Return the first texts, and a count of the rest."""
     listed = list(texts)
     return listed if len(listed) <= most else [*listed[:most], f"... and {counted(len(listed) - most, 'more line')}"]
-
-
-def counted(count: int, what: str) -> str:
-    """Format a count with its noun.
-
-    >>> counted(1, "weight"), counted(1200, "weight")
-    ('1 weight', '1,200 weights')
-    """
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def more(rows: int, most: int, what: str = "more rows") -> str:

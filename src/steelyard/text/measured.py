@@ -10,6 +10,7 @@ from steelyard.errors import printable
 from steelyard.text.escaping import escaped_path
 from steelyard.text.order import in_natural_order
 from steelyard.text.table import name_text
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.measures.check import Check
@@ -74,7 +75,7 @@ def judged_lines(outcome: Outcome) -> list[tuple[Finding | None, str]]:
 
 def nothing_would_run(looked: int) -> str:
     """Return the line of an audit without findings."""
-    return f"nothing would run: looked into {looked:,} part{'s' * (looked != 1)}"
+    return f"nothing would run: looked into {counted(looked, 'part')}"
 
 
 def summary_line(summary: Summary, inside: str = "") -> str:
@@ -94,7 +95,7 @@ def summary_line(summary: Summary, inside: str = "") -> str:
         parts.insert(0, f"nothing{' new' * bool(summary.known)} would run")
     if summary.known:
         parts.insert(-1 if summary.unread else len(parts), f"{_findings(summary.known)} of the baseline not counted")
-    return f"looked into {summary.files:,} file{'s' * (summary.files != 1)}: {', '.join(parts)}"
+    return f"looked into {counted(summary.files, 'file')}: {', '.join(parts)}"
 
 
 def import_lines(counts: Mapping[str, int]) -> Iterator[str]:
@@ -126,8 +127,8 @@ def unsure_line(digest: Digest) -> str:
 
 
 def _weights(count: int) -> str:
-    return f"{count:,} weight{'s' * (count != 1)}"
+    return counted(count, "weight")
 
 
 def _findings(count: int) -> str:
-    return f"{count:,} finding{'s' * (count != 1)}"
+    return counted(count, "finding")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.text.table import TIMES, columns_from, drawn, name_text
 from steelyard.text.terminal import Screen, screen_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.editing.merging.plan import Plan, Row
@@ -27,7 +28,7 @@ def merge_lines(plan: Plan) -> Iterator[str]:
     yield from drawn(columns_from(shown, cells, right=[nth for nth, word in enumerate(shown) if word == "models"]), screen)
     yield ""
     copied = f", {len(rows) - len(merged):,} copied from the first" if len(rows) > len(merged) else ""
-    yield f"{len(merged):,} weight{'s' * (len(merged) != 1)} merged{copied}; nothing was written"
+    yield f"{counted(len(merged), 'weight')} merged{copied}; nothing was written"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from steelyard.text.table import (
     reordered,
     totals,
 )
-from steelyard.text.terminal import Screen, in_units
+from steelyard.text.terminal import Screen
 from steelyard.text.tree import tree
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight

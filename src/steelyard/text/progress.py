@@ -13,7 +13,8 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.storage.source import Source, Stored
-from steelyard.text.terminal import cut, in_units, screen_of
+from steelyard.text.terminal import cut, screen_of
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader

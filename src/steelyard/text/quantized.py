@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.errors import printable
 from steelyard.text.differences import columns, figure
 from steelyard.text.table import TIMES, name_text
-from steelyard.text.terminal import in_units
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def title(choice: Choice, shown: int | None = SHOWN) -> str:
         return f"{choice.kind}: {choice.why}"
     count = len(choice.errors)
     more = f", the {shown} with the lowest SQNR" if shown is not None and shown < count else ""
-    return f"{choice.kind}: {count:,} weight{'s' * (count != 1)}{more}"
+    return f"{choice.kind}: {counted(count, 'weight')}{more}"
 
 
 def worst(choice: Choice, shown: int | None = SHOWN) -> list[Sequence[str]]:

@@ -25,7 +25,7 @@ from steelyard.text.differences import (
 )
 from steelyard.text.lineage import CHANCE, apart, duplicates, kinship_cells, name_notes, nearest_first, tree_lines
 from steelyard.text.lineage import HEAD as LINEAGE_HEAD
-from steelyard.text.markup import EACH, LIMIT, READ, block, counted, foldable, lines, more, page, rows_html, within
+from steelyard.text.markup import EACH, LIMIT, READ, block, foldable, lines, more, page, rows_html, within
 from steelyard.text.measured import check_lines, digest_lines, shown_findings
 from steelyard.text.order import in_natural_order
 from steelyard.text.plan import HEAD as PLAN_HEAD
@@ -38,6 +38,7 @@ from steelyard.text.statistics import grouped as grouped_figures
 from steelyard.text.statistics import left_out, nonfinite, reordered, stats_columns
 from steelyard.text.table import Column, columns_from, name_text
 from steelyard.text.terminal import Screen
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.text.table import TIMES, Column, drawn, name_text
-from steelyard.text.terminal import Screen, in_decimal_units, screen_of
+from steelyard.text.terminal import Screen, screen_of
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.measures.size import Size, SizeRow
@@ -64,7 +65,7 @@ def row_columns(size: Size, rows: Sequence[SizeRow]) -> list[Column]:
         Column("frozen", [f"{row.frozen:,}" if row.frozen else "" for row in rows] if some_frozen else [], right=True),
         Column("buffers", [f"{row.buffers:,}" if row.buffers else "" for row in rows], right=True),
         Column("other", [f"{row.other:,}" if row.other else "" for row in rows], right=True),
-        Column("bytes", [in_decimal_units(row.nbytes) if row.nbytes else "" for row in rows], right=True),
+        Column("bytes", [in_units(row.nbytes) if row.nbytes else "" for row in rows], right=True),
     ]
 
 
@@ -97,13 +98,13 @@ def totals(size: Size) -> Iterator[str]:
     """Yield sentences on the numbers: parameters and whether they are trainable, buffers, and what lies beside the model."""
     words = []
     if size.parameters or not size.other:
-        words += [f"{size.parameters:,} parameter{'s' * (size.parameters != 1)}{_trainable(size)}"]
-    words += [f"{size.buffers:,} numbers in buffers"] if size.buffers else []
-    words += [f"{size.other:,} numbers that may be parameters or buffers"] if size.other else []
+        words += [f"{counted(size.parameters, 'parameter')}{_trainable(size)}"]
+    words += [f"{counted(size.buffers, 'number')} in buffers"] if size.buffers else []
+    words += [f"{counted(size.other, 'number')} that may be parameters or buffers"] if size.other else []
     words += [f"{size.tied:,} more are tied, and counted once"] if size.tied else []
     yield "; ".join(words)
     held = (("the optimizer's state", size.beside.optimizer_bytes), ("other tensors", size.beside.rest_bytes))
-    beside = [f"{what} {in_decimal_units(nbytes)}" for what, nbytes in held if nbytes]
+    beside = [f"{what} {in_units(nbytes)}" for what, nbytes in held if nbytes]
     if beside:
         yield f"in the file beside the model, not counted here: {', '.join(beside)}"
 
@@ -123,7 +124,7 @@ def type_columns(size: Size) -> list[Column]:
     largest = max(nbytes for _, nbytes in listed) or 1
     return [
         Column("name", [word for word, _ in listed], head="weights"),
-        Column("nbytes", [in_decimal_units(nbytes) for _, nbytes in listed], right=True, head="bytes"),
+        Column("nbytes", [in_units(nbytes) for _, nbytes in listed], right=True, head="bytes"),
         Column("bar", [bar(nbytes / largest) for _, nbytes in listed], head=""),
     ]
 
@@ -142,7 +143,7 @@ def fit_lines(size: Size, memory: int) -> Iterator[str]:
     """Yield whether the weights fit into a memory of so many bytes, in which types, and what training would take."""
     fitting = [word for word, each in size.encodings.items() if each.nbytes <= memory]
     other = [word for word in size.encodings if word not in fitting]
-    number, unit = in_decimal_units(memory).split()
+    number, unit = in_units(memory).split()
     into = f"into {number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"
     if not fitting:
         yield f"{into} the weights fit in none of these types; {ALONE}"
@@ -151,9 +152,9 @@ def fit_lines(size: Size, memory: int) -> Iterator[str]:
     else:
         yield f"{into} the weights fit as {_named(size, fitting)}, not as {_named(size, other)}; {ALONE}"
     fits = "fits" if size.training <= memory else "does not fit"
-    what = f"training in float32 with Adam, 16 bytes a parameter, takes {in_decimal_units(size.training)} without activations"
+    what = f"training in float32 with Adam, 16 bytes a parameter, takes {in_units(size.training)} without activations"
     yield f"{what}, which {fits}"
 
 
 def _named(size: Size, words: Sequence[str]) -> str:
-    return ", ".join(f"{word} ({in_decimal_units(size.encodings[word].nbytes)})" for word in words)
+    return ", ".join(f"{word} ({in_units(size.encodings[word].nbytes)})" for word in words)

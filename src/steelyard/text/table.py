@@ -13,7 +13,8 @@ from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
 from steelyard.text.order import order_note
 from steelyard.text.rows import Measured, Row, counts_of, rows_of
-from steelyard.text.terminal import Screen, cells, cut, cut_alike, in_units, padded, screen_of
+from steelyard.text.terminal import Screen, cells, cut, cut_alike, padded, screen_of
+from steelyard.text.units import counted, in_units
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -150,7 +151,7 @@ def reordered(weights: Weights) -> Iterator[str]:
 def count_text(weights: Weights) -> str:
     """Count the weights, and those of them that are tied."""
     tied = len(weights) - len(weights.distinct())
-    count = f"{len(weights):,} weight{'s' * (len(weights) != 1)}"
+    count = counted(len(weights), "weight")
     return f"{count} ({tied:,} tied, counted once)" if tied else count
 
 

@@ -18,7 +18,8 @@ from steelyard.numerics.summary import Summary, summarise
 from steelyard.text.heatmap_text import can_be_drawn, heatmap_lines
 from steelyard.text.sparkline import axis_of, bars
 from steelyard.text.table import dtype_text, findings, name_text, number_text, shape_text
-from steelyard.text.terminal import Screen, in_units
+from steelyard.text.terminal import Screen
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.effective import Derivation

@@ -31,9 +31,6 @@ COLOURS = {
 }
 
 
-UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
-
-
 class Screen:
     """A terminal's properties: `width` in cells (None: cut nothing), `colour`, `true_colour` (24 bits, or else 256), `dark`."""
 
@@ -200,31 +197,3 @@ def _beginning(text: str, width: int) -> str:
         return text[:width]
     ends = accumulate(map(cells, text))
     return text[: sum(1 for _ in takewhile(lambda end: end <= width, ends))]
-
-
-def in_units(count: int) -> str:
-    """Format a number of bytes with a unit.
-
-    >>> in_units(512), in_units(2_147_483_648)
-    ('512 bytes', '2.0 GiB')
-    """
-    if count < 1024:
-        return f"{count} byte{'s' * (count != 1)}"
-    power = min((count.bit_length() - 1) // 10, len(UNITS))
-    return f"{count / 1024**power:.1f} {UNITS[power - 1]}"
-
-
-def in_decimal_units(count: int) -> str:
-    """Format a number of bytes with a decimal unit, as memory cards and files are sold, with three digits.
-
-    >>> in_decimal_units(512), in_decimal_units(12_582_912), in_decimal_units(2_147_483_648), in_decimal_units(999_999)
-    ('512 bytes', '12.6 MB', '2.15 GB', '1.00 MB')
-    """
-    if count < 1000:
-        return f"{count} byte{'s' * (count != 1)}"
-    number, unit = count / 1000, "kB"
-    for larger in ("MB", "GB", "TB", "PB"):
-        if number < 999.5:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.{max(2 - len(str(round(number, 2)).partition('.')[0]) + 1, 0)}f} {unit}"

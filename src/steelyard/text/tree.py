@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from steelyard.text.markup import counted, foldable, lines, rows_html
+from steelyard.text.markup import foldable, lines, rows_html
 from steelyard.text.table import Column, fact_columns, number_columns
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.text.rows import Measured

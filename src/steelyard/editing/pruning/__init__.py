@@ -192,12 +192,8 @@ def _zipped(made: Weights, dense: int) -> int:
     return round(packed * dense / taken) if taken else 0
 
 
-def _counted(count: int) -> str:
-    return f"{count:,} weight{'s' * (count != 1)}"
-
-
 def _notes(listed: Weights, facts: Mapping[str, Any]) -> list[str]:
-    from steelyard.text.terminal import in_units
+    from steelyard.text.units import counted, in_units
 
     found = facts["bytes"]
     share = facts["zeros"] / facts["elements"] if facts["elements"] else 0.0
@@ -206,6 +202,6 @@ def _notes(listed: Weights, facts: Mapping[str, Any]) -> list[str]:
     size = f"the file stays as large, {units['dense']}, since zeros are stored like other numbers"
     return [
         *listed.meta.get("notes", ()),
-        f"pruned: {share:.1%} of {facts['elements']:,} elements in {_counted(len(facts['weights']))} are zero",
+        f"pruned: {share:.1%} of {facts['elements']:,} elements in {counted(len(facts['weights']), 'weight')} are zero",
         f"{size}; it would be {units['csr']} as CSR matrices, about {units['zipped']} zipped{packed}",
     ]

@@ -19,6 +19,7 @@ from steelyard.core.readers import array_reader
 from steelyard.errors import MissingExtraError, ShapeError, printable
 from steelyard.measures.diff.pairing import Couple, Coupling
 from steelyard.numerics.matrices import as_float64, one_blas_thread
+from steelyard.text.units import in_units
 from steelyard.transfers.pairing.dataflow import flowing_into
 from steelyard.transfers.pairing.net import Net
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
 SWEEPS = 50  # rounds over all groups; similar nets need only a few
-BYTES = 1 << 31  # maximum memory of a search; a hidden layer takes 8 bytes for each pair of its units
+BYTES = 2_000_000_000  # maximum memory of a search; a hidden layer takes 8 bytes for each pair of its units
 PAIRS = 1 << 31  # pairs of units that all assignments may weigh, some minutes; no further round begins beyond it
 _ROWS = 1 << 24  # gains that are computed at a time
 BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the order of units a meaning
@@ -91,10 +92,10 @@ def _require_room(groups: list[UnitGroup]) -> None:
     needed = held + 8 * widest.size**2
     if needed > BYTES:
         fits = isqrt(max(BYTES - held, 0) // 8)
-        most = f"a layer of at most {fits:,} units would fit" if fits else f"its weights alone take {held / 2**30:.1f} GiB"
+        most = f"a layer of at most {fits:,} units would fit" if fits else f"its weights alone take {in_units(held)}"
         raise ShapeError(
             f"{printable(widest.name) or 'the widest layer'} has {widest.size:,} hidden units, whose alignment needs "
-            f"{needed / 2**30:.1f} GiB of at most {BYTES / 2**30:.0f} GiB; {most}"
+            f"{in_units(needed)} of at most {in_units(BYTES)}; {most}"
         )
 
 

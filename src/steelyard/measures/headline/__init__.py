@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.errors import printable
-from steelyard.measures.headline.amounts import counted, in_bytes, trained, types
+from steelyard.measures.headline.amounts import amount_text, in_bytes, trained, types
 from steelyard.measures.headline.blocks import count, experts, stages, width
 from steelyard.measures.headline.families import FAMILIES, WORDS, Family
 from steelyard.measures.headline.structure import structure
 from steelyard.text.rows import NUMBER, counts_of, rows_of
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -51,7 +52,7 @@ def _said(weights: Weights, rows: Sequence[Row], kind: Kind) -> str:
     name, parts = kind
     adapted = _adapters(rows)
     tied = ["tied"] if any(row.weight.tied is not None for row in rows) else []
-    amounts = [counted(counts_of(weights, rows)), trained(rows), types(rows), in_bytes(rows)]
+    amounts = [amount_text(counts_of(weights, rows)), trained(rows), types(rows), in_bytes(rows)]
     facts = ", ".join(filter(None, [*parts, *adapted, *tied, *amounts]))
     return f"{name}: {facts}" if name else facts
 
@@ -105,9 +106,9 @@ def _staged(blocks: Sequence[int]) -> list[str]:
     """Count stages and their blocks: 4 stages of 2 blocks, or 4 stages of 3, 4, 6 and 3 blocks."""
     if not blocks:
         return []
-    many = f"{len(blocks):,} stage{'s' * (len(blocks) != 1)}"
+    many = counted(len(blocks), "stage")
     if len(set(blocks)) == 1:
-        return [f"{many} of {blocks[0]:,} block{'s' * (blocks[0] != 1)}"]
+        return [f"{many} of {counted(blocks[0], 'block')}"]
     return [f"{many} of {', '.join(f'{each:,}' for each in blocks[:-1])} and {blocks[-1]:,} blocks"]
 
 
@@ -118,4 +119,4 @@ def _adapters(rows: Sequence[Row]) -> list[str]:
         return []
     ranks, layers = {min(row.weight.shape) for row in pairs}, sum(row.times for row in pairs)
     rank = f" of rank {ranks.pop():,}" if len(ranks) == 1 else ""
-    return [f"LoRA{rank} on {layers:,} layer{'s' * (layers != 1)}"]
+    return [f"LoRA{rank} on {counted(layers, 'layer')}"]

@@ -11,7 +11,7 @@ from steelyard.dtypes import is_floating, itemsize
 from steelyard.errors import printable
 from steelyard.measures.stored import in_int8, stored_bytes
 from steelyard.storage.source import Stored
-from steelyard.text.terminal import in_decimal_units
+from steelyard.text.units import in_units
 
 if TYPE_CHECKING:
     from steelyard.core.selection import Counts
@@ -41,7 +41,7 @@ def short(count: int) -> str:
     return f"{number:.{max(2 - len(str(int(round(number, 2)))) + 1, 0)}f} {unit}"
 
 
-def counted(counts: Counts) -> str:
+def amount_text(counts: Counts) -> str:
     """Count parameters and buffers apart; numbers of which it is not known are counted as such."""
     parameters, buffers, unknown = counts
     if not parameters and not buffers:
@@ -89,11 +89,11 @@ def in_bytes(rows: Sequence[Row]) -> str:
     wide = sum(row.size for row in rows if is_floating(row.weight.dtype) and itemsize(row.weight.dtype) > 1)
     logical = sum(row.weight.nbytes * len(row.counted) for row in rows)
     if stored < logical:
-        return f"{in_decimal_units(stored)} ({in_decimal_units(logical)} as numbers)"
+        return f"{in_units(stored)} ({in_units(logical)} as numbers)"
     if stored < SMALL or 2 * wide <= sum(row.size for row in rows):
-        return in_decimal_units(stored)
+        return in_units(stored)
     small = sum(in_int8(row.weight, is_parameter=_may_be_parameter(row.weight)) * len(row.counted) for row in rows)
-    return f"{in_decimal_units(stored)}; at int8 {in_decimal_units(small)}"
+    return f"{in_units(stored)}; at int8 {in_units(small)}"
 
 
 def _stored(row: Row) -> int:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from steelyard.core.weight import Role, Weight
 from steelyard.measures.headline.blocks import repeated, width
 from steelyard.text.rows import Row
+from steelyard.text.units import counted
 
 SHOWN = 8
 """Maximum lengths of a chain that are written out."""
@@ -27,14 +28,14 @@ def structure(rows: Sequence[Row]) -> tuple[str, list[str]]:
     if recurrent:
         return _recurrent(recurrent, len(dense))
     if convolutions:
-        return "CNN", [_many(convolutions, "convolution"), *([_many(len(dense), "dense layer")] if dense else [])]
+        return "CNN", [counted(convolutions, "convolution"), *([counted(len(dense), "dense layer")] if dense else [])]
     if (blocks := repeated(rows)) > 1:
         wide = width(rows)
-        return "", [_many(blocks, "block"), *([f"{wide:,} wide"] if wide else [])]
+        return "", [counted(blocks, "block"), *([f"{wide:,} wide"] if wide else [])]
     chain = _chain(dense, {weight.shape[0] for row in rows for weight in row.weights if len(weight.shape) == 1})
     if chain and len(dense) == len(kernels):
         return ("MLP" if len(dense) > 1 else "dense layer") + f" {_written(chain)}", []
-    return "", [_many(len(dense), "dense layer")] if len(dense) > 1 else []
+    return "", [counted(len(dense), "dense layer")] if len(dense) > 1 else []
 
 
 def _recurrent(recurrent: Sequence[Weight], dense: int) -> tuple[str, list[str]]:
@@ -45,8 +46,8 @@ def _recurrent(recurrent: Sequence[Weight], dense: int) -> tuple[str, list[str]]
     names = {_GATES.get(several * long // max(short, 1), "") if long % max(short, 1) == 0 else "" for short, long in shapes}
     units = {short for short, _ in shapes}
     name = names.pop() if len(names) == 1 else ""
-    parts = [_many(len(recurrent) // several, "recurrent kernel"), *([f"{units.pop():,} wide"] if len(units) == 1 else [])]
-    return name and f"{name}-like", parts + ([_many(dense // several, "other kernel")] if dense // several else [])
+    parts = [counted(len(recurrent) // several, "recurrent kernel"), *([f"{units.pop():,} wide"] if len(units) == 1 else [])]
+    return name and f"{name}-like", parts + ([counted(dense // several, "other kernel")] if dense // several else [])
 
 
 def _is_convolution(weight: Weight) -> bool:
@@ -76,7 +77,3 @@ def _lengths(dense: Sequence[Weight], *, turned: bool) -> list[int]:
 def _written(chain: Sequence[int]) -> str:
     shown = [*map(str, chain)] if len(chain) <= SHOWN else [*map(str, chain[:4]), "...", *map(str, chain[-2:])]
     return "-".join(shown)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

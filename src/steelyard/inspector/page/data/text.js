@@ -5,13 +5,9 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
 const WHOLE = new Intl.NumberFormat("en");
 /** Characters of the longest name that is shown whole. */
 const LONGEST = 2000;
-/** @type {[size: number, unit: string][]} */
-const UNITS = [
-  [1e12, " T"],
-  [1e9, " G"],
-  [1e6, " M"],
-  [1e3, " k"],
-];
+/** The units of counts, as papers write them, and of bytes. */
+const COUNTS = ["k", "M", "B", "T"];
+const BYTES = ["kB", "MB", "GB", "TB", "PB"];
 
 /**
  * Write a name with an escape for every character that is invisible or reverses text.
@@ -58,17 +54,25 @@ export function axisText(number, digits = 3) {
  * @type {(number: number) => string}
  */
 export function rounded(number) {
-  if (number < 10000) return whole(number);
-  const [size, unit] = UNITS.find(([least]) => number >= least) ?? UNITS[UNITS.length - 1];
-  return (number / size).toPrecision(3) + unit;
+  return number < 10000 ? whole(number) : inUnits(number, COUNTS);
 }
 
 /**
- * Write bytes: 4.94 MB.
+ * Write a number from 1000 on in three digits; one that would be rounded to 1000 has the next unit: 1.00 M.
+ * @type {(number: number, units: string[]) => string}
+ */
+function inUnits(number, units) {
+  let [count, unit] = [number / 1000, 0];
+  for (; count >= 999.5 && unit + 1 < units.length; unit += 1) count /= 1000;
+  return `${count < 999.5 ? count.toPrecision(3) : count.toFixed(0)} ${units[unit]}`;
+}
+
+/**
+ * Write bytes in three digits with a decimal unit, as all outputs of Steelyard do: 4.94 MB.
  * @type {(number: number) => string}
  */
 export function bytesText(number) {
-  return number < 10000 ? `${whole(number)} bytes` : `${rounded(number)}B`;
+  return number < 1000 ? counted(number, "byte") : inUnits(number, BYTES);
 }
 
 /**
