@@ -174,6 +174,11 @@ def test_no_module_is_taken_out_of_the_loaded_ones_instead_of_being_imported():
         assert not taken, f"{path.name} hides an import: {ast.unparse(taken[0])}"
 
 
+def test_no_name_is_escaped_twice_by_the_quotes_around_it():
+    twice = re.compile(r"printable\([^{}]*\)!r|repr\(printable")
+    assert [path.name for path in FILES if twice.search(path.read_text("utf-8"))] == []
+
+
 def test_no_public_name_is_hidden_by_a_folder_or_module():
     beside = {path.stem for path in SOURCE.iterdir()}
     functions = {name for name in steelyard.__all__ if callable(getattr(steelyard, name))}

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from steelyard import __version__
-from steelyard.errors import meant, printable
+from steelyard.errors import meant, printable, quoted
 from steelyard.text.terminal import screen_of
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ def _may_be_path(word: str) -> bool:
 def _unknown(word: str, names: Sequence[str]) -> str:
     if word.startswith("-"):
         near = meant(word, ALONE, least=LEAST)
-        return f"steelyard has no option {printable(word)!r}{near or '; options follow the command'}"
+        return f"steelyard has no option {quoted(word)}{near or '; options follow the command'}"
     near = meant(word, (*names, "help"), least=LEAST)
-    return f"no command or file is called {printable(word)!r}{near or '; steelyard --help lists the commands'}"
+    return f"no command or file is called {quoted(word)}{near or '; steelyard --help lists the commands'}"
 
 
 def _misuse(parser: argparse.ArgumentParser, given: Sequence[str], message: str) -> str:
@@ -118,7 +118,7 @@ def _misuse(parser: argparse.ArgumentParser, given: Sequence[str], message: str)
     for word in given[: given.index("--") if "--" in given else None]:
         name = word.partition("=")[0]
         if name.startswith("-") and name not in options and not re.fullmatch(r"-[0-9.]*", name) and _no_short(name, options):
-            return f"{parser.prog} has no option {printable(name)!r}{meant(name, options, least=LEAST) or more}"
+            return f"{parser.prog} has no option {quoted(name)}{meant(name, options, least=LEAST) or more}"
     if choice := _CHOICE.match(message):
         return _not_chosen(parser, choice["name"], choice["word"])
     message = message.removeprefix("argument ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,11 +24,11 @@ def renamed(weights: Weights, rules: Iterable[str], prefix: str = "") -> Weights
     for rule in rules:
         pattern, equals, template = rule.rpartition("=")
         if not equals:
-            raise ShapeError(f"the rule {printable(rule)!r} has no '='; write it as 'pattern=template'")
+            raise ShapeError(f"the rule {quoted(rule)} has no '='; write it as 'pattern=template'")
         try:
             weights = weights.rename(pattern, template)
         except (re.error, IndexError) as error:
-            raise ShapeError(f"the rule {printable(rule)!r} is invalid: {error} (write PATTERN=TEMPLATE)") from None
+            raise ShapeError(f"the rule {quoted(rule)} is invalid: {error} (write PATTERN=TEMPLATE)") from None
     return weights.rename(r"(?s:(.*))", prefix.replace("\\", r"\\") + r"\1") if prefix else weights
 
 

@@ -51,10 +51,10 @@ def effective(
 
 def _in_type_of_scales(stored: Weights, dtype: str) -> Weights:
     from steelyard.core.effective import in_type_of_scales
-    from steelyard.errors import ShapeError, printable
+    from steelyard.errors import ShapeError, quoted
 
     if dtype != "scales":
-        raise ShapeError(f'dtype is {printable(dtype)!r}; it must be "scales", or cast the result by `astype`')
+        raise ShapeError(f'dtype is {quoted(dtype)}; it must be "scales", or cast the result by `astype`')
     return in_type_of_scales(stored.effective(), stored)
 
 

@@ -58,6 +58,18 @@ def printable(text: object, limit: int = 200) -> str:
     return shown if len(shown) <= limit else f"{shown[:half]}...{shown[-half:]}"
 
 
+def quoted(text: object, limit: int = 200) -> str:
+    r"""Return `text` as `printable` shows it, in quotes; `repr` of it would write each escape with two backslashes.
+
+    Examples:
+        >>> print(quoted("fc\u202e"), quoted("it's"))
+        'fc\u202e' "it's"
+    """
+    shown = printable(text, limit)
+    mark = '"' if "'" in shown and '"' not in shown else "'"
+    return f"{mark}{shown}{mark}"
+
+
 NEAR = 0.5
 """The similarity, as difflib counts it, from which a word may have been meant."""
 NEARER = 0.1
@@ -82,7 +94,7 @@ def meant(word: object, known: Iterable[str], others: Mapping[str, str] | None =
     near = [each for each in bare if each.lower() == text.lower()] or get_close_matches(text, bare, 3, least)
     similar = [SequenceMatcher(None, each, text).ratio() for each in near]
     nearest = [bare[each] for each, how in zip(near, similar, strict=True) if how >= similar[0] - NEARER]
-    return f"; did you mean {' or '.join(repr(printable(each)) for each in nearest[:3])}?" if near else ""
+    return f"; did you mean {' or '.join(quoted(each) for each in nearest[:3])}?" if near else ""
 
 
 class SteelyardError(Exception):
@@ -133,7 +145,7 @@ class WeightNotFoundError(SteelyardError, KeyError):
     """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
     def __init__(self, name: object, known: Iterable[str], what: str = "weight") -> None:
-        super().__init__(f"no {what} is called {printable(name)!r}{meant(name, known)}")
+        super().__init__(f"no {what} is called {quoted(name)}{meant(name, known)}")
 
     def __str__(self) -> str:  # a KeyError prints the repr of its argument
         return str(self.args[0])

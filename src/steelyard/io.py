@@ -17,6 +17,7 @@ from steelyard.errors import (
     UnsafeFileError,
     WeightNotFoundError,
     printable,
+    quoted,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
         (2, 3)
     """
     if scope not in ("model", "all"):
-        raise ShapeError(f'scope is {printable(scope)!r}; it must be "model" or "all"')
+        raise ShapeError(f'scope is {quoted(scope)}; it must be "model" or "all"')
     if isinstance(source, Weights):
         return source
     if isinstance(source, (str, os.PathLike)):

@@ -25,9 +25,7 @@ def test_without_a_path_the_page_is_returned_as_text(net, tmp_path):
 
 def test_without_a_path_a_report_is_a_line_in_a_terminal_and_a_frame_in_a_notebook():
     shown = steelyard.report({"<b>\u202e.weight": np.eye(3), "b": np.zeros(3)})
-    assert re.fullmatch(
-        r"report of dict: 2 rows, [0-9.]+ kB; a notebook shows it in place, .save\(PATH\) writes it", repr(shown)
-    )
+    assert re.fullmatch(r"report of dict: 2 rows, [0-9.]+ kB; a notebook shows it in place, .save\(PATH\) writes it", repr(shown))
     text = shown._repr_html_()
     frame = re.fullmatch(r'<div><iframe title="([^"]*)" style="[^"]*" srcdoc="([^"]*)"></iframe><p>([^<]*)</p></div>', text)
     assert html.unescape(frame[2]) == shown.html

@@ -12,7 +12,7 @@ from steelyard.auditing.findings import HEAD, AuditFinding, Inside, Place, reaso
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.zip import DEFLATED, END, FULL16, LOCAL, STORED, Member, directory, is_zip, member_source
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def findings(source: Source, place: Place, listed: Contents | None = None) -> It
 
 def _leaving(name: str, place: Place) -> Iterator[AuditFinding]:
     if leaves(name):
-        what = f"names the member {printable(name)!r}, outside its folder"
+        what = f"names the member {quoted(name)}, outside its folder"
         yield AuditFinding("path-traversal", str(place), what, {"name": printable(name)})
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
-from steelyard.errors import printable
+from steelyard.errors import printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Plain
@@ -66,7 +66,7 @@ def _texts(texts: Iterator[tuple[str, str]], place: Place) -> Iterator[AuditFind
         if is_template(text):
             yield from judged(text, Place(key, place))
         elif part := looks_like_code(text):
-            what = f"has {printable(part, 60)!r} in the metadata {printable(key, 100)}, which looks like code"
+            what = f"has {quoted(part, 60)} in the metadata {printable(key, 100)}, which looks like code"
             yield AuditFinding("metadata-code", str(place), what)
 
 

@@ -10,7 +10,7 @@ from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.programs import is_torchscript
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
-from steelyard.errors import SteelyardError, printable
+from steelyard.errors import SteelyardError, quoted
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Inside, Place
@@ -70,7 +70,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         return
     if match and is_model_code:
         line = text.count("\n", 0, match.start()) + 1
-        what = f"is Python source that comes with a model and uses {printable(match[0].strip())!r} in line {line:,}"
+        what = f"is Python source that comes with a model and uses {quoted(match[0].strip())} in line {line:,}"
         yield AuditFinding("python-code-runs", str(place), what)
     else:
         yield AuditFinding("python-code", str(place), "is Python source that comes with a model; a loader may run it")

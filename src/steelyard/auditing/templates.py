@@ -16,7 +16,7 @@ from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.jinja import BEGIN, END, NAME, NUMBER, OPERATOR, STRING, TEXT, Token, tokens
 from steelyard.auditing.names import words
 from steelyard.codecs import limits
-from steelyard.errors import printable
+from steelyard.errors import printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Place
@@ -108,13 +108,13 @@ def _judged(listed: list[Token]) -> Iterator[tuple[str, str]]:
         elif token.kind == STRING:
             yield from _string(token.text, padded[at + 1 : at + 12])
             if before == Token(OPERATOR, "[") and token.text in _REACHED:
-                yield "template-internals", f"reaches {printable(token.text)!r}, an internal of Python"
+                yield "template-internals", f"reaches {quoted(token.text)}, an internal of Python"
         elif token.kind == TEXT:
             yield from _text(token.text, after)
     yield from _parts(folded)
     for token in _folded(_with_constants(folded)):
         if token.kind == STRING and _DUNDER.search(token.text):
-            yield "template-internals", f"makes the string {printable(token.text, 100)!r} from parts, an internal of Python"
+            yield "template-internals", f"makes the string {quoted(token.text, 100)} from parts, an internal of Python"
 
 
 def _with_constants(folded: Sequence[Token]) -> list[Token]:
@@ -172,7 +172,7 @@ def _filter(name: str, after: Sequence[Token]) -> Iterator[tuple[str, str]]:
         yield "template-filter", "takes an attribute whose name it computes"
     for text in strings:
         if name in ("attr", *_BY_ATTRIBUTE) and _leads_inside(text):
-            yield "template-filter", f"takes the attribute {printable(text)!r} by the filter {name}"
+            yield "template-filter", f"takes the attribute {quoted(text)} by the filter {name}"
     if name in ("map", "selectattr", "rejectattr") and "attr" in strings:
         yield "template-filter", f"takes attributes by the filter attr, through {name}"
 
@@ -193,15 +193,15 @@ def _leads_inside(text: str) -> bool:
 
 def _string(text: str, after: Sequence[Token]) -> Iterator[tuple[str, str]]:
     if _DUNDER.search(text) or _DUNDER.search(text[::-1]):
-        yield "template-internals", f"has the string {printable(text, 100)!r}, an internal of Python"
+        yield "template-internals", f"has the string {quoted(text, 100)}, an internal of Python"
     elif _MASKED.search(text):
-        yield "template-internals", f"has the string {printable(text, 100)!r}, a name of Python without its underscores"
+        yield "template-internals", f"has the string {quoted(text, 100)}, a name of Python without its underscores"
     elif text in ("popen", "subprocess", "os.popen", "os.system") or "__import__" in text:
-        yield "template-call", f"has the string {printable(text, 100)!r}"
+        yield "template-call", f"has the string {quoted(text, 100)}"
     else:
         yield from _text(text, after[0])
     if _is_trigger(text, after):
-        yield "template-hidden-text", f"depends on the word {printable(text, 60)!r} in what a user writes"
+        yield "template-hidden-text", f"depends on the word {quoted(text, 60)} in what a user writes"
 
 
 def _is_trigger(word: str, after: Sequence[Token]) -> bool:
@@ -219,11 +219,11 @@ def _is_trigger(word: str, after: Sequence[Token]) -> bool:
 def _text(text: str, after: Token) -> Iterator[tuple[str, str]]:
     continues = after == Token(BEGIN, "{{") or after.text in ("~", "+")
     if match := _ORDER.search(text):
-        yield "template-hidden-text", f"writes {printable(match[0], 60)!r}, an order to the model"
+        yield "template-hidden-text", f"writes {quoted(match[0], 60)}, an order to the model"
     elif continues and (match := _OPEN_ADDRESS.search(text)):
         yield "template-hidden-text", f"writes the address {printable(match[0], 200)}, which it completes with what it is given"
     elif match := _SCRIPT.search(text):
-        yield "template-hidden-text", f"writes {printable(match[0])!r}, code for a browser, into what a model reads"
+        yield "template-hidden-text", f"writes {quoted(match[0])}, code for a browser, into what a model reads"
     elif match := _ADDRESS.search(text):
         yield "template-address", f"writes the address {printable(match[0], 200)} into what a model reads"
 
@@ -238,7 +238,7 @@ def _parts(folded: Sequence[Token]) -> Iterator[tuple[str, str]]:
         yield "template-filter", "joins the keys of a dict, which makes names without strings"
     fragments = [text for text in strings if _FRAGMENT.fullmatch(text.strip("_")) or _FRAGMENT.fullmatch(text.strip("_")[::-1])]
     if has_line and fragments:
-        yield "template-internals", f"has underscores and the word {printable(fragments[0], 60)!r}, parts of a name of Python"
+        yield "template-internals", f"has underscores and the word {quoted(fragments[0], 60)}, parts of a name of Python"
     for first, second, third, fourth in zip(folded, folded[1:], folded[2:], folded[3:], strict=False):
         if [first.text, second.text, third.text, fourth.text] == ["|", "string", "|", "list"] and first.kind == OPERATOR:
             yield "template-internals", "takes single letters from the text of an object"

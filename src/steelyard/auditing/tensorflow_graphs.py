@@ -21,7 +21,7 @@ from steelyard.auditing.keras_names import SAVED_METADATA
 from steelyard.auditing.tensorflow_ops import rule_of_op
 from steelyard.codecs import limits
 from steelyard.codecs.protobuf import BYTES, VARINT, Field, message
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
@@ -141,9 +141,7 @@ _WORDS = {
 def _assets(field: Field, place: Place) -> Iterator[AuditFinding]:
     for name in _inside(field.message(), 2):
         if leaves(name.text()):
-            yield AuditFinding(
-                "path-traversal", str(place), f"names the asset {printable(name.text(), 200)!r}, outside its folder"
-            )
+            yield AuditFinding("path-traversal", str(place), f"names the asset {quoted(name.text(), 200)}, outside its folder")
 
 
 def _configs(held: Iterable[Field], source: Source, place: Place) -> Iterator[Inside]:

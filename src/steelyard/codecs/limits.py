@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from steelyard.errors import meant, printable
+from steelyard.errors import meant, quoted
 
 # The budget of a file
 MEMORY = 100 << 20
@@ -144,7 +144,7 @@ def given(text: str) -> dict[str, int]:
         return {name: 1 << 62 for name in named if name not in kept} | {"ZSTD_WINDOW": 1 << 31}  # the most that it takes
     name, equals, number = text.partition("=")
     if not equals or name not in named or not number.isdecimal() or len(number) > 18:
-        raise ValueError(f"{printable(text)!r} does not set a limit; use NAME=N with a name of docs/formats.md, or none")
+        raise ValueError(f"{quoted(text)} does not set a limit; use NAME=N with a name of docs/formats.md, or none")
     return {name: int(number)}
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.patterns import Pattern
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.plain import Config, Plain
@@ -100,11 +100,11 @@ def _fits(pattern: str, layer: str) -> bool:
     plain = pattern.replace(".*", "").replace(".+", "").replace("\\d+", "").replace("\\d*", "")
     repeats = sum(pattern.count(mark) for mark in "*+")
     if not _PATTERN.fullmatch(plain) or repeats > _REPEATS or len(pattern) > _LONGEST:
-        raise ShapeError(f"its config has the pattern {printable(pattern)!r}, which Steelyard does not read")
+        raise ShapeError(f"its config has the pattern {quoted(pattern)}, which Steelyard does not read")
     try:
         return _ending(pattern).match(layer) is not None
     except re.error:
-        raise ShapeError(f"its config has the pattern {printable(pattern)!r}, which is not a regular expression") from None
+        raise ShapeError(f"its config has the pattern {quoted(pattern)}, which is not a regular expression") from None
 
 
 @lru_cache

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, SteelyardError, printable
+from steelyard.errors import ShapeError, SteelyardError, printable, quoted
 from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def selected(weights: Weights, args: argparse.Namespace, file: str) -> Weights:
 
 def unmatched(files: str, patterns: Iterable[str]) -> str:
     """Return the error message for patterns that match no name."""
-    given = ", ".join(repr(printable(pattern)) for pattern in patterns)
+    given = ", ".join(quoted(pattern) for pattern in patterns)
     return f"{printable(files)}: no weight's name matches --select {given}; steelyard ls lists the names"
 
 

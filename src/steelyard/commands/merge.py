@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_effective, code_in, print_json, shard_size, warn_of_code
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -110,7 +110,7 @@ def _per(rules: list[str]) -> dict[str, float] | None:
         except ValueError:
             pattern = ""
         if not pattern:
-            raise ShapeError(f"--per {printable(rule)!r} is not a pattern, '=' and a number, such as '*attn*=0.5'")
+            raise ShapeError(f"--per {quoted(rule)} is not a pattern, '=' and a number, such as '*attn*=0.5'")
     return made or None
 
 

@@ -15,7 +15,7 @@ from steelyard.core.plugins import couples
 from steelyard.core.selection import NAMED, refuse_unreadable
 from steelyard.core.stacked import relaid
 from steelyard.dtypes import is_inexact, itemsize
-from steelyard.errors import OperandError, ShapeError, printable
+from steelyard.errors import OperandError, ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.computed import Function
@@ -192,14 +192,14 @@ def _sides(absent: Sequence[str], nth: int, new: Sequence[str]) -> Iterator[tupl
 
 def _named(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(repr(printable(name)) for name in names[:NAMED]) + more
+    return ", ".join(quoted(name) for name in names[:NAMED]) + more
 
 
 def _refuse_packed(model: Weights) -> None:
     made = packed(model)
     if made and made[0].derivation is not None:
         raise ShapeError(
-            f"{printable(made[0].derivation.parts[0])!r} is packed by {printable(made[0].derivation.scheme)}, and codes are not "
+            f"{quoted(made[0].derivation.parts[0])} is packed by {printable(made[0].derivation.scheme)}, and codes are not "
             "numbers of the net; dequantise it first, with w.effective()"
         )
 

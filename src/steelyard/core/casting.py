@@ -13,7 +13,7 @@ from steelyard.core.readers import dtype_word
 from steelyard.core.rounding import rounded
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import FLOATS, SPELLINGS, is_floating, numpy_dtype
-from steelyard.errors import LossyError, ShapeError, meant, printable
+from steelyard.errors import LossyError, ShapeError, meant, printable, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -142,7 +142,7 @@ def cast(weight: Weight, dtype: str) -> Weight:
     """
     if dtype not in FLOATS:
         raise ShapeError(
-            f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
+            f"floats cannot be cast to {quoted(dtype)}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
         )
     if not is_floating(weight.dtype) or weight.dtype == dtype or isinstance(weight.read, Refused):
         return weight

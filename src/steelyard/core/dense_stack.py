@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -46,7 +46,7 @@ def activation_of(layer: DenseLayer, table: Mapping[str, Own], framework: str) -
     """
     if layer.activation not in table:
         raise ShapeError(
-            f"the activation of {printable(layer.name)!r} is {printable(layer.activation)!r}, which {framework} does not have; "
+            f"the activation of {quoted(layer.name)} is {quoted(layer.activation)}, which {framework} does not have; "
             f"it has {', '.join(table)}"
         )
     return table[layer.activation]

@@ -14,7 +14,7 @@ from steelyard.core.effective import Derivation, derived, replaced
 from steelyard.core.effective import effective as unfolded
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import is_floating, numpy_dtype
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Layer
@@ -62,7 +62,7 @@ def with_folded(weights: Weights, what: str, folds: Folds | None = None) -> Weig
     Raises `ShapeError` where it is not known which layers these are, or how their weights belong together.
     """
     if what not in FOLDS:
-        raise ShapeError(f"fold is {printable(what)!r}; it must be one of {', '.join(FOLDS)}{meant(what, FOLDS)}")
+        raise ShapeError(f"fold is {quoted(what)}; it must be one of {', '.join(FOLDS)}{meant(what, FOLDS)}")
     return replaced(weights, [*_all_folded(weights, folds() if folds else pairs_in(weights))])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.errors import printable
+from steelyard.errors import printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.wrappers import Side, Wrapping
@@ -138,8 +138,8 @@ def _change(mine: Side, theirs: Side) -> str:
         words.append(f"with prefix {theirs.prefix!r} instead of {mine.prefix!r}")
     elif mine.prefix or theirs.prefix:
         words.append(f"without prefix {mine.prefix!r}" if mine.prefix else f"with prefix {theirs.prefix!r}")
-    words += [f"without {printable(', '.join(mine.words))!r} inside names"] if mine.words else []
-    words += [f"with {printable(', '.join(theirs.words))!r} inside names"] if theirs.words else []
+    words += [f"without {quoted(', '.join(mine.words))} inside names"] if mine.words else []
+    words += [f"with {quoted(', '.join(theirs.words))} inside names"] if theirs.words else []
     return " and ".join(words)
 
 

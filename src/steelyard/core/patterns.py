@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.pattern_states import States
@@ -34,7 +34,7 @@ def fits(name: str, glob: str) -> bool:
     if glob in ("*", name):
         return True
     if len(glob) > LONGEST_GLOB:
-        raise ShapeError(f"the pattern {printable(glob)!r} has {len(glob):,} letters; at most {LONGEST_GLOB:,} are allowed")
+        raise ShapeError(f"the pattern {quoted(glob)} has {len(glob):,} letters; at most {LONGEST_GLOB:,} are allowed")
     return fnmatchcase(name, glob)
 
 
@@ -88,5 +88,5 @@ class Pattern:
         return self._states.match(name)
 
     def _refusal(self, name: str, why: str) -> ShapeError:
-        shown = f"the pattern {printable(self.text, 100)!r} could take hours on the name {printable(name, 60)!r}"
+        shown = f"the pattern {quoted(self.text, 100)} could take hours on the name {quoted(name, 60)}"
         return ShapeError(f"{shown}, of {len(name):,} letters: its parts fit in many ways, and {why}")

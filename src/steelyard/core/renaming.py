@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.patterns import Pattern
 from steelyard.core.roles import plain_layer
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.graph import Graph, Layer
@@ -25,8 +25,8 @@ def expanded(match: re.Match[str], template: str) -> str:
     try:
         return match.expand(template)
     except (re.error, IndexError) as error:
-        rule = f"the pattern {printable(match.re.pattern)!r}"
-        raise ShapeError(f"invalid template {printable(template)!r} for {rule}: {error}") from None
+        rule = f"the pattern {quoted(match.re.pattern)}"
+        raise ShapeError(f"invalid template {quoted(template)} for {rule}: {error}") from None
 
 
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:

@@ -10,7 +10,16 @@ from steelyard.core.patterns import fits
 from steelyard.core.roles import leaf_of
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import is_floating
-from steelyard.errors import EmptySelectionWarning, LeftOutWarning, ShapeError, SteelyardError, UnreadableError, meant, printable
+from steelyard.errors import (
+    EmptySelectionWarning,
+    LeftOutWarning,
+    ShapeError,
+    SteelyardError,
+    UnreadableError,
+    meant,
+    printable,
+    quoted,
+)
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import NamesInOrder
@@ -58,7 +67,7 @@ def names_in_order(orders: Mapping[str, NamesInOrder], word: str) -> Iterable[st
     names = orders[word]() if word in orders else None
     if names is None:
         known = f", or use one of {', '.join(orders)}{meant(word, orders)}" if orders else ""
-        raise ShapeError(f"these weights have no order {printable(word)!r}; leave it out for the listed order{known}")
+        raise ShapeError(f"these weights have no order {quoted(word)}; leave it out for the listed order{known}")
     return names
 
 
@@ -69,7 +78,7 @@ def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
     known = {str(r) for r in Role}
     for word in words:
         if word not in known:
-            raise ShapeError(f"{printable(word)!r} is not a role; the roles are {', '.join(sorted(known))}{meant(word, known)}")
+            raise ShapeError(f"{quoted(word)} is not a role; the roles are {', '.join(sorted(known))}{meant(word, known)}")
     return frozenset(map(Role, words))
 
 
@@ -168,7 +177,7 @@ def unreadable_line(reasons: Mapping[str, str], total: int) -> str:
     >>> unreadable_line({"fc.packed": "is packed"}, 9)
     "1 of 9 weights, which cannot be read: 'fc.packed' (is packed)"
     """
-    named = ", ".join(f"{printable(name)!r} ({reason})" for name, reason in [*reasons.items()][:NAMED])
+    named = ", ".join(f"{quoted(name)} ({reason})" for name, reason in [*reasons.items()][:NAMED])
     more = f" and {len(reasons) - NAMED:,} more" if len(reasons) > NAMED else ""
     return f"{len(reasons):,} of {total:,} weights, which cannot be read: {named}{more}"
 

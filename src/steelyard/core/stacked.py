@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.readers import array_reader
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,9 +101,7 @@ def _rows(weight: Weight, words: list[str]) -> list[tuple[str, range]]:
     names = [name for name, _ in parts]
     fits = left >= 0 if None in known else left == 0
     if not fits or known.count(None) > 1 or len(set(names)) < len(names) or not {*names} <= {*_PARTS}:
-        raise ShapeError(
-            f"{printable(weight.name)} of shape {list(weight.shape)} has no such parts as {printable(weight.axes)!r}"
-        )
+        raise ShapeError(f"{printable(weight.name)} of shape {list(weight.shape)} has no such parts as {quoted(weight.axes)}")
     rows, start = [], 0
     for name, count in zip(names, known, strict=True):
         stop = start + (left if count is None else count)

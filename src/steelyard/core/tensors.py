@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.core import plugins
 from steelyard.dtypes import ITEMSIZES, numpy_dtype
-from steelyard.errors import MissingExtraError, ReadOnlyError, ShapeError, printable
+from steelyard.errors import MissingExtraError, ReadOnlyError, ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -41,7 +41,7 @@ def vector_like(
 ) -> Any:
     """Return the vector as a tensor; `dtype` may be one of PyTorch. Raises `ShapeError` for anything but "torch"."""
     if like != "torch":
-        raise ShapeError(f'like is {printable(like)!r}; it must be "torch" or None')
+        raise ShapeError(f'like is {quoted(like)}; it must be "torch" or None')
     if out is not None:
         raise ShapeError("out is an array, which is filled without like=; take one of the two")
     word = str(dtype).removeprefix("torch.")

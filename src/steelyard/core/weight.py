@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard import sizes
 from steelyard.dtypes import UNKNOWN, itemsize, numpy_dtype
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,8 +124,8 @@ class Weight:
     def __repr__(self) -> str:
         words = [self.dtype, *([str(self.role)] if self.role != Role.OTHER else [])]
         keys = ("axes", "encoding", "tied", "overlaps", "unreadable")
-        facts = [f"{key}={printable(value)!r}" for key in keys if (value := getattr(self, key))]
-        return f"Weight({printable(self.name)!r}, {self.shape}, {', '.join([*words, *facts])})"
+        facts = [f"{key}={quoted(value)}" for key in keys if (value := getattr(self, key))]
+        return f"Weight({quoted(self.name)}, {self.shape}, {', '.join([*words, *facts])})"
 
     def _repr_html_(self) -> str:
         from steelyard.core.display import weight_html
@@ -240,6 +240,6 @@ def by_name(weights: Iterable[Weight]) -> dict[str, Weight]:
     named: dict[str, Weight] = {}
     for weight in weights:
         if weight.name in named:
-            raise ShapeError(f"two weights are called {printable(weight.name)!r}; rename one of them")
+            raise ShapeError(f"two weights are called {quoted(weight.name)}; rename one of them")
         named[weight.name] = weight
     return named

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.roles import layer_of
-from steelyard.errors import printable
+from steelyard.errors import quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -265,4 +265,4 @@ def _unclear(fits: Sequence[_Fit]) -> str:
 
 
 def _quoted(words: Iterable[str]) -> str:
-    return ", ".join(repr(printable(word)) for word in words)
+    return ", ".join(quoted(word) for word in words)

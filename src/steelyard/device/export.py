@@ -18,7 +18,7 @@ from steelyard.device.symbols import Symbols, checked_prefix
 from steelyard.device.tables import tabled
 from steelyard.device.writers import SUFFIXES, writer
 from steelyard.dtypes import FLOATS, SPELLINGS
-from steelyard.errors import FormatError, ShapeError, meant, printable
+from steelyard.errors import FormatError, ShapeError, meant, quoted
 from steelyard.io import opened, weights
 from steelyard.measures.digest import digest
 from steelyard.storage.atomic import replacing
@@ -179,15 +179,15 @@ def _checked(options: Options, suffix: str, language: Writer) -> Options:
 def _wrong(options: Options, suffix: str, language: Writer) -> Iterator[str]:
     dtype, text, section, align = options.dtype, options.text, options.section, options.align
     if text not in language.TEXTS:
-        yield f"text is {printable(text)!r}; for {suffix} it may be {', '.join(language.TEXTS)}"
+        yield f"text is {quoted(text)}; for {suffix} it may be {', '.join(language.TEXTS)}"
     if dtype is not None and dtype not in FLOATS:
-        yield f"floats cannot be cast to {printable(dtype)!r}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
+        yield f"floats cannot be cast to {quoted(dtype)}; the types are {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}"
     if options.channels is not None and options.channels not in CHANNELS:
-        yield f"channels is {printable(options.channels)!r}; it must be first or last"
+        yield f"channels is {quoted(options.channels)}; it must be first or last"
     if (section is not None or align is not None) and not language.PLACES:
         yield f"section and align have no meaning in {suffix}"
     if section is not None and (suffix == ".bin" or not re.fullmatch(r"[A-Za-z0-9_.$]+(,[A-Za-z0-9_.$]+)?", section)):
-        yield f"section is {printable(section)!r}; it must be a name such as .flash, and {suffix} must have sections"
+        yield f"section is {quoted(section)}; it must be a name such as .flash, and {suffix} must have sections"
     if align is not None and not (1 <= align <= ALIGN_LIMIT and align & (align - 1) == 0):
         yield f"align is {align}; it must be a power of 2, at most {ALIGN_LIMIT:,} bytes"
     if options.progmem and (SUFFIXES[suffix] != "c" or text == "bin"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 PREFIX_LIMIT = 15
 """Maximum characters of a prefix: half of what a linker looks at."""
@@ -22,7 +22,7 @@ def checked_prefix(prefix: str) -> str:
     """Return a prefix of symbols; raises `ShapeError` unless it is a short name of ASCII letters, digits and underscores."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", prefix, re.ASCII) or len(prefix) > PREFIX_LIMIT or "__" in f"{prefix}_":
         raise ShapeError(
-            f"name is {printable(prefix)!r}; it must be a letter and at most {PREFIX_LIMIT - 1} more letters, digits and "
+            f"name is {quoted(prefix)}; it must be a letter and at most {PREFIX_LIMIT - 1} more letters, digits and "
             "single underscores, since every symbol begins with it"
         )
     return prefix

@@ -16,7 +16,7 @@ from steelyard.core.roles import leaf_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating, numpy_dtype
-from steelyard.errors import LossyError, ShapeError, printable
+from steelyard.errors import LossyError, ShapeError, printable, quoted
 from steelyard.io import weights as weights_of
 from steelyard.numerics.row_changes import kept
 
@@ -125,11 +125,11 @@ def _check(rank: int | None, energy: float | None, cut: float) -> None:
     if (rank is None) == (energy is None):
         raise ShapeError("pass either rank=, such as 64, or energy=, such as 0.99")
     if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
-        raise ShapeError(f"rank is {printable(rank)!r}; it must be a positive integer")
+        raise ShapeError(f"rank is {quoted(rank)}; it must be a positive integer")
     if energy is not None and (isinstance(energy, bool) or not isinstance(energy, (int, float)) or not 0 < energy <= 1):
-        raise ShapeError(f"energy is {printable(energy)!r}; it must be above 0 and at most 1")
+        raise ShapeError(f"energy is {quoted(energy)}; it must be above 0 and at most 1")
     if isinstance(cut, bool) or not isinstance(cut, (int, float)) or not cut >= 0:
-        raise ShapeError(f"cut is {printable(cut)!r}; it must be a number of at least 0")
+        raise ShapeError(f"cut is {quoted(cut)}; it must be a number of at least 0")
 
 
 def _unsuitable(weight: Weight, weights: Weights) -> str | None:

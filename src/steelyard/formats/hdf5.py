@@ -18,7 +18,7 @@ from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Hdf5File
@@ -107,8 +107,8 @@ def write(weights: Weights, path: Path) -> None:
     owned = written_once(weights)
     for weight in owned:
         if not all(word not in ("", ".", "..") for word in weight.name.split("/")) or "\0" in weight.name:
-            raise FormatError(str(path), f"{printable(weight.name)!r} is not a valid path of HDF5; rename it first")
+            raise FormatError(str(path), f"{quoted(weight.name)} is not a valid path of HDF5; rename it first")
         if weight.name.count("/") >= LEVELS:
             what = f"would need more than {LEVELS} groups in each other, which readers refuse; rename it first"
-            raise FormatError(str(path), f"{printable(weight.name)!r} {what}")
+            raise FormatError(str(path), f"{quoted(weight.name)} {what}")
     write_datasets(path, ((weight.name, weight) for weight in owned), {"": {FACTS: dump_facts(weights)}})

@@ -20,7 +20,7 @@ from steelyard.core.roles import layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
-from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable
+from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable, quoted
 from steelyard.formats import SHA256
 from steelyard.storage.atomic_set import replace_pair
 
@@ -73,9 +73,7 @@ def read(source: Source, scope: Scope) -> Weights:
     data = _data(manifest, content)
     order = _ORDERS.get(str(content.get("byte order")))
     if order is None:
-        raise FormatError(
-            manifest.name, f"the byte order is {printable(content.get('byte order'), 40)!r}, neither little nor big"
-        )
+        raise FormatError(manifest.name, f"the byte order is {quoted(content.get('byte order'), 40)}, neither little nor big")
     listed = content.get("weights")
     if not isinstance(listed, list):
         raise FormatError(manifest.name, "the manifest has no list of weights")
@@ -153,7 +151,7 @@ def _entry(manifest: Source, entry: Plain) -> tuple[str, str, tuple[int, ...], i
     if not isinstance(name, str) or not isinstance(dtype, str) or not isinstance(shape, list) or type(offset) is not int:
         raise FormatError(manifest.name, f"a weight lacks a name, a dtype, a shape or an offset: {printable(entry, 200)}")
     if dtype not in ITEMSIZES or dtype in NOT_PORTABLE:
-        raise FormatError(manifest.name, f"{printable(name)} is of type {printable(dtype, 40)!r}, which cannot be read")
+        raise FormatError(manifest.name, f"{printable(name)} is of type {quoted(dtype, 40)}, which cannot be read")
     lengths = tuple(length for length in shape if type(length) is int)
     if len(lengths) < len(shape) or not is_possible(lengths):
         raise FormatError(manifest.name, f"{printable(name)} has an impossible shape: {printable(shape, 200)}")

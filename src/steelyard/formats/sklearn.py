@@ -22,7 +22,7 @@ from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.torch.archive import is_stream
 from steelyard.core.members import prefixed
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import PickledTensor
@@ -62,9 +62,7 @@ def read(source: Source, scope: Scope) -> Weights:
     if machine.is_plain and machine.offset == content.size:
         meta["plain"] = True
     if missing:
-        meta["incomplete"] = [
-            f"lacks the file {printable(name)!r}, into which {by} wrote an array" for name, by in missing.items()
-        ]
+        meta["incomplete"] = [f"lacks the file {quoted(name)}, into which {by} wrote an array" for name, by in missing.items()]
     if packed:
         return _with_keras_models(packed, own or [], source, meta)
     return listed(source, root, walk, scope, meta, own, graph_maker(searched, own, content))

@@ -16,7 +16,7 @@ import numpy as np
 
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import ShapeError, SteelyardError, printable
+from steelyard.errors import ShapeError, SteelyardError, quoted
 from steelyard.inspector.details import (
     detail_of,
     filters_record,
@@ -191,7 +191,7 @@ class Api:
         from steelyard.formats import numpy, safetensors
 
         if form not in ("npy", "npz", "safetensors"):
-            raise ShapeError(f"unknown format {printable(form)!r}; choose npy, npz or safetensors")
+            raise ShapeError(f"unknown format {quoted(form)}; choose npy, npz or safetensors")
         if form == "npy" and row is None:
             raise ShapeError("a .npy file holds one array; choose .npz or .safetensors")
         if row is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from steelyard.core.packing import packed, parts_of
 from steelyard.core.roles import plain_layer
-from steelyard.errors import ShapeError, SteelyardError, printable
+from steelyard.errors import ShapeError, SteelyardError, printable, quoted
 from steelyard.inspector.index import AFTER
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _CODES = "packed; --effective shows its numbers"
 def net_record(view: str, sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
     """Return what one of the `VIEWS` shows; `error` says why there is nothing. Raises `ShapeError` for another view."""
     if view not in VIEWS:
-        raise ShapeError(f"unknown view {printable(view, 40)!r}; choose one of {', '.join(VIEWS)}")
+        raise ShapeError(f"unknown view {quoted(view, 40)}; choose one of {', '.join(VIEWS)}")
     try:
         return VIEWS[view](sources, rows)
     except SteelyardError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.inspector.api import Api
@@ -28,7 +28,7 @@ class Query:
         """Return a whole number, zero or more."""
         text = self._words.get(name, "")
         if not re.fullmatch(r"[0-9]{1,18}", text, re.ASCII):
-            raise ShapeError(f"{name} must be a whole number, zero or more, not {printable(text, 40)!r}")
+            raise ShapeError(f"{name} must be a whole number, zero or more, not {quoted(text, 40)}")
         return int(text)
 
     def row(self) -> int | None:

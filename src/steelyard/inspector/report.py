@@ -18,7 +18,7 @@ from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from steelyard.errors import FormatError, ShapeError, meant, printable
+from steelyard.errors import FormatError, ShapeError, meant, printable, quoted
 from steelyard.inspector.assets import page_files
 from steelyard.storage.atomic import replacing
 from steelyard.text.units import counted, in_units
@@ -159,7 +159,7 @@ def _collect(
     from steelyard.inspector.report_data import SPECTRA, report_data
 
     if spectra not in SPECTRA:
-        raise ShapeError(f"spectra is {printable(spectra)!r}; it must be one of {', '.join(SPECTRA)}{meant(spectra, SPECTRA)}")
+        raise ShapeError(f"spectra is {quoted(spectra)}; it must be one of {', '.join(SPECTRA)}{meant(spectra, SPECTRA)}")
     sources = [open_source(each, scope) for each in (source, before) if each is not None]
     if effective:
         sources = [each._replace(weights=each.weights.effective()) for each in sources]

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
-from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
+from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable, quoted
 from steelyard.inspector.questions import QUESTIONS, Query
 from steelyard.inspector.report import HEIGHT, framed
 
@@ -114,6 +114,6 @@ class Kernel:
 def answered(api: Api, what: str, query: object) -> bytes:
     """Return the answer to a question of the page; raises `ShapeError` for an unknown one, and for wrong parameters."""
     if what not in QUESTIONS or what == "download" or not isinstance(query, dict):
-        raise ShapeError(f"unknown question {printable(what, 40)!r}")
+        raise ShapeError(f"unknown question {quoted(what, 40)}")
     pack: bytes = QUESTIONS[what](api, Query([(str(word), str(value)) for word, value in query.items()]))
     return pack

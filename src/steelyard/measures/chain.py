@@ -14,7 +14,7 @@ from steelyard.core.grouping import by_layer
 from steelyard.core.indexing import elements
 from steelyard.core.stacked import split
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.errors import AmbiguityError, ShapeError, printable, quoted
 from steelyard.io import weights
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _picked(groups: Mapping[str, list[Weight]], layers: Sequence[str] | None) ->
     for name in layers:
         if name not in groups:
             known = ", ".join(printable(each) for each in list(groups)[:8])
-            raise ShapeError(f"no layer is called {printable(name)!r}; the first are {known}")
+            raise ShapeError(f"no layer is called {quoted(name)}; the first are {known}")
     return {name: groups[name] for name in layers}
 
 
@@ -124,7 +124,7 @@ def _parts(name: str, group: list[Weight]) -> tuple[str, Weight, Weight | None, 
             )
     if len(kernels) != 1 or len(biases) > 1:
         raise ShapeError(
-            f"the network is not a chain of dense layers: layer {printable(name)!r} has {len(kernels)} kernels and "
+            f"the network is not a chain of dense layers: layer {quoted(name)} has {len(kernels)} kernels and "
             f"{len(biases)} biases; name the dense layers, in order, with layers"
         )
     return name or kernels[0].name, kernels[0], biases[0] if biases else None, skip

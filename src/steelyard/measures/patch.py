@@ -33,7 +33,7 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.dtypes import ITEMSIZES, itemsize
-from steelyard.errors import FormatError, ShapeError, printable
+from steelyard.errors import FormatError, ShapeError, printable, quoted
 from steelyard.io import readable_weights
 from steelyard.measures.digest import digest
 from steelyard.storage.source import Stored
@@ -276,9 +276,7 @@ def _made(file: str, kept: _PatchedWeight, base: Mapping[str, Weight], stored: W
     old = base.get(name)
     if how in ("same", "sparse") and old is not None and (old.dtype, old.shape) == (dtype, shape):
         return old.replace(tied=None) if how == "same" else _edited(file, old, stored)
-    raise FormatError(
-        file, f"{printable(name)} is stored as {printable(how)!r}, but its numbers are missing or have another shape"
-    )
+    raise FormatError(file, f"{printable(name)} is stored as {quoted(how)}, but its numbers are missing or have another shape")
 
 
 def _tied_reader(file: str, owner: str, base: Mapping[str, Weight], stored: Weights, kept: _PatchedWeight) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.errors import ShapeError, UnknownModelError, quoted
 
 if TYPE_CHECKING:
     from steelyard.runs.recording import Recorder
@@ -29,7 +29,7 @@ class Callback:
 
     def __init__(self, rec: Recorder | None, each: Each, path: str, record: Record) -> None:
         if each not in ("epoch", "batch"):
-            raise ShapeError(f'each is {printable(each)!r}; it must be "epoch" or "batch"')
+            raise ShapeError(f'each is {quoted(each)}; it must be "epoch" or "batch"')
         self._rec, self._each, self._path, self._record = rec, each, path, record
         self._is_copy = rec is None
         self._epoch = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import isnan
 from typing import TYPE_CHECKING
 
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.errors import AmbiguityError, ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.runs.store import Row
@@ -41,7 +41,7 @@ class Rule:
             self._metric, self._greater = best_of(rule.removeprefix("best:"), 'snapshot="best:{}"')
         elif rule not in (None, "epoch"):
             words = 'None, "epoch", a number of steps, "best:val_loss" or "best:max:val_acc"'
-            raise ShapeError(f"snapshot is {printable(rule)!r}; it must be {words}")
+            raise ShapeError(f"snapshot is {quoted(rule)}; it must be {words}")
 
     @property
     def keeps_one(self) -> bool:

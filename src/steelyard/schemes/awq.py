@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import fields, in_groups, less_zeros, low_first, matrix_reader, rows, transposed
 from steelyard.numerics.scales import floats
 
@@ -81,7 +81,7 @@ def _weight(name: str, found: tuple[Weight, Weight | None, Weight | None], confi
         raise ShapeError(f"{shown} fit none of its layouts")
     version = config.get("version", layout)
     if not isinstance(version, str) or _SAME.get(version.lower()) != layout:
-        raise ShapeError(f"the config says version {printable(str(version))!r}, and {shown} are of {layout}")
+        raise ShapeError(f"the config says version {quoted(str(version))}, and {shown} are of {layout}")
     if integer(config, "bits") not in (None, _BITS) or integer(config, "w_bit") not in (None, _BITS):
         raise ShapeError("the config says a number of bits other than 4")
     layer = codes, zeros, scales

@@ -21,7 +21,7 @@ from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived, joined
 from steelyard.core.weight import Role
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import as_float32, e2m1, fields, flattened, in_groups, matrix_reader, rows
 from steelyard.numerics.scales import Scales, spread
 
@@ -98,7 +98,7 @@ def _weight(name: str, codes: Weight, parts: _Parts, config: Config, facts: Deri
         raise ShapeError("its config has transforms (transform_config): the weight is rotated")
     formats = {said for group in [config, *_groups_of(config)] if (said := _word(group, "format"))}
     if other := sorted(formats - {*_READ}):
-        raise ShapeError(f"its format is {printable(other[0])!r}, which is not read")
+        raise ShapeError(f"its format is {quoted(other[0])}, which is not read")
     if parts.scale is None:
         raise ShapeError("weight_scale is missing")
     facts = facts._replace(assumed=() if config else ("it is of compressed-tensors, which no config says",))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.codecs.quantization_config import integer, quantization_config
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined, refused
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import fields, less_zeros, matrix_reader, rows, transposed
 from steelyard.numerics.scales import floats
 
@@ -145,7 +145,7 @@ def _format(layer: _Layer, config: Config) -> tuple[str, tuple[str, ...]]:
     """
     method, said = config.get("quant_method", "gptq"), config.get("checkpoint_format") or config.get("format") or "gptq"
     if method not in ("gptq", "gptqmodel") or said not in _FORMATS:
-        raise ShapeError(f"the config says {printable(str(said if method == 'gptq' else method))!r}, which is not read")
+        raise ShapeError(f"the config says {quoted(str(said if method == 'gptq' else method))}, which is not read")
     if layer.bits in (5, 6, 7) and said != "gptq_p":
         raise ShapeError(f"numbers of {layer.bits} bits are known in format gptq_p only, and the config says {said!r}")
     word, middle = str(said), 1 << (layer.bits - 1)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.codecs import limits
 from steelyard.core.effective import Derivation, Pieces, attempted, derived, joined
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import matrix_reader, stacked_fields
 from steelyard.numerics.scales import Scales, spread
 
@@ -72,7 +72,7 @@ def _weight(name: str, found: dict[str, Weight], facts: Derivation) -> Weight:
         raise ShapeError(f"it has {bits} bits along axis {axis}")
     packing = _text(found["packing"]) if "packing" in found else None
     if packing not in (None, _PACKINGS[bits]):
-        raise ShapeError(f"its packing is {printable(str(packing))!r}, which is not read")
+        raise ShapeError(f"its packing is {quoted(str(packing))}, which is not read")
     codes, scale, zero = found["W_q"], found["scale"], found["zero"]
     height, width = _matrix(scale, shape, axis)
     fields = len(_SHIFTS[bits])

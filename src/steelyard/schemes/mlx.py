@@ -19,7 +19,7 @@ from steelyard.core.effective import Derivation, Pieces, Setting, attempted, der
 from steelyard.core.rounding import rounded
 from steelyard.core.weight import Role
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import e2m1, fields, flattened, in_groups, matrix_reader, rows
 from steelyard.numerics.scales import Scales, floats, spread
 
@@ -90,7 +90,7 @@ def _mode(product: int, config: Config, *, is_affine: bool) -> tuple[_Mode, tupl
         integer(config, "group_size"),
     )
     if word is not None and (word not in ("affine", *_MODES) or (word == "affine") != is_affine):
-        raise ShapeError(f"the config says mode {printable(str(word))!r}, and biases are {'here' if is_affine else 'missing'}")
+        raise ShapeError(f"the config says mode {quoted(str(word))}, and biases are {'here' if is_affine else 'missing'}")
     known = {"affine": [(b, g) for b in _BITS for g in _GROUPS]} if is_affine else {k: [v] for k, v in _MODES.items()}
     fitting = [
         _Mode(each, b, g)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.codecs.quantization_config import json_beside, quantization_config
 from steelyard.core.effective import Derivation, Pieces, Setting, attempted, derived, joined
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.packed import as_float32, flattened, matrix_reader, rows, stacked_fields
 from steelyard.numerics.scales import Scales, spread
 
@@ -123,7 +123,7 @@ def _bits(height: int, stored: int, word: object) -> int:
     fitting = [bits for bits, shifts in _SHIFTS.items() if -(-height // len(shifts)) == stored]
     said = {"qint2": 2, "qint4": 4}.get(word) if isinstance(word, str) else None
     if isinstance(word, str) and said not in fitting:
-        raise ShapeError(f"its config says {printable(word)!r}, and {height:,} rows are stored as {stored:,}")
+        raise ShapeError(f"its config says {quoted(word)}, and {height:,} rows are stored as {stored:,}")
     if said is None and len(fitting) != 1:
         raise ShapeError(f"{_MAP} is missing, and {height:,} rows stored as {stored:,} do not show the number of bits")
     return said or fitting[0]

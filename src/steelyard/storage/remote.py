@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from steelyard import sizes
-from steelyard.errors import FileMissingError, FormatError, MissingExtraError, UnsafeFileError, printable
+from steelyard.errors import FileMissingError, FormatError, MissingExtraError, UnsafeFileError, printable, quoted
 from steelyard.storage.source import Source, checked_name
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _checked(folder: str, name: str) -> str:
         decoded = unquote(decoded)
     # some servers leave out what follows a ";" in a word of a path
     if any(mark in decoded for mark in "?#;") or unquote(decoded) != decoded:
-        raise UnsafeFileError(folder, f"names the file {printable(name)!r}, which is not a name in a URL")
+        raise UnsafeFileError(folder, f"names the file {quoted(name)}, which is not a name in a URL")
     checked_name(folder, decoded)
     return quote(checked_name(folder, name))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from steelyard import sizes
 from steelyard.dtypes import itemsize, numpy_dtype
-from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable
+from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -155,7 +155,7 @@ def from_bytes(
         buffer[:] = data[offset : offset + len(buffer)]
 
     def nothing(other: str) -> Source:
-        raise FormatError(name, f"needs the file {printable(other)!r} of the same folder, but bytes in memory have no folder")
+        raise FormatError(name, f"needs the file {quoted(other)} of the same folder, but bytes in memory have no folder")
 
     return Source(name, len(data), fill, beside or nothing, within=within)
 
@@ -273,7 +273,7 @@ def checked_name(folder: str, name: str) -> str:
     try:
         os.fsencode(name)
     except UnicodeEncodeError:
-        raise FormatError(folder, f"names the file {printable(name)!r}, which is not valid Unicode") from None
+        raise FormatError(folder, f"names the file {quoted(name)}, which is not valid Unicode") from None
     return name
 
 

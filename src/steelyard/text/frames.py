@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from steelyard.errors import MissingExtraError, ShapeError, printable
+from steelyard.errors import MissingExtraError, ShapeError, printable, quoted
 
 LIBRARIES = ("polars", "pandas", "pyarrow")
 SUFFIXES = (".csv", ".json", ".parquet")
@@ -32,7 +32,7 @@ def _cell(value: object) -> object:
 def frame_of(columns: Mapping[str, list[object]], library: str | None = None) -> Any:
     """Return a data frame of the named library, else of one already imported, else of one installed."""
     if library not in (None, *LIBRARIES):
-        raise ShapeError(f"{printable(library)!r} is not a data-frame library; choose one of {', '.join(LIBRARIES)}")
+        raise ShapeError(f"{quoted(library)} is not a data-frame library; choose one of {', '.join(LIBRARIES)}")
     chosen = library or next((name for name in LIBRARIES if name in sys.modules), None)
     chosen = chosen or next((name for name in LIBRARIES if find_spec(name) is not None), "polars")
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.plugins import builders, load
 from steelyard.core.weight import Role
-from steelyard.errors import MissingExtraError, ShapeError, meant, printable
+from steelyard.errors import MissingExtraError, ShapeError, meant, printable, quoted
 from steelyard.io import weights
 from steelyard.transfers.stacks import stack_of
 
@@ -60,7 +60,7 @@ def _builder(framework: str) -> Builder:
         raise MissingExtraError(f"a model of {printable(framework)}", package=package) from None
     if not hasattr(candidate, "build"):
         raise ShapeError(
-            f"framework is {printable(framework)!r}; it must be one of {', '.join(builders())}{meant(framework, builders())}"
+            f"framework is {quoted(framework)}; it must be one of {', '.join(builders())}{meant(framework, builders())}"
         )
     return cast("Builder", candidate)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.patterns import fits
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.errors import AmbiguityError, ShapeError, printable, quoted
 from steelyard.layers.keras.cudnn import CUDNN
 from steelyard.transfers.pairing import Choice, Pair, pair, untied_copies
 from steelyard.transfers.pairing.net import missing_graphs
@@ -123,7 +123,7 @@ def _without(paired: Iterable[LayerWeights], layers: list[LayerWeights]) -> list
 
 def _described(layer: LayerWeights) -> str:
     shapes = ", ".join(f"{purpose} {list(part.shape)}" for (purpose, _), part in list(layer.parts.items())[:2])
-    return f"{printable(layer.name)!r} ({layer.kind}: {shapes})"
+    return f"{quoted(layer.name)} ({layer.kind}: {shapes})"
 
 
 def _ambiguous(choices: list[Choice]) -> str:

@@ -12,7 +12,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.budget import check_json
 from steelyard.core.patterns import Pattern
 from steelyard.core.renaming import expanded
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def given_pairs(rules: Rules, pairs: Rules, sources: list[LayerWeights], targets
     names = {name for layer in sources for name in _names(layer)}
     for name in pairs:
         if name not in names:
-            raise ShapeError(f"pairs names {printable(name)!r}, which is not a layer or weight of the source")
+            raise ShapeError(f"pairs names {quoted(name)}, which is not a layer or weight of the source")
     if not rules and not pairs:
         return {}
     ways = [_compiled(pattern, template, names) for pattern, template in rules.items()]
@@ -103,7 +103,7 @@ def _compiled(pattern: str, template: str, names: Iterable[str]) -> tuple[Patter
     try:
         rule = Pattern(pattern)
     except re.error as error:
-        raise ShapeError(f"invalid rule {printable(pattern)!r}, not a regular expression: {error}") from None
+        raise ShapeError(f"invalid rule {quoted(pattern)}, not a regular expression: {error}") from None
     back = None if any(map(rule.match, names)) else reversed_rule(pattern, template)
     return (Pattern(back[0]), back[1]) if back else (rule, template)
 
@@ -129,8 +129,8 @@ def _given(
 
 def _impossible(layer: LayerWeights, name: str, targets: list[LayerWeights]) -> str:
     if _indexed(targets).layer_named(name, 0):
-        return f"{printable(layer.name)!r} was named for {printable(name)!r}, but only one of them belongs to a layer"
-    return f"{printable(layer.name)} is paired with {printable(name)!r}, which the target does not have"
+        return f"{quoted(layer.name)} was named for {quoted(name)}, but only one of them belongs to a layer"
+    return f"{printable(layer.name)} is paired with {quoted(name)}, which the target does not have"
 
 
 def _mapped(name: str, ways: list[tuple[Pattern, str]], pairs: Rules) -> Iterator[str]:

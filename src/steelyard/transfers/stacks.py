@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
 from steelyard.core.plugins import framework_of
-from steelyard.errors import AmbiguityError, ShapeError, SteelyardError, printable
+from steelyard.errors import AmbiguityError, ShapeError, SteelyardError, printable, quoted
 from steelyard.io import weights
 from steelyard.transfers.pairing.net import Net
 
@@ -91,7 +91,7 @@ def _check_chain(graph: Graph, dense: Collection[str]) -> None:
 
 def _check_weightless(node: Layer) -> None:
     if node.kind not in ("activation", "softmax", "dropout", "flatten") and node.class_name != "Identity":
-        raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
+        raise ShapeError(f"{quoted(node.name)} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
 
 
 def _first_off_line(graph: Graph) -> str:
@@ -100,9 +100,9 @@ def _first_off_line(graph: Graph) -> str:
     for node in graph.layers:
         if node.inputs != before or len(before) != 1:
             listed = _listed(node.inputs or ()) or "nothing"
-            return f" ({printable(node.name)!r} takes {listed})"
+            return f" ({quoted(node.name)} takes {listed})"
         if node.calls > 1:
-            return f" ({printable(node.name)!r} runs {node.calls} times)"
+            return f" ({quoted(node.name)} runs {node.calls} times)"
         before = (node.name,)
     return ""
 
@@ -111,7 +111,7 @@ def _dense_layers(net: Net) -> list[LayerWeights]:
     for layer in net.layers:
         if "dense" not in {each.kind for each in layer.interpretations} or layer.tied:
             raise ShapeError(
-                f"{printable(layer.name)!r} is not a dense layer ({layer.kind}); only stacks of dense layers have one obvious "
+                f"{quoted(layer.name)} is not a dense layer ({layer.kind}); only stacks of dense layers have one obvious "
                 "architecture: build the model yourself, and use steelyard.transfer"
             )
     if net.unassigned or not net.layers:
@@ -133,7 +133,7 @@ def _of_graph(net: Net, graph: Graph, layers: list[LayerWeights]) -> DenseStack:
         elif node.kind == "flatten" and node.settings in _PLAIN_FLATTEN:
             flattened = flattened or not made
         elif node.kind in ("activation", "softmax", "flatten"):
-            raise ShapeError(f"{printable(node.name)!r} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
+            raise ShapeError(f"{quoted(node.name)} ({printable(node.class_name)}) is not allowed in a stack of dense layers")
         else:
             _check_weightless(node)
     shape = _input_shape(net, made)
@@ -144,7 +144,7 @@ def _dense(layer: LayerWeights, node: Layer | None = None, activation: str = "")
     settings = node.settings if node else {}
     foreign = [word for word in settings if word not in _DENSE]
     if foreign:
-        raise ShapeError(f"{printable(layer.name)!r} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
+        raise ShapeError(f"{quoted(layer.name)} is a dense layer with {foreign[0]}={printable(settings[foreign[0]])}")
     made: dict[str, Part | ComputedPart] = {purpose: part for (purpose, _), part in layer.parts.items()}
     made |= {purpose: part for (purpose, _), part in layer.computed.items()}
     kernel, bias = made["kernel"], made.get("bias")
@@ -158,13 +158,13 @@ def _activated(dense: DenseLayer, node: Layer) -> DenseLayer:
     word = str(node.settings.get("activation"))
     word = _NAMES.get(word, word)
     if dense.activation != "linear":
-        raise ShapeError(f"{printable(node.name)!r} is a second activation after {printable(dense.name)!r}")
+        raise ShapeError(f"{quoted(node.name)} is a second activation after {quoted(dense.name)}")
     kept = {}
     for name, value in node.settings.items():
         if name in _SETTINGS.get(word, ()) and isinstance(value, (int, float)):
             kept[name] = float(value)
         elif (name == "axis" and value not in (-1, 1)) or _unusual(word, name, value):
-            raise ShapeError(f"the activation after {printable(dense.name)!r} is {word} with {name}={printable(value)}")
+            raise ShapeError(f"the activation after {quoted(dense.name)} is {word} with {name}={printable(value)}")
     return dense._replace(activation=word, settings=kept)
 
 
@@ -183,7 +183,7 @@ def _input_shape(net: Net, dense: Sequence[DenseLayer]) -> tuple[int | None, ...
 def _given(layers: list[LayerWeights], activations: Given) -> list[DenseLayer]:
     """Return the layers with the activations that the user gives; raises `AmbiguityError` if they are missing."""
     if isinstance(activations, str):
-        raise ShapeError(f"activations is {printable(activations)!r}; pass a list with one word for each dense layer")
+        raise ShapeError(f"activations is {quoted(activations)}; pass a list with one word for each dense layer")
     if isinstance(activations, Mapping):
         by_name = {layer.name: layer for layer in layers}
         if set(activations) != set(by_name):

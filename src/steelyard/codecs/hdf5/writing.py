@@ -11,7 +11,7 @@ import numpy as np
 from steelyard.core.readers import raw_chunks
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import FormatError, MissingExtraError, printable
+from steelyard.errors import FormatError, MissingExtraError, quoted
 from steelyard.storage.atomic import replacing
 
 try:
@@ -61,7 +61,7 @@ def _create(path: Path, file: h5py.File, name: str, weight: Weight) -> int | Non
     try:
         dataset = file.create_dataset(name, weight.shape, kind, value, dcpl=plan)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        raise FormatError(str(path), f"HDF5 cannot hold {printable(name)!r}: {error}") from None
+        raise FormatError(str(path), f"HDF5 cannot hold {quoted(name)}: {error}") from None
     if not plain:
         dataset.attrs["dtype"] = weight.dtype
     offset: int | None = dataset.id.get_offset() if weight.shape and weight.size else None

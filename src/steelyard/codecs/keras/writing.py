@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.keras.layout import VARS, split
 from steelyard.codecs.plain import from_json
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.reading import Hdf5File
@@ -32,7 +32,7 @@ def fitting(weights: Weights, path: Path) -> Layout:
     placed = {name for group in layout.values() for name in group["vars"].values()}
     missing, foreign = [n for n in placed if n not in weights], [n for n in weights if n not in placed]
     if missing or foreign:
-        what = f"lacks {printable(min(missing))!r}" if missing else f"has {printable(foreign[0])!r} in addition"
+        what = f"lacks {quoted(min(missing))}" if missing else f"has {quoted(foreign[0])} in addition"
         raise FormatError(str(path), f"the layout of the model does not fit these weights, which {what}; keep the model's names")
     return layout
 

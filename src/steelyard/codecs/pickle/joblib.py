@@ -10,7 +10,7 @@ from steelyard.codecs.pickle.arrays import PickledTensor, dtype_code, is_shape, 
 from steelyard.codecs.pickle.gensim import GENSIM
 from steelyard.codecs.pickle.values import Blob, Global, Record
 from steelyard.dtypes import itemsize
-from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
@@ -103,6 +103,6 @@ def companion(value: Pickled, source: Source, missing: dict[str, str]) -> Pickle
         return array_in(source.beside(file))[0]
     except FileMissingError:
         missing[str(file)] = "gensim" if name == GENSIM else "joblib"
-        return refused(source, f"its numbers are in {printable(file)!r}, which is missing")
+        return refused(source, f"its numbers are in {quoted(file)}, which is missing")
     except SteelyardError as error:
         return refused(source, str(error).removeprefix(f"{printable(source.name)}: "))

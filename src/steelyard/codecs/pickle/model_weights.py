@@ -16,7 +16,7 @@ from steelyard.codecs.pickle.values import Record, class_of
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.arrays import Memory, PickledTensor
@@ -171,7 +171,7 @@ def _named(tensors: Iterable[PickledTensor], source: Source) -> dict[str, Pickle
         if name in named:
             name = "/".join(path)
             if name in named:
-                raise FormatError(source.name, f"duplicate tensor name {printable(name)!r}; the file is ambiguous")
+                raise FormatError(source.name, f"duplicate tensor name {quoted(name)}; the file is ambiguous")
         named[name] = tensor
     return named
 

@@ -11,7 +11,7 @@ from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Global, is_args
 from steelyard.codecs.torch.tensors import TensorDecoder, size_of, storage_dtype
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
@@ -96,7 +96,7 @@ def _open_zip(source: Source, depth: int) -> Archive:
     base = name.removesuffix("data.pkl")
     order = _text(source, members, f"{base}byteorder") or "little"
     if order not in ("little", "big"):
-        raise FormatError(source.name, f"the byte order is {printable(order, 40)!r}, neither little nor big")
+        raise FormatError(source.name, f"the byte order is {quoted(order, 40)}, neither little nor big")
     byteorder = "<" if order == "little" else ">"
     decoder = _decoder(source, members, f"{base}data/", byteorder, depth)
     machine = Machine(member_source(source, members[name]))

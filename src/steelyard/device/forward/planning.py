@@ -11,7 +11,7 @@ from steelyard.device.forward.proof import proven
 from steelyard.device.program import program_of
 from steelyard.device.program.arithmetic import Arithmetic
 from steelyard.device.tables import tabled
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import weights
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def check(options: Options, choices: Choices, *, in_integers: bool) -> None:
     if options.dtype not in (None, "float32", "float64"):
         raise ShapeError(f"a forward pass computes in float32 or float64, not in {printable(options.dtype)}; nothing was written")
     if choices.fold not in (True, False, "scalers"):
-        raise ShapeError(f'fold is {printable(choices.fold)!r}; it must be True, False or "scalers"; nothing was written')
+        raise ShapeError(f'fold is {quoted(choices.fold)}; it must be True, False or "scalers"; nothing was written')
     if choices.accumulate not in ACCUMULATE:
-        raise ShapeError(f"accumulate is {printable(choices.accumulate)!r}; it must be float or double; nothing was written")
+        raise ShapeError(f"accumulate is {quoted(choices.accumulate)}; it must be float or double; nothing was written")
     if options.dtype == "float64" and not choices.libm:
         raise ShapeError("our own functions compute in float32; leave out dtype; nothing was written")
 

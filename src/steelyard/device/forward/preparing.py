@@ -12,7 +12,7 @@ from steelyard.device.program.program import Operation, Program, Step
 from steelyard.device.program.recurrent import Recurrent
 from steelyard.device.program.scaling import scalers_folded
 from steelyard.device.program.shaping import Constant, Reshape, Select
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -56,11 +56,9 @@ def counting(program: Program) -> frozenset[int]:
             else:
                 used.setdefault(origin[place], set()).add(isinstance(step.operation, Embedding))
         if isinstance(step.operation, Embedding) and step.inputs[0] not in origin:
-            raise ShapeError(f"{printable(step.name)!r} takes rows by numbers that are computed, which is not known")
+            raise ShapeError(f"{quoted(step.name)} takes rows by numbers that are computed, which is not known")
     if mixed := next((place for place, kinds in used.items() if len(kinds) > 1), None):
-        raise ShapeError(
-            f"the input {printable(program.input_names[mixed])!r} counts rows, and is computed with, which is not known"
-        )
+        raise ShapeError(f"the input {quoted(program.input_names[mixed])} counts rows, and is computed with, which is not known")
     return frozenset(place for place, kinds in used.items() if kinds == {True})
 
 
@@ -142,7 +140,7 @@ def _cast(step: Step, dtype: str, known: dict[int, tuple[Array, Array]]) -> Oper
             )
         if not np.isfinite(cast).all():
             raise ShapeError(
-                f"{printable(step.name)!r} has a {name} with NaN or Inf in {dtype}; a forward pass takes finite numbers only"
+                f"{quoted(step.name)} has a {name} with NaN or Inf in {dtype}; a forward pass takes finite numbers only"
             )
         made[name] = known.setdefault(id(array), (array, cast))[1]
     return step.operation._replace(**made)  # type: ignore[attr-defined,no-any-return]
@@ -153,5 +151,5 @@ def _counted(step: Step, name: str, array: Array) -> Array:
     import numpy as np
 
     if array.size and not 0 <= int(array.min()) <= int(array.max()) <= np.iinfo(np.uint16).max:
-        raise ShapeError(f"{printable(step.name)!r} has {name} above 65,535, which is not known")
+        raise ShapeError(f"{quoted(step.name)} has {name} above 65,535, which is not known")
     return np.ascontiguousarray(array.astype(np.uint16))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from steelyard.device.int8.requantizing import Quantization
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics import grids
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _extremes(program: Program, inputs: Sequence[Array]) -> list[Ends]:
         for place, value in enumerate(values):
             low, high = float(value.min()), float(value.max())
             if not np.isfinite([low, high]).all():
-                raise ShapeError(f"{printable(names[place])!r} has NaN or Inf on the data, which have no codes")
+                raise ShapeError(f"{quoted(names[place])} has NaN or Inf on the data, which have no codes")
             found[place] = min(found[place][0], low), max(found[place][1], high)
     return found
 

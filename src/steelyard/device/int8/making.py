@@ -17,7 +17,7 @@ from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense, 
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -52,7 +52,7 @@ class Site(NamedTuple):
 
     def refuse(self, why: str) -> NoReturn:
         """Raise `ShapeError` for the step, by the name of its layer."""
-        raise ShapeError(f"{printable(self.step.name)!r} ({type(self.step.operation).__name__}) {why}")
+        raise ShapeError(f"{quoted(self.step.name)} ({type(self.step.operation).__name__}) {why}")
 
 
 def quantized(

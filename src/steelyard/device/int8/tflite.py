@@ -30,7 +30,7 @@ from steelyard.device.program.norms import Softmax
 from steelyard.device.program.program import Operation, Step
 from steelyard.device.program.shaping import Combine, Concatenate, Reshape
 from steelyard.device.program.windows import GlobalPool, Pad, Pool
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 from steelyard.formats.tflite.flatbuffers import Table, root
 from steelyard.storage.source import Source, open_path
 
@@ -58,7 +58,7 @@ class _Tensor(NamedTuple):
     @property
     def quantization(self) -> Quantization:
         if len(self.scales) != 1 or self.kind != _INT8:
-            raise ShapeError(f"{printable(self.name)!r} has no codes of 8 bits with one scale; only those are known")
+            raise ShapeError(f"{quoted(self.name)} has no codes of 8 bits with one scale; only those are known")
         return Quantization(self.scales[0], self.zeros[0] if self.zeros else 0)
 
 
@@ -96,7 +96,7 @@ class _Reading:
         if index not in self.places:
             values = self.constant(index)
             if values is None:
-                raise ShapeError(f"{printable(self.tensors[index].name)!r} is computed by an operator that is not known")
+                raise ShapeError(f"{quoted(self.tensors[index].name)} is computed by an operator that is not known")
             tensor = self.tensors[index]
             codes = values[0] if values.ndim > 1 and len(values) == 1 else values
             self.put(index, ints.Fixed(codes), (), codes.shape, tensor.quantization)
@@ -153,7 +153,7 @@ class _Operator(NamedTuple):
         self.reading.put(self.output, operation, inputs, self.made.shape[1:], self.made.quantization)
 
     def refuse(self, why: str) -> NoReturn:
-        raise ShapeError(f"{printable(self.made.name)!r} {why}")
+        raise ShapeError(f"{quoted(self.made.name)} {why}")
 
 
 def quantized_of_tflite(path: str | os.PathLike[str], *, rounding: str) -> QuantizedProgram:

@@ -11,7 +11,7 @@ from steelyard.device.program.arithmetic import Arithmetic
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.program import Operation, Step
 from steelyard.device.program.shaping import Constant
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.axes import Part
@@ -69,7 +69,7 @@ class Building:
         values = _narrowed(values)
         if values.dtype.kind != "f":
             refuse(layer, f"has numbers of {values.dtype}, which are not known")
-        self.assumptions.append(f"{printable(layer.name)!r}: its output does not depend on the inputs")
+        self.assumptions.append(f"{quoted(layer.name)}: its output does not depend on the inputs")
         # numbers for all examples have one example, or lack its axis
         return self.add(layer, Constant(values[0] if values.ndim > 1 and values.shape[0] == 1 else values))
 
@@ -96,7 +96,7 @@ class Building:
         if word == "relu" and "highest" in settings:
             word = "clipped_relu"
         if word not in CURVES:
-            refuse(layer, f"has the activation {printable(word)!r}, which is not known")
+            refuse(layer, f"has the activation {quoted(word)}, which is not known")
         known = known_settings(word, settings)
         return value if word == "linear" else self.add(layer, Activation(word, known), value)
 
@@ -189,7 +189,7 @@ class Node(NamedTuple):
 
     def assume(self, what: str) -> None:
         """Note what the graph does not show."""
-        self.building.assumptions.append(f"{printable(self.layer.name)!r} ({printable(self.layer.class_name)}): {what}")
+        self.building.assumptions.append(f"{quoted(self.layer.name)} ({printable(self.layer.class_name)}): {what}")
 
     def only(self, *words: str) -> None:
         """Refuse a layer with other settings than these, since their effect is not known."""
@@ -206,7 +206,7 @@ class Node(NamedTuple):
 
 def refuse(layer: Layer, why: str) -> NoReturn:
     """Raise `ShapeError` for a layer, by its name."""
-    raise ShapeError(f"{printable(layer.name)!r} ({printable(layer.class_name) or layer.kind}) {why}")
+    raise ShapeError(f"{quoted(layer.name)} ({printable(layer.class_name) or layer.kind}) {why}")
 
 
 def integers(layer: Layer, value: Setting, count: int, usual: int | None = None) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from steelyard.device.program.program import Program, needed
 from steelyard.device.program.proving import is_proven, prove
 from steelyard.device.program.scaling import with_scalers
 from steelyard.device.program.shaping import Combine, Concatenate
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.transfers.endpoints import Endpoint
 from steelyard.transfers.probes import BATCH, SEED, inputs_of_net, listed_inputs
 
@@ -175,7 +175,7 @@ def _check_unproven(net: Net, graph: Graph, building: Building) -> None:
         if "hard_sigmoid" in (layer.settings.get("activation"), layer.settings.get("recurrent_activation")):
             refuse(layer, "has a hard_sigmoid of Keras 2, whose slope is another one; pass the live model")
     if net.unassigned:
-        raise ShapeError(f"{printable(net.unassigned[0].name)!r} does not belong to a layer that is known")
+        raise ShapeError(f"{quoted(net.unassigned[0].name)} does not belong to a layer that is known")
     if building.assumptions:
         raise ShapeError(f"{building.assumptions[0]}: this is assumed, and only a run proves it; pass the live model")
 
@@ -299,7 +299,7 @@ def _values(
 ) -> tuple[int, ...]:
     """Return the numbers of a layer's inputs; both directions of a bidirectional layer are one."""
     if (missing := next((name for name in names if name not in values), None)) is not None:
-        refuse(layer, f"takes the output of {printable(missing)!r}, which is not known before it")
+        refuse(layer, f"takes the output of {quoted(missing)}, which is not known before it")
     if layer.kind != "merge" and len(names) == 2 and _are_directions(names, layers):
         return (_joined(names, layers, values, building),)
     return tuple(_in_pairs(names, layers, values, building))
@@ -338,7 +338,7 @@ def _joined(names: Sequence[str], layers: Mapping[str, Layer], values: dict[str,
         return values[both]
     mode = first.settings.get("merge_mode")
     if mode is None:
-        building.assumptions.append(f"{printable(first.name)!r}: both directions are joined along the features")
+        building.assumptions.append(f"{quoted(first.name)}: both directions are joined along the features")
     elif mode not in _DIRECTIONS:
         refuse(first, f"gives both directions by merge_mode {printable(mode)}, which is not known")
     word = _DIRECTIONS[str(mode or "concat")]

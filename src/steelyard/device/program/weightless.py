@@ -324,6 +324,6 @@ def _part(node: Node, part: Setting, length: int) -> int | slice:
 
 def printable_word(word: object) -> str:
     """Return a word of a file for a message."""
-    from steelyard.errors import printable
+    from steelyard.errors import quoted
 
-    return repr(printable(word))
+    return quoted(word)

@@ -15,7 +15,7 @@ from steelyard.dtypes import is_inexact
 from steelyard.editing.averaging.decays import Warmup, decays, factors_of
 from steelyard.editing.averaging.means import Mean, exact_block, median_block, trimmed_block
 from steelyard.editing.lazily import opened
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.arithmetic import Make
@@ -187,7 +187,7 @@ def _mean(
     notes: Sequence[str] = (),
 ) -> Weights:
     if buffers not in ("average", "last"):
-        raise ShapeError(f'buffers is {printable(buffers)!r}; it must be "average" or "last"')
+        raise ShapeError(f'buffers is {quoted(buffers)}; it must be "average" or "last"')
     last = buffers == "last"
     make = _with_buffers(_maker(factors, exact=exact), last=last)
     return edited(models, make, align=align, notes=[*notes, *_reminders(models)], kept="last" if last else "first")

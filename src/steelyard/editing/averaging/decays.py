@@ -12,7 +12,7 @@ from itertools import accumulate
 from operator import mul
 from typing import Literal
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 Warmup = Literal["ratio", "power"]
 
@@ -42,7 +42,7 @@ def _ramp(warmup: Warmup | bool | None) -> Callable[[int], float]:
         return lambda step: 1 - (1 + step) ** (-2 / 3)
     if warmup in ("ratio", True):
         return lambda step: (1 + step) / (10 + step)
-    raise ShapeError(f'warmup is {printable(warmup)!r}; it must be "ratio", "power" or None')
+    raise ShapeError(f'warmup is {quoted(warmup)}; it must be "ratio", "power" or None')
 
 
 def factors_of(each: Sequence[float]) -> list[float]:

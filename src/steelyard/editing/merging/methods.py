@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, quoted
 
 if TYPE_CHECKING:
     from steelyard.editing.merging.inputs import Block, Divide, Inputs, Options, Rescale
@@ -62,7 +62,7 @@ def method_of(name: str) -> Method:
     found = METHODS.get(ALIASES.get(name, name))
     if found is None:
         known = ", ".join([*METHODS, *ALIASES])
-        raise ShapeError(f"method is {printable(name)!r}; the methods are {known}{meant(name, METHODS)}")
+        raise ShapeError(f"method is {quoted(name)}; the methods are {known}{meant(name, METHODS)}")
     return found
 
 

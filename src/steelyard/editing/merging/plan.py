@@ -14,7 +14,7 @@ from steelyard.editing.merging.pairing import left_out, like_first
 from steelyard.editing.merging.request import Request, check_choice, request
 from steelyard.editing.merging.settings import depths
 from steelyard.editing.merging.writing import recipe_of
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +144,7 @@ def plan(  # noqa: PLR0913 - each is an option, by name
     check_choice("missing", missing)
     check_choice("rows", rows)
     if dtype is not None and dtype not in FLOATS:
-        raise ShapeError(f"dtype is {printable(dtype)!r}; it must be one of {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}")
+        raise ShapeError(f"dtype is {quoted(dtype)}; it must be one of {', '.join(FLOATS)}{meant(dtype, FLOATS, SPELLINGS)}")
     if asked.value("scope") == "model" and missing == "skip":
         raise ShapeError('scope="model" needs all models whole, which missing="skip" does not; missing="base" does')
     notes = [note for nth, model in enumerate(models[1:], 2) for note in left_out(models[0], model, nth)]

@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import MissingExtraError, ShapeError, meant, printable
+from steelyard.errors import MissingExtraError, ShapeError, meant, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -115,11 +115,11 @@ def _loaded_yaml(path: str) -> Any:
 
 def _check_words(found: object, known: Sequence[str], what: str) -> None:
     if not isinstance(found, Mapping):
-        raise ShapeError(f"the {what} is {printable(found)!r}; it must be a mapping")
+        raise ShapeError(f"the {what} is {quoted(found)}; it must be a mapping")
     for word in found:
         if word not in known:
             words = f"{', '.join(known)}{meant(word, known)}"
-            raise ShapeError(f"the {what} has {printable(word)!r}, which Steelyard does not know; it knows {words}")
+            raise ShapeError(f"the {what} has {quoted(word)}, which Steelyard does not know; it knows {words}")
 
 
 def _models(recipe: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int | None]:
@@ -143,7 +143,7 @@ def _entries(listed: object) -> list[Mapping[str, Any]]:
     for entry in entries:
         _check_words(entry, ("model", "parameters", "layer_range"), "entry of a model")
         if not isinstance(entry.get("model"), str):
-            raise ShapeError(f"the recipe has a model {printable(entry.get('model'))!r}; it must be a path")
+            raise ShapeError(f"the recipe has a model {quoted(entry.get('model'))}; it must be a path")
     return entries
 
 

@@ -10,7 +10,7 @@ from steelyard.core.patterns import fits
 from steelyard.editing.merging.inputs import Options
 from steelyard.editing.merging.methods import ALIASES, METHODS, Method, check_count, method_of
 from steelyard.editing.merging.settings import checked, number_at, of_models
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.editing.merging.settings import Setting
@@ -92,7 +92,7 @@ def check_choice(key: str, value: object) -> None:
     choices = CHOICES[key]
     if not any(value == choice and type(value) is type(choice) for choice in choices):
         words = ", ".join(str(choice) if choice is False else f'"{choice}"' for choice in choices)
-        raise ShapeError(f"{key} is {printable(value)!r}; it must be one of {words}{meant(value, map(str, choices))}")
+        raise ShapeError(f"{key} is {quoted(value)}; it must be one of {words}{meant(value, map(str, choices))}")
 
 
 def _numbers(named: Mapping[str, Any], models: int) -> dict[str, Any]:
@@ -100,9 +100,9 @@ def _numbers(named: Mapping[str, Any], models: int) -> dict[str, Any]:
     made: dict[str, Any] = {key: checked(named[key], key) for key in ("scale", "gamma", "t") if key in named}
     for key in ("scale", "gamma"):
         if not isinstance(made.get(key, 1.0), float):
-            raise ShapeError(f"{key} is {printable(named[key])!r}; it must be a number")
+            raise ShapeError(f"{key} is {quoted(named[key])}; it must be a number")
     if not isinstance(named.get("seed", 0), Integral):
-        raise ShapeError(f"seed is {printable(named['seed'])!r}; it must be a whole number")
+        raise ShapeError(f"seed is {quoted(named['seed'])}; it must be a whole number")
     if len(named.get("masks", ())) not in (0, models):
         raise ShapeError(f"masks has {len(named['masks'])} entries for {models} models; there must be one for each")
     return made | ({"seed": int(named["seed"])} if "seed" in named else {})
@@ -113,14 +113,14 @@ def _per(per: object, method: Method) -> list[tuple[str, Mapping[str, Any]]]:
     if per is None:
         return []
     if not isinstance(per, Mapping):
-        raise ShapeError(f"per is {printable(per)!r}; it must map patterns of names to numbers")
+        raise ShapeError(f"per is {quoted(per)}; it must map patterns of names to numbers")
     main = "t" if "t" in method.takes else "weights"
     made: list[tuple[str, Mapping[str, Any]]] = []
     for pattern, value in per.items():
         given = value if isinstance(value, Mapping) else {main: value}
         for key in given:
             if key not in PER or key not in method.takes:
-                raise ShapeError(f"per has {printable(key)!r} for {printable(pattern)!r}, which this method does not take")
+                raise ShapeError(f"per has {quoted(key)} for {quoted(pattern)}, which this method does not take")
         what = f"per of {printable(pattern)}"
         own = {key: [checked(e, what) for e in each] if _is_list(each) else checked(each, what) for key, each in given.items()}
         made.append((str(pattern), own))

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, TypeGuard
 
 from steelyard.core.patterns import fits
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     Setting = float | Sequence[float] | Mapping[str, float | Sequence[float]]
@@ -77,7 +77,7 @@ def checked(setting: object, what: str) -> Setting:
         numbers = [checked(value, what) for value in setting]
         if all(isinstance(value, float) for value in numbers):
             return numbers  # type: ignore[return-value]
-    raise ShapeError(f"{what} is {printable(setting)!r}; it must be a number, a list of numbers, or such by patterns of names")
+    raise ShapeError(f"{what} is {quoted(setting)}; it must be a number, a list of numbers, or such by patterns of names")
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -89,7 +89,7 @@ def of_models(given: object, count: int, what: str) -> list[Setting]:
     if isinstance(given, (Real, Mapping)):
         return [checked(given, what)] * count
     if not isinstance(given, Iterable) or isinstance(given, str):
-        raise ShapeError(f"{what} is {printable(given)!r}; it must be a number for all models, or a list of one for each")
+        raise ShapeError(f"{what} is {quoted(given)}; it must be a number for all models, or a list of one for each")
     listed = [checked(each, what) for each in given]
     if len(listed) != count:
         raise ShapeError(f"{what} has {len(listed)} entries for {count} model{'s' * (count != 1)}; there must be one for each")

@@ -17,7 +17,7 @@ from steelyard.core.weights import Weights
 from steelyard.dtypes import is_inexact, itemsize
 from steelyard.editing.lazily import each_weight
 from steelyard.editing.pruning.rules import AXES, NORMS, Lowest, Pattern, Rule, by_amount, by_pattern, by_units
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import readable_weights, weights
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _rules(
     score: Score | str,
 ) -> dict[str, Rule]:
     if by not in ("global", "layer", *AXES):
-        raise ShapeError(f'by is {printable(by)!r}; it must be "global", "layer", "out" or "in"')
+        raise ShapeError(f'by is {quoted(by)}; it must be "global", "layer", "out" or "in"')
     if pattern is not None:
         return by_pattern(chosen, pattern, amount)
     if by in AXES:
@@ -140,7 +140,7 @@ def _scored(chosen: Mapping[str, Weight], score: Score | str, by: str) -> dict[s
     if isinstance(score, str):
         if score != "magnitude" and not (by in AXES and score in NORMS):
             raise ShapeError(
-                f'score is {printable(score)!r}; it must be "magnitude", arrays, or a function of a weight; '
+                f'score is {quoted(score)}; it must be "magnitude", arrays, or a function of a weight; '
                 f'with by="out" or "in", one of {", ".join(NORMS)}'
             )
         return {}

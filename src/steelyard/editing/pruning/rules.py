@@ -13,7 +13,7 @@ import numpy as np
 from steelyard import sizes
 from steelyard.core.readers import by_rows
 from steelyard.dtypes import itemsize
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.numerics.ranking import smallest
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def by_pattern(chosen: Mapping[str, Weight], pattern: str, amount: float | None)
     """
     match = re.fullmatch(r"(2):(4)|(4):(8)", pattern)
     if match is None or amount is not None:
-        raise ShapeError(f'pattern is {printable(pattern)!r}; it must be "2:4" or "4:8", without an amount, which is a half')
+        raise ShapeError(f'pattern is {quoted(pattern)}; it must be "2:4" or "4:8", without an amount, which is a half')
     kept, group = (int(digits) for digits in match.groups() if digits)
     made: dict[str, Rule] = {}
     for name, weight in chosen.items():

@@ -10,7 +10,7 @@ from steelyard.core.roles import leaf_of
 from steelyard.core.stacked import is_stacked
 from steelyard.core.weight import Role
 from steelyard.dtypes import is_floating, itemsize
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.numerics.grids import Grid
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _outs(weight: Weight, axis: str | int, labels: list[str]) -> Mapping[int, st
         if not any(labels):
             what = f"the axes of {printable(weight.name)} {list(weight.shape)} are not known"
             raise ShapeError(f"{what}; pass axis=0 for PyTorch's order, axis=-1 for that of Keras and JAX, or skip it")
-        raise ShapeError(f"{printable(weight.name)} has the axes {weight.axes!r}, and none is {printable(axis)!r}")
+        raise ShapeError(f"{printable(weight.name)} has the axes {weight.axes!r}, and none is {quoted(axis)}")
     return found | {place: label for place, label in enumerate(labels) if label == "each"}
 
 

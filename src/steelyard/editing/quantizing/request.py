@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, printable, quoted
 from steelyard.numerics.grids import PERCENTILE, range_of
 
 if TYPE_CHECKING:
@@ -93,17 +93,15 @@ def parsed(
     word = _kind(kind)
     library = _library(word, like)
     if axis is not None and (isinstance(axis, bool) or not isinstance(axis, (str, int))):
-        raise ShapeError(
-            f"axis is {printable(axis)!r}; it must be a word such as 'out', a number, or None for one scale a weight"
-        )
+        raise ShapeError(f"axis is {quoted(axis)}; it must be a word such as 'out', a number, or None for one scale a weight")
     if scheme not in (None, "symmetric", "affine"):
-        raise ShapeError(f"scheme is {printable(scheme)!r}; it must be 'symmetric' or 'affine'")
+        raise ShapeError(f"scheme is {quoted(scheme)}; it must be 'symmetric' or 'affine'")
     affine = scheme == "affine"
     if affine and (word not in ("int8", "int4") or library in ("bitsandbytes", "torchao")):
         raise ShapeError(f"{_shown(word, library)} has no zero points; scheme must be 'symmetric'")
     if calibrate not in _CALIBRATIONS:
         words = f"{', '.join(_CALIBRATIONS)}{meant(calibrate, _CALIBRATIONS)}"
-        raise ShapeError(f"calibrate is {printable(calibrate)!r}; it must be one of {words}")
+        raise ShapeError(f"calibrate is {quoted(calibrate)}; it must be one of {words}")
     if calibrate != "max" and word not in ("int8", "int4", "float8_e4m3fn"):
         raise ShapeError(f"the scales of {word} follow from its format; calibrate must be 'max'")
     if double_quant and word not in ("nf4", "fp4"):
@@ -129,7 +127,7 @@ def _kind(kind: object) -> str:
     if _SEARCHED.fullmatch(word):
         reason = "llama.cpp searches its scales with code of its own, and the gguf package cannot write it either"
         raise ShapeError(f"{printable(word)} is not written: {reason}; use {', '.join(GGUF)}, or llama-quantize")
-    raise ShapeError(f"{printable(kind)!r} is not a kind of number; the kinds are {choice}{meant(word, _LAYOUTS)}")
+    raise ShapeError(f"{quoted(kind)} is not a kind of number; the kinds are {choice}{meant(word, _LAYOUTS)}")
 
 
 def _library(kind: str, like: object) -> str:
@@ -141,7 +139,7 @@ def _library(kind: str, like: object) -> str:
     if not isinstance(like, str) or like not in known:
         every = ", ".join(dict.fromkeys(each for names in _LAYOUTS.values() for each in names if each))
         can = f"{kind} can be like {', '.join(known)}" if like in every.split(", ") else f"it must be one of {every}"
-        raise ShapeError(f"like is {printable(like)!r}; {can}{meant(like, known)}")
+        raise ShapeError(f"like is {quoted(like)}; {can}{meant(like, known)}")
     return like
 
 
@@ -154,7 +152,7 @@ def _group(kind: str, library: str, group: object) -> int | None:
         return _FIXED.get(kind)
     if isinstance(group, bool) or not isinstance(group, int) or group < 1:
         raise ShapeError(
-            f"group is {printable(group)!r}; it must be a number of inputs such as 32 or 128, or None for one scale an output"
+            f"group is {quoted(group)}; it must be a number of inputs such as 32 or 128, or None for one scale an output"
         )
     if kind in ("nf4", "fp4"):
         if group & (group - 1) or not 64 <= group <= 4096:

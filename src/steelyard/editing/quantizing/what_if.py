@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from steelyard.core.computed import held
 from steelyard.editing.quantizing.quantize import quantized
 from steelyard.editing.quantizing.request import parsed
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import weights as weights_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class WhatIf:
         found = next((choice for choice in self.choices if choice.kind == kind), None)
         if found is None:
             known = ", ".join(choice.kind for choice in self.choices)
-            raise ShapeError(f"{printable(kind)!r} was not asked for; there are {printable(known)}")
+            raise ShapeError(f"{quoted(kind)} was not asked for; there are {printable(known)}")
         return found
 
     def __repr__(self) -> str:
@@ -131,9 +131,7 @@ def _request(kind: object, options: Mapping[str, Any]) -> Request:
     said: dict[str, Any] = {**options, **kind} if isinstance(kind, Mapping) else {**options, "kind": kind}
     unknown = set(said) - {"kind", "axis", "group", "scheme", "like", "calibrate", "skip", "double_quant"}
     if unknown or "kind" not in said:
-        what = (
-            f"{printable(min(map(str, unknown)))!r} is not an argument of quantize" if unknown else "a mapping needs its 'kind'"
-        )
+        what = f"{quoted(min(map(str, unknown)))} is not an argument of quantize" if unknown else "a mapping needs its 'kind'"
         raise ShapeError(f"{what}; write a way as 'int8' or as {{'kind': 'int4', 'group': 32}}")
     return parsed(said.pop("kind"), **said)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from steelyard.core.coupling import NEUTRAL, even_counts
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.coupling import Couplings
@@ -41,7 +41,7 @@ def chosen(weights: Weights, couplings: Couplings, amount: Amount | Mapping[str,
     would lose different numbers of units.
     """
     if score not in SCORES:
-        raise ShapeError(f'score is {printable(score)!r}; it must be "l2" or "bn"')
+        raise ShapeError(f'score is {quoted(score)}; it must be "l2" or "bn"')
     wanted = _by_layer(weights, couplings, amount)
     scores = _Scores(weights, couplings, score)
     made = Choice()

@@ -21,7 +21,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.effective import Pieces
@@ -59,11 +59,11 @@ def read(source: Source, scope: Scope) -> Weights:
     for _ in range(cursor.number("I")):
         weight = _variable(cursor, version)
         if weight.name in listed:
-            raise cursor.error(f"has two variables with the name {printable(weight.name)!r}; the file is ambiguous")
+            raise cursor.error(f"has two variables with the name {quoted(weight.name)}; the file is ambiguous")
         listed[weight.name] = weight
     for alias, name in _aliases(cursor):
         if alias in listed or name not in listed:
-            raise cursor.error(f"has an alias {printable(alias)!r} of {printable(name)!r}, which is there already or is missing")
+            raise cursor.error(f"has an alias {quoted(alias)} of {quoted(name)}, which is there already or is missing")
         owner = listed[name]
         listed[alias] = owner.replace(name=alias, layer=layer_of(alias), tied=owner.tied or name)
     if cursor.offset != source.size:

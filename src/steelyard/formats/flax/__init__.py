@@ -26,7 +26,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
-from steelyard.errors import FormatError, TieLostWarning, printable
+from steelyard.errors import FormatError, TieLostWarning, printable, quoted
 from steelyard.formats.flax.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
@@ -170,7 +170,7 @@ def _array(blob: Blob, name: str, source: Source) -> tuple[tuple[int, ...], str,
         dtype = source.read(dtype.offset, dtype.length).decode("latin-1")
     if not isinstance(dtype, str) or dtype not in ITEMSIZES or dtype == "object":
         raise FormatError(
-            source.name, f"{shown} is of the type {printable(dtype)!r}, which is not a supported type of numbers", blob.offset
+            source.name, f"{shown} is of the type {quoted(dtype)}, which is not a supported type of numbers", blob.offset
         )
     if prod(shape) * itemsize(dtype) != array[2].length:
         raise FormatError(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, quoted
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -114,7 +114,7 @@ class _Decoder:
         elif top.key is None:
             key = str(value)  # a text, as `_next` has checked
             if key in top.value:
-                raise self.error(f"has the duplicate key {printable(key)!r}, which is ambiguous")
+                raise self.error(f"has the duplicate key {quoted(key)}, which is ambiguous")
             top.key = key
             return False
         else:

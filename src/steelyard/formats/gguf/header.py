@@ -10,7 +10,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pages import Pages
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 from steelyard.formats.gguf.quantisation import QUANTS
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def read_metadata(cursor: HeaderCursor, pairs: int) -> dict[str, Value]:
     for _ in range(pairs):
         key = cursor.text()
         if key in metadata:
-            raise cursor.error(f"duplicate metadata key {printable(key)!r}; the file is ambiguous")
+            raise cursor.error(f"duplicate metadata key {quoted(key)}; the file is ambiguous")
         kind = cursor.unsigned("I")
         cursor.budget.spend(_PAIR_COST, cursor.offset)
         metadata[key] = _value(cursor, kind)
@@ -213,7 +213,7 @@ def read_infos(cursor: HeaderCursor, tensors: int) -> dict[str, TensorInfo]:
             raise cursor.error(f"{printable(name)} has {count:,} axes; GGUF allows four")
         shape = tuple(cursor.length() for _ in range(count))[::-1]
         if name in infos:
-            raise cursor.error(f"duplicate tensor name {printable(name)!r}; the file is ambiguous")
+            raise cursor.error(f"duplicate tensor name {quoted(name)}; the file is ambiguous")
         cursor.budget.spend(_TENSOR_COST, cursor.offset)
         infos[name] = TensorInfo(shape, cursor.unsigned("I"), cursor.unsigned("Q"))
     return infos

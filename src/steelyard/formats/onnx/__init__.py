@@ -19,7 +19,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import UNKNOWN, is_floating
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 from steelyard.formats.onnx.computation import computation_of
 from steelyard.formats.onnx.graph import graph_of
 from steelyard.formats.onnx.messages import (
@@ -173,7 +173,7 @@ def _listed(decoded: ModelProto, source: Source) -> dict[str, _ListedTensor]:
             if entry.name in listed and listed[entry.name].path != path:
                 entry.name = f"{path}/{entry.name}"
             if entry.name in listed:
-                raise FormatError(source.name, f"duplicate tensor name {printable(entry.name)!r}; the model is ambiguous")
+                raise FormatError(source.name, f"duplicate tensor name {quoted(entry.name)}; the model is ambiguous")
             listed[entry.name] = entry
     return listed
 
@@ -335,7 +335,7 @@ def _pairs(
     for weight in weights.values():
         old = before.get(weight.name)
         if old is None:
-            raise FormatError(str(path), f"the original model has no weight called {printable(weight.name)!r}")
+            raise FormatError(str(path), f"the original model has no weight called {quoted(weight.name)}")
         if (old.shape, old.dtype) != (weight.shape, weight.dtype):
             raise FormatError(
                 str(path),
@@ -367,7 +367,7 @@ def _write_files(locations: list[str], files: dict[str, Ranges], source: Source,
         # two models in one folder may share the file of their numbers
         if beside and old != new:
             raise FormatError(
-                str(path), f"its new numbers would change {printable(location)!r}, which {old.name} uses; save to another folder"
+                str(path), f"its new numbers would change {quoted(location)}, which {old.name} uses; save to another folder"
             )
         target = new.parent / location
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.original import copied
 from steelyard.codecs.protobuf import BYTES, VARINT, Replacement, message, tag, varint
 from steelyard.codecs.subbyte import bytes_of
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, quoted
 from steelyard.formats.onnx.tensors import KINDS
 from steelyard.formats.onnx.writing import stored_chunks
 
@@ -71,7 +71,7 @@ def qdq_replacements(weights: Weights, source: Source, path: str) -> list[Replac
     made, nodes, total = [], b"", source.size
     for name, (axis, block) in facts.items():
         if name not in tensors or first is None:
-            raise FormatError(path, f"the original model has no initializer called {printable(name)!r}")
+            raise FormatError(path, f"the original model has no initializer called {quoted(name)}")
         parts = [weights[f"{name}{end}"] for end in ENDS if f"{name}{end}" in weights]
         replacement = _in_place(tensors[name], parts)
         made.append(replacement)

@@ -23,7 +23,7 @@ from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.weight import Refused
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.errors import FormatError, SteelyardError, printable, quoted
 from steelyard.formats.onnx.messages import SparseTensorProto
 from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto
 from steelyard.storage.source import Source
@@ -80,7 +80,7 @@ class ExternalFiles:
         if location not in self._files:
             file = self.source.beside(location)
             if file.is_folder:
-                raise FormatError(self.source.name, f"names {printable(location)!r} for external data, which is a folder")
+                raise FormatError(self.source.name, f"names {quoted(location)} for external data, which is a folder")
             self._files[location] = file
         return self._files[location]
 

@@ -19,7 +19,7 @@ from steelyard.core.members import dotted, prefixed
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, printable, quoted
 from steelyard.formats.r.layer_lists import is_monmlp, monmlp, neuralnet
 from steelyard.formats.r.linear import is_linear, linear
 from steelyard.formats.r.neuron_lists import amore, rsnns
@@ -237,7 +237,7 @@ def _check_names(weights: list[Weight], file: str) -> None:
     seen: set[str] = set()
     for weight in weights:
         if weight.name in seen:
-            raise FormatError(file, f"two weights are called {printable(weight.name)!r}; the name is ambiguous")
+            raise FormatError(file, f"two weights are called {quoted(weight.name)}; the name is ambiguous")
         seen.add(weight.name)
 
 

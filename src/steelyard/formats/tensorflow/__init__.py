@@ -12,7 +12,7 @@ from steelyard.core.protocols import Scope
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FileMissingError, FormatError, SteelyardError, UnsafeFileError, printable
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, UnsafeFileError, printable, quoted
 from steelyard.formats.tensorflow.bundle import Bundle
 from steelyard.formats.tensorflow.object_graph import Trackable, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
@@ -118,7 +118,7 @@ def _latest(source: Source) -> str:
         path = name
     if "\\" in path or path.startswith("/") or ".." in path.split("/"):
         raise UnsafeFileError(
-            source.name, f"names the checkpoint {printable(path)!r}, which is outside the folder; open its .index file instead"
+            source.name, f"names the checkpoint {quoted(path)}, which is outside the folder; open its .index file instead"
         )
     return path
 

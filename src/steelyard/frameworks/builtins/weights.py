@@ -20,7 +20,7 @@ from steelyard.core.plugins import framework_of, load
 from steelyard.core.readers import dtype_word, from_array
 from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Weight
-from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.errors import ShapeError, UnknownModelError, printable, quoted
 
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeGuard
@@ -167,7 +167,7 @@ def _is_named(part: object) -> bool:
 def _leaves(path: str, model: object, above: tuple[int, ...]) -> Iterator[tuple[str, object]]:
     """Descend through dicts, lists and tuples to their leaves."""
     if id(model) in above:
-        raise ShapeError(f"the {type(model).__name__} at {printable(path)!r} contains itself; pass its members instead")
+        raise ShapeError(f"the {type(model).__name__} at {quoted(path)} contains itself; pass its members instead")
     for name, member in _members(model):
         below = f"{path}.{name}" if path else name
         if isinstance(member, (dict, list, tuple)) and not _is_numbers(member) and _tree_framework(member) is None:

@@ -22,7 +22,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Placed
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import NotFittedError, UnknownModelError, printable
+from steelyard.errors import NotFittedError, UnknownModelError, quoted
 from steelyard.layers.keras.roles import ROLES, SUBLAYERS, VariableRole, VariableRoles, einsum_roles
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _listed(model: object) -> Iterator[tuple[str, str, keras.Variable, dict[str,
 def _require_built(model: keras.layers.Layer) -> None:
     if not model.built:
         raise NotFittedError(
-            f"the Keras {type(model).__name__} {printable(model.name)!r} is not built, so some weights do not exist yet; "
+            f"the Keras {type(model).__name__} {quoted(model.name)} is not built, so some weights do not exist yet; "
             "call model.build(input_shape), or the model on one batch, first"
         )
 

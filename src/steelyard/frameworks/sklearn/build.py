@@ -10,7 +10,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import LabelBinarizer
 
 from steelyard.core.dense_stack import DenseLayer, DenseStack, activation_of
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -49,7 +49,7 @@ def _perceptron(stack: DenseStack, output: str) -> MLPClassifier | MLPRegressor:
     if len(words) > 1:
         (one, first), (other, second) = list(words.items())[:2]
         raise ShapeError(
-            f"{printable(first)!r} has the activation {one} and {printable(second)!r} {other}; a scikit-learn perceptron has "
+            f"{quoted(first)} has the activation {one} and {quoted(second)} {other}; a scikit-learn perceptron has "
             "one activation for all hidden layers"
         )
     widths = [layer.kernel.shape[0] for layer in stack.layers]

@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline
 
 from steelyard.core.graph import Graph, Layer, Run, chained
 from steelyard.core.plugins import framework_of
-from steelyard.errors import ShapeError, UnknownModelError, printable
+from steelyard.errors import ShapeError, UnknownModelError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -101,7 +101,7 @@ def _check_steps(pipeline: Pipeline) -> None:
     for name, step in pipeline.steps[:-1]:
         if step not in (None, "passthrough"):
             raise UnknownModelError(
-                f"this Pipeline changes its inputs by {printable(name)!r} ({printable(type(step).__name__)}) first, "
+                f"this Pipeline changes its inputs by {quoted(name)} ({printable(type(step).__name__)}) first, "
                 "which is not part of its weights; pass its last step, pipeline[-1], and the inputs of that step"
             )
 

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError as Unfitted
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from steelyard.errors import NotFittedError, printable
+from steelyard.errors import NotFittedError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -97,7 +97,7 @@ def _is_fitted(model: object) -> bool:
 def require_fitted(path: str, model: object) -> None:
     """Raise `NotFittedError` for an estimator before `fit`; `path` is its name in the message."""
     if not _is_fitted(model):
-        place = f" at {printable(path)!r}" if path else ""
+        place = f" at {quoted(path)}" if path else ""
         raise NotFittedError(f"this {kind_of(model)}{place} is not fitted; call .fit() first")
 
 

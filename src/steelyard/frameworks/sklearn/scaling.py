@@ -11,7 +11,7 @@ from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, Stan
 
 from steelyard.core.plugins import framework_of
 from steelyard.core.scaling import Scaled, Scaler
-from steelyard.errors import UnknownModelError, printable
+from steelyard.errors import UnknownModelError, printable, quoted
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -63,7 +63,7 @@ def _scaler(name: str, step: BaseEstimator) -> Scaler:
         return Scaler(name, nothing, step.components_)
     word = printable(type(step).__name__)
     raise UnknownModelError(
-        f"this Pipeline changes its inputs by {printable(name)!r} ({word}), which is not a known linear scaler; "
+        f"this Pipeline changes its inputs by {quoted(name)} ({word}), which is not a known linear scaler; "
         "pass its last step, pipeline[-1], and the inputs of that step"
     )
 

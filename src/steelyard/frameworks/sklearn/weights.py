@@ -24,7 +24,7 @@ from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_t
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Place, Placed, by_rows, dtype_word
 from steelyard.core.weight import Weight
-from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, printable, quoted
 from steelyard.frameworks.sklearn.attributes import AttributeSlot
 from steelyard.frameworks.sklearn.members import kind_of, members_of, require_fitted
 from steelyard.layers.sklearn.roles import role_and_axes
@@ -179,7 +179,7 @@ def _weights_of(path: str, part: BaseEstimator, above: Chain = ()) -> list[Weigh
     framework = _elsewhere(part)
     listed = _weights_elsewhere(framework, part) if framework else [_weight(part, name) for name in _names(part)] or None
     if listed is None and _predicts_by_itself(part):
-        place = f" at {printable(path)!r}" if path else ""
+        place = f" at {quoted(path)}" if path else ""
         raise UnknownModelError(
             f"the weights of the {kind_of(part)}{place} are in an unknown place; pass its network or its arrays, "
             "or the other members one by one"

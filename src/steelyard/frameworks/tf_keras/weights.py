@@ -19,7 +19,7 @@ from steelyard.core.plugins import load
 from steelyard.core.roles import role_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import UNKNOWN
-from steelyard.errors import NotFittedError, UnknownModelError, UnreadableError, printable
+from steelyard.errors import NotFittedError, UnknownModelError, UnreadableError, printable, quoted
 from steelyard.layers.keras.roles import ROLES, SUBLAYERS, VariableRole, VariableRoles, einsum_roles
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _variables(model: Any) -> list[Any]:
         return list(held() if callable(held) else held)
     if not model.built:
         raise NotFittedError(
-            f"the Keras {printable(type(model).__name__)} {printable(model.name)!r} is not built, so some weights do not "
+            f"the Keras {printable(type(model).__name__)} {quoted(model.name)} is not built, so some weights do not "
             "exist yet; call model.build(input_shape), or the model on one batch, first"
         )
     return list(model.weights)

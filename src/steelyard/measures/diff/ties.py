@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
-from steelyard.errors import printable
+from steelyard.errors import quoted
 from steelyard.measures.diff.by_numbers import equal_ones, is_constant
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def without_tied(couples: Sequence[Couple]) -> tuple[list[Couple], list[str]]:
         if weight is None or owner is None:
             kept.append(each)
         else:
-            tied = f"{printable(weight.name)!r}, which only the {where} source has, is tied to {printable(owner)!r}"
+            tied = f"{quoted(weight.name)}, which only the {where} source has, is tied to {quoted(owner)}"
             notes.append(f"{tied} and compared with it")
     return kept, [*notes, *_copies(kept)]
 
@@ -48,13 +48,13 @@ def _copies(couples: Sequence[Couple]) -> Iterator[str]:
         heads = {(look, each.role): each for look, alike in shared.items() for each in reversed(alike)}
         copied = _copied(alone, shared)
         for weight in alone:
-            said = f"{printable(weight.name)!r}, which only the {where} source has,"
+            said = f"{quoted(weight.name)}, which only the {where} source has,"
             copy = copied.get(weight.name)
             embeddings = (heads.get((_look(weight), role)) for role in _HEAD - {weight.role} if weight.role in _HEAD)
             if copy and not is_constant(weight):
-                yield f"{said} is a copy of {printable(copy.name)!r}, to which other nets tie it"
+                yield f"{said} is a copy of {quoted(copy.name)}, to which other nets tie it"
             elif embedding := next((each for each in embeddings if each and not copy), None):
-                yield f"{said} is not a copy of {printable(embedding.name)!r}, to which other nets tie it"
+                yield f"{said} is not a copy of {quoted(embedding.name)}, to which other nets tie it"
 
 
 def _look(weight: Weight) -> object:

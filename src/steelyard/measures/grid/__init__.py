@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import weights
 from steelyard.measures.grid.layout import Layout, layout_of
 from steelyard.measures.grid.scale import Scale, scale_of
@@ -144,7 +144,7 @@ def grid(source: object, *, value: str | None = None, before: object = None, eff
     value = known[0] if value is None else value
     if value not in known:
         other = "only with before" if value in OF_TWO else "only without before" if value in OF_ONE else "not known"
-        raise ShapeError(f"value is {printable(value)!r}, which is {other}; choose one of {', '.join(known)}")
+        raise ShapeError(f"value is {quoted(value)}, which is {other}; choose one of {', '.join(known)}")
     after = weights(source)
     after = after.effective() if effective else after
     return _measured(after, value) if before is None else _compared(after, before, value, effective=effective)

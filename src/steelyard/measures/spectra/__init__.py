@@ -7,7 +7,7 @@ from math import hypot, isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import readable_weights
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Spectra:
         """Return the spectrum of a weight by name; raises `ShapeError` if there is none."""
         spectrum = next((row for row in self.rows if row.name == name), None)
         if spectrum is None:
-            raise ShapeError(f"{printable(name)!r} has no spectrum")
+            raise ShapeError(f"{quoted(name)} has no spectrum")
         return spectrum
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import ShapeError, WeightNotFoundError, meant, printable
+from steelyard.errors import ShapeError, WeightNotFoundError, meant, quoted
 from steelyard.io import readable_weights
 from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, Subject, WeightStats, weight_stats
 
@@ -121,7 +121,7 @@ def stats(
     if listed and not any(axes.values()):
         known = sorted({word for weight in listed for word in weight.axes.split()}) or ["none"]
         raise ShapeError(
-            f"no weight has the axis {printable(by)!r}; the known axes are {', '.join(known)}{meant(by, (*TOGETHER, *known))}"
+            f"no weight has the axis {quoted(by)}; the known axes are {', '.join(known)}{meant(by, (*TOGETHER, *known))}"
         )
     rows = [row for weight in listed if axes[weight.name] for row in _channels(weight, axes[weight.name], near)]
     return Stats(by, rows, [name for name, own in axes.items() if not own])

@@ -25,7 +25,7 @@ from steelyard.device.program.recurrent import Recurrent
 from steelyard.device.program.resampling import Resample
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -62,7 +62,7 @@ def error_bound(
         for step in program.steps:
             rule = RULES.get(type(step.operation))
             if rule is None:
-                raise ShapeError(f"{printable(step.name)!r}: the error of {type(step.operation).__name__} is not bounded")
+                raise ShapeError(f"{quoted(step.name)}: the error of {type(step.operation).__name__} is not bounded")
             values.append(rule(step.operation, [values[place] for place in step.inputs], roundings))
         return max(_relative(values[place]) for place in program.outputs)
 

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.device.forward.c import attention, convolutions, curves, dense, norms, pools, recurrent, shaping
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.device.forward.c.kernels import Call
@@ -103,7 +103,7 @@ def calls(forward: Forward, tables: dict[str, str]) -> Iterator[tuple[Step, list
         emitter = EMITTERS.get(type(step.operation).__name__)
         if emitter is None:
             kind = type(step.operation).__name__
-            raise ShapeError(f"{printable(step.name)!r} is a {kind}, which is not written as C yet; nothing was written")
+            raise ShapeError(f"{quoted(step.name)} is a {kind}, which is not written as C yet; nothing was written")
         yield step, emitter(At(forward, tables, nth), step.operation)
 
 

@@ -19,7 +19,7 @@ from steelyard.device.program.recurrent import Recurrent
 from steelyard.device.program.resampling import Resample
 from steelyard.device.program.shaping import Combine, Concatenate, Constant, Permute, Reshape, Scale, Select
 from steelyard.device.program.windows import GlobalPool, Pad, Pool, Upsample
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.device.forward.forward import Forward
@@ -38,7 +38,7 @@ def calls(forward: Forward) -> Iterator[tuple[Step, list[Call]]]:
         maker = MAKERS.get(type(step.operation))
         if maker is None:
             kind = type(step.operation).__name__
-            raise ShapeError(f"{printable(step.name)!r} is a {kind}, which cannot be written yet; nothing was written")
+            raise ShapeError(f"{quoted(step.name)} is a {kind}, which cannot be written yet; nothing was written")
         yield step, list(maker(At(forward, nth), step.operation))
 
 

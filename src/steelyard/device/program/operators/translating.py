@@ -12,7 +12,7 @@ from steelyard.device.program.operators import onnx, tflite
 from steelyard.device.program.operators.constants import ONNX, computed
 from steelyard.device.program.operators.tensors import Call, Data, Unknown
 from steelyard.device.program.program import Program, needed
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def translated(computation: Computation, weights: Weights, shapes: Sequence[tupl
         listed = made if isinstance(made, list) else [made]
         tensors.update((name, each) for name, each in zip(operator.outputs, listed, strict=False) if name)
         for name in operator.outputs[len(listed) :]:
-            tensors[name] = Unknown(f"takes an output of {printable(operator.name)!r} that is not known")
+            tensors[name] = Unknown(f"takes an output of {quoted(operator.name)} that is not known")
     names = names_of_inputs(computation.inputs, (step.name for step in building.steps))
     outputs = [_output(name, tensors, building) for name in computation.outputs]
     return needed(Program(names, shapes, building.steps, outputs))
@@ -101,7 +101,7 @@ def _output(name: str, tensors: Mapping[str, Tensor], building: Building) -> int
     found = tensors.get(name)
     if not isinstance(found, Data):
         why = found.why if isinstance(found, Unknown) else "does not depend on its inputs"
-        raise ShapeError(f"the output {printable(name)!r} {why}")
+        raise ShapeError(f"the output {quoted(name)} {why}")
     if found.batch:
-        raise ShapeError(f"the output {printable(name)!r} has the examples as axis {found.batch}, where they must be the first")
+        raise ShapeError(f"the output {quoted(name)} has the examples as axis {found.batch}, where they must be the first")
     return found.place

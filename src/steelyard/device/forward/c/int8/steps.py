@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.device.forward.c.int8 import merges, sums, windows
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from steelyard.device.forward.c.kernels import Call
@@ -85,7 +85,7 @@ def calls(forward: IntegerForward, tables: dict[str, str]) -> Iterator[tuple[Int
         emitter = EMITTERS.get(type(step.operation).__name__)
         if emitter is None:
             kind = type(step.operation).__name__
-            raise ShapeError(f"{printable(step.name)!r} is a {kind}, which is not written as C yet; nothing was written")
+            raise ShapeError(f"{quoted(step.name)} is a {kind}, which is not written as C yet; nothing was written")
         yield step, emitter(At(forward, tables, nth), step.operation)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.device.forward.c.kernels import Call, Kernel
 from steelyard.device.program.linear import Affine, Conv, ConvTranspose, Dense
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,7 +129,7 @@ def window_sizes(
 ) -> dict[str, int]:
     """Return the sizes of a window that passes an image of one or two axes."""
     if len(size) > 2:
-        raise ShapeError(f"{printable(at.own.name)!r} has {len(size)} spatial axes, which is not written in int8 yet")
+        raise ShapeError(f"{quoted(at.own.name)} has {len(size)} spatial axes, which is not written in int8 yet")
     first = channels == "first"
     space, out = (shape[1:], made[1:]) if first else (shape[:-1], made[:-1])
     height, width = _two(space)
