@@ -10,8 +10,11 @@ import steelyard
 from steelyard.cli import main
 from steelyard.core.weight import Role
 from steelyard.measures.check.rules import all_rules
+from steelyard.measures.grid.words import OF_ONE, OF_TWO
 from steelyard.text import explanations
 from steelyard.text.differences import FIGURES, SPECTRUM
+from steelyard.text.quantized import HEAD as WAYS
+from steelyard.text.quantized import WEIGHTS
 from steelyard.text.statistics import COUNTS, NUMBERS
 
 
@@ -76,6 +79,11 @@ def test_every_word_of_a_table_is_explained():
         ("stats {0}", explanations.FIGURES),
         ("spectra {0} --null-draws 1", explanations.SPECTRA),
         ("lineage {0} {1}", explanations.KINSHIPS),
+        ("size {0}", explanations.SIZES),
+        ("grid {0} --value max-abs", ["max-abs", "!", "?"]),
+        ("grid {1} --before {0}", ["change", "=", "new, gone", "shape", "!", "?"]),
+        ("quantize {0} --to int8 --dry-run", explanations.QUANTISED),
+        ("factorize {0} --rank 2 --dry-run", explanations.RANKS),
     ],
 )
 def test_explain_adds_the_words_after_the_output_and_nothing_to_json(files, capsys, command, terms):
@@ -84,6 +92,11 @@ def test_explain_adds_the_words_after_the_output_and_nothing_to_json(files, caps
     assert long.startswith(f"{plain}\n")
     assert terms_of(long[len(plain) - 1 :]) == list(terms)
     assert said(capsys, *words, "--json", "--explain") == said(capsys, *words, "--json")
+
+
+def test_the_values_of_a_grid_and_the_columns_of_errors_are_explained():
+    assert {word.replace("_", "-") for word in (*OF_ONE, *OF_TWO)} <= set(explanations.GRIDS)
+    assert {*WAYS[3:], *WEIGHTS[1:]} - {""} <= set(explanations.QUANTISED)
 
 
 def test_check_explains_the_severities_and_rules_that_it_found(tmp_path, capsys):
@@ -99,3 +112,9 @@ def test_tables_notes_and_explanations_of_spectra_fit_the_terminal(files):
         assert max(map(len, text.splitlines())) <= columns
         assert "in brackets: the same statistic" in text
     assert "KS" in text.splitlines()[0]
+
+
+def test_notes_of_a_lineage_fit_the_terminal(files):
+    text = ESCAPE.sub("", in_terminal(60, "lineage", *files, "--explain"))
+    notes = text[text.index("p: the probability") :]
+    assert max(map(len, notes.splitlines())) <= 60

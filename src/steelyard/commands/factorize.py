@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_effective, add_file, add_scope, add_skip, code_in, print_json, selected, warn_of_code
+from steelyard.commands import (
+    add_effective,
+    add_explain,
+    add_file,
+    add_scope,
+    add_skip,
+    code_in,
+    explain,
+    print_json,
+    selected,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -43,6 +54,10 @@ def run(args: argparse.Namespace) -> None:
         print_json(record)
     else:
         print("\n".join(lines))
+    if args.explain:
+        from steelyard.text.explanations import RANKS
+
+        explain(args, RANKS)
     warn_of_code({args.file: code})
 
 
@@ -58,3 +73,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
     add_skip(parser)
     add_effective(parser)
+    add_explain(parser)

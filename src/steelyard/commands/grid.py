@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_before, add_file, add_selection, code_in, opened, print_json, warn_of_code
+from steelyard.commands import (
+    add_before,
+    add_explain,
+    add_file,
+    add_selection,
+    code_in,
+    explain,
+    opened,
+    print_json,
+    warn_of_code,
+)
 from steelyard.measures.grid.words import OF_ONE, OF_TWO
 
 if TYPE_CHECKING:
@@ -36,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         print_json({**names, **out, "would_run": code if args.before is not None else code[args.file]})
     elif not args.out:
         print("\n".join(_lines(found, csv=args.csv)))
+        _explain(found, args)
     warn_of_code(code)
     return 0
 
@@ -52,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", action="store_true", help="print the cells as CSV, one per line, with every digit")
     parser.add_argument("-o", "--out", metavar="TABLE", help="write the cells to a .csv, .json or .parquet file")
     add_selection(parser)
+    add_explain(parser)
 
 
 def _measured(args: argparse.Namespace) -> Grid:
@@ -65,6 +77,16 @@ def _measured(args: argparse.Namespace) -> Grid:
             return grid(watched, value=value)
     with following_all([after, opened(args.before, args)], "comparing") as (one, other):
         return grid(one, value=value, before=other)
+
+
+def _explain(found: Grid, args: argparse.Namespace) -> None:
+    """Explain the value of the cells, and the marks that stand in some."""
+    if args.explain and not args.csv:
+        from steelyard.text.explanations import GRIDS
+        from steelyard.text.grid_cells import COMPARING
+
+        marks = ("=", "new, gone", "shape", "!", "?") if found.value in COMPARING else ("!", "?")
+        explain(args, GRIDS, (found.value.replace("_", "-"), *marks))
 
 
 def _lines(found: Grid, *, csv: bool) -> Any:

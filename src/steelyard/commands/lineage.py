@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from steelyard.commands import add_effective, add_explain, add_paths, add_scope, add_skip, explain, print_json, selected
@@ -25,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from steelyard.paths import expanded
     from steelyard.text.lineage import lineage_lines
     from steelyard.text.progress import following_all
+    from steelyard.text.terminal import screen_of
 
     files = list(dict.fromkeys(expanded(args.paths)))
     if len(files) < 2:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(relations.to_dict())
     else:
-        print("\n".join(lineage_lines(relations)))
+        print("\n".join(lineage_lines(relations, screen_of(sys.stdout))))
     if args.explain:
         from steelyard.text.explanations import KINSHIPS
 

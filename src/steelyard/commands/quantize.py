@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, add_file, add_scope, add_skip, code_in, print_json, selected, warn_of_code
+from steelyard.commands import (
+    add_effective,
+    add_explain,
+    add_file,
+    add_scope,
+    add_skip,
+    code_in,
+    explain,
+    print_json,
+    selected,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -64,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_scope(parser)
     add_skip(parser)
     add_effective(parser)
+    add_explain(parser)
 
 
 def _axis(text: str) -> str | int | None:
@@ -81,6 +93,10 @@ def _show(args: argparse.Namespace, weights: Weights, options: dict[str, Any]) -
         print_json({"in": args.file, **found.to_dict()})
     else:
         print("\n".join(what_if_lines(found)))
+    if args.explain:
+        from steelyard.text.explanations import QUANTISED
+
+        explain(args, QUANTISED)
 
 
 def _write(args: argparse.Namespace, weights: Weights, used: set[str], options: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, print_each
+from steelyard.commands import add_explain, add_paths, explain, print_each
 from steelyard.commands import shard_size as memory_size
 from steelyard.errors import ShapeError, printable
 
@@ -43,7 +43,12 @@ def run(args: argparse.Namespace) -> int:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
         return _record(result, args) if args.json else {}, text
 
-    return print_each(files, of_file, json=args.json)
+    status = print_each(files, of_file, json=args.json)
+    if args.explain and not args.csv and not args.out:
+        from steelyard.text.explanations import SIZES
+
+        explain(args, SIZES)
+    return status
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", action="store_true", help="print the tree as CSV")
     parser.add_argument("-o", "--out", metavar="TABLE", help="write the tree of one file to a .csv, .json or .parquet file")
     add_scope(parser, "all")
+    add_explain(parser)
 
 
 def _depth(text: str) -> int:

@@ -56,6 +56,45 @@ SPECTRA = {
     "beyond": "how many singular values are above that edge: the directions that hold more than chance",
     "beyond chance": "the value exceeds those of the same numbers in random order, with a probability below 0.001 by chance",
 }
+SIZES = {
+    "parameters": "numbers that training changes; shared ones count once",
+    "buffers": "numbers that a layer keeps and training does not change, such as running means",
+    "%": "the share of all parameters",
+    "bytes": "as the file stores the numbers; MB are 10^6 bytes, and GB 10^9",
+    "int8": "a byte for each number of a matrix, and a float32 for each output: the size in bitsandbytes",
+    "q8_0, q4_0": "blocks of 32 numbers with 8 or 4 bits each, and a float16 for each block: the sizes in llama.cpp",
+    "q4_K": "blocks of 256 numbers with 4 bits each, in eight parts with scales of their own",
+}
+GRIDS = {
+    "std": FIGURES["std"],
+    "norm": FIGURES["l2"],
+    "rms": FIGURES["rms"],
+    "mean": "the sum of the numbers over their count",
+    "max-abs": "the largest magnitude",
+    "sparsity": "the share of numbers that are zero",
+    "nonfinite": "how many numbers are NaN or Inf",
+    "change": DIFFERENCES["relative"],
+    "rank": "the rank of a change that is a product of two thin matrices, as adapters such as LoRA add",
+    "equal": "the share of numbers with the same bits",
+    "=": "all numbers have the same bits as before",
+    "new, gone": "only the newer, or only the older file has the weight",
+    "shape": "both files have the weight, in different shapes",
+    "!": "some of the numbers are NaN or Inf",
+    "?": "the numbers are not known",
+}
+"""The values of a grid by their option, then the marks that cells have in place of a number, or after it."""
+QUANTISED = {
+    "rms error": "the root of the mean squared error over that of the numbers: 1 % is a hundredth of a usual number",
+    "SQNR dB": "the same as a ratio of signal to noise in decibels: 6 more halve the error",
+    "rms": "the root of the mean squared error of the weight",
+    "95 %": "95 % of the errors are below this",
+    "max error": "the largest error of one number",
+}
+RANKS = {
+    "rank": "how many columns the first of the two thin matrices has",
+    "then": "the numbers of both thin matrices",
+    "squares kept": "the share of the sum of squared numbers that the product of both keeps",
+}
 KINSHIPS = {
     "distance": "0 for the same directions, 1 for unrelated ones",
     "shared": "weights with the same bits, of those that correspond",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.text.differences import columns, figure
 from steelyard.text.table import name_text
+from steelyard.text.terminal import Screen
 
 if TYPE_CHECKING:
     from steelyard.measures.lineage import Kinship, Lineage
@@ -17,8 +18,9 @@ HEAD = ("", "", "distance", "shared", "likeness", "p", "")
 CHANCE = "p: the probability that hidden units in random order, as in independently trained nets, would be as alike"
 
 
-def lineage_lines(lineage: Lineage) -> Iterator[str]:
+def lineage_lines(lineage: Lineage, screen: Screen | None = None) -> Iterator[str]:
     """Yield the pairs, the nearest first, then duplicates, the tree, and an explanation of p."""
+    screen = screen or Screen()
     if len(lineage.names) < 2:
         yield "nothing to compare"
     pairs = nearest_first(lineage)
@@ -26,14 +28,13 @@ def lineage_lines(lineage: Lineage) -> Iterator[str]:
         yield from columns([HEAD, *map(kinship_cells, pairs[:SHOWN])], right=range(2, 6))
     if len(pairs) > SHOWN:
         yield f"... and {len(pairs) - SHOWN:,} more pairs, farther apart"
-    yield from name_notes(lineage)
-    yield from duplicates(lineage)
-    yield from apart(lineage)
+    for notes in (name_notes, duplicates, apart):
+        yield from map(screen.broken, notes(lineage))
     if lineage.tree is not None:
         yield from ("", *tree_lines(lineage.tree))
     if any(pair.p is not None for pair in pairs):
         yield ""
-        yield CHANCE
+        yield screen.broken(CHANCE)
 
 
 def nearest_first(lineage: Lineage) -> list[Kinship]:

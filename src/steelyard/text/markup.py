@@ -16,7 +16,7 @@ from steelyard.errors import printable
 from steelyard.text.sparkline import ABOVE, BELOW, WIDTH
 from steelyard.text.sparkline import BARS as SHAPES
 from steelyard.text.table import FIGURES, SIGNED, Column
-from steelyard.text.terminal import cut
+from steelyard.text.terminal import cut_alike
 from steelyard.text.tints import alarm, bars_html, scale_of, tint
 from steelyard.text.units import counted
 
@@ -121,13 +121,13 @@ def rows_html(columns: Sequence[Column], caption: str = "") -> str:
 def _table_of(columns: Sequence[Column], caption: str) -> str:
     end = scale_of(text for column in columns if _signed(column) for text in column.texts)
     room = max(int((ROOM - sum(map(_width, columns[1:])) - _PADDING) / _LETTER), _NAME)
-    styles = [_style(column) for column in columns]
+    styles, names = [_style(column) for column in columns], cut_alike(columns[0].texts, room)
     head = "".join(
         f'<th scope="col" style="{_on_one_line(style)}">{shown(column.head, CELL)}</th>'
         for column, style in zip(columns, styles, strict=True)
     )
     cells = [
-        [_name(text, style, room) for text in column.texts]
+        [_name(text, style, names[text]) for text in column.texts]
         if not nth
         else [_cell(column, text, style, end) for text in column.texts]
         for nth, (column, style) in enumerate(zip(columns, styles, strict=True))
@@ -181,9 +181,8 @@ def _signed(column: Column) -> bool:
     return column.key in SIGNED and column.key != "cosine"  # nearly all cosines are 1
 
 
-def _name(text: str, style: str, room: int) -> str:
+def _name(text: str, style: str, short: str) -> str:
     """Return the header of a row; a name that is cut is whole when one points at it."""
-    short = cut(text, room)
     whole = "" if short == text else f' title="{shown(text, CELL)}"'
     return f'<th scope="row"{whole} style="{style}font-weight:normal;{_LINE}">{shown(short, CELL)}</th>'
 

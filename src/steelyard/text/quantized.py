@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 """Weights of a table with the greatest errors."""
-_HEAD = ("", "bytes", "of now", "rms error", "SQNR dB", "")
+HEAD = ("", "bytes", "of now", "rms error", "SQNR dB", "")
 WEIGHTS = ("weight", "max error", "rms", "95 %", "SQNR dB", "")
 _RANKS = ("weight", "matrix", "rank", "numbers", "then", "of now", "squares kept")
 _PER_BAR = 3.0
@@ -42,7 +42,7 @@ def what_if_lines(found: WhatIf, shown: int | None = SHOWN) -> Iterator[str]:
 def ways(found: WhatIf) -> list[list[str]]:
     """Return the rows of the table of ways, after its head and the weights as they are."""
     has_probe = any(choice.change is not None for choice in found.choices)
-    head = [*_HEAD[:5], *(["outputs"] if has_probe else []), ""]
+    head = [*HEAD[:5], *(["outputs"] if has_probe else []), ""]
     now = ["as it is", in_units(found.nbytes), "100 %", *[""] * (len(head) - 3)]
     return [head, now, *(_row(choice, found.nbytes, has_probe=has_probe) for choice in found.choices if not choice.why)]
 
