@@ -18,6 +18,9 @@ TOOLS = {
     "qemu-system-arm": "qemu-system-arm",
     "qemu-system-riscv32": "qemu-system-misc",
     "cppcheck": "cppcheck",
+    "bash": "bash",
+    "zsh": "zsh",
+    "fish": "fish",
 }
 """The package of Debian that has each tool."""
 STRICT = ("-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion", "-Wshadow")

@@ -1,13 +1,13 @@
 """Completion by shells: what may follow, and that a real bash takes it, whatever a file's names are."""
 
 import os
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from terminals import ENV
+from toolchains import tool
 
 from steelyard.cli import COMMANDS, command, main
 from steelyard.commands.completion import SHELLS
@@ -95,5 +95,4 @@ def test_the_script_of_each_shell_is_printed_and_is_valid_for_it(shell, capsys):
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert "completion --line" in script
-    if shutil.which(shell):
-        assert subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False).returncode == 0
+    assert subprocess.run([tool(shell), "-n"], input=script, text=True, capture_output=True, check=False).returncode == 0

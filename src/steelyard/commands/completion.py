@@ -8,11 +8,23 @@ from steelyard.commands import print_json
 
 BASH = """\
 _steelyard() {
-    local word
+    local at word last="" colon="" line="$COMP_LINE" words=()
+    for ((at = 0; at <= COMP_CWORD; at++)); do  # bash cuts words at colons, which names of weights have
+        word="${COMP_WORDS[at]}"
+        if [[ $at -gt 0 && $line != [[:space:]]* && ( $word == :* || $last == *: ) ]]; then
+            words[${#words[@]} - 1]+="$word"
+        else
+            words+=("$word")
+        fi
+        line="${line#*"$word"}"
+        last="$word"
+    done
+    word="${words[${#words[@]} - 1]}"
+    [[ $COMP_WORDBREAKS == *:* ]] && colon="${word%"${word##*:}"}"
     COMPREPLY=()
     while IFS= read -r word; do
-        COMPREPLY+=("$word")
-    done < <("${COMP_WORDS[0]}" completion --line "${COMP_WORDS[@]:1:COMP_CWORD}" 2> /dev/null)
+        COMPREPLY+=("${word#"$colon"}")
+    done < <("${COMP_WORDS[0]}" completion --line "${words[@]:1}" 2> /dev/null)
     compopt -o filenames 2> /dev/null
     case "${COMPREPLY[0]}" in *[./]) compopt -o nospace 2> /dev/null ;; esac
 }
