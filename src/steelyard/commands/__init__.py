@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, SteelyardError, printable, quoted
@@ -134,21 +134,33 @@ def each_file(paths: Iterable[str], work: Callable[[str], tuple[Any, str]]) -> t
     return status, records
 
 
-def print_each(paths: Iterable[str], work: Callable[[str], tuple[dict[str, Any], str]], *, json: bool) -> int:
+class Answer(NamedTuple):
+    """What a command says of a file: a record for JSON, a text, and the weights if they have been listed."""
+
+    record: dict[str, Any]
+    text: str
+    listed: Weights | None = None
+
+
+def print_each(
+    paths: Iterable[str], work: Callable[[str], Answer], *, json: bool, closing: Callable[[], int | None] | None = None
+) -> int:
     """Print the text of each file, or with `json` all records, and what the files would run; return the exit status.
 
-    `work` returns what is to be recorded of a file, and the text; the file's name and what it would run are added here.
+    The file's name and what it would run are added to the records here. What `closing` prints follows the texts; it may return
+    another status.
     """
     code: dict[str, list[str]] = {}
 
     def noted(file: str) -> tuple[Any, str]:
-        record, text = work(file)
-        code[file] = code_in(file)
-        return {"file": file, **record, "would_run": code[file]}, "" if json else text
+        answer = work(file)
+        code[file] = code_in(file, answer.listed)
+        return {"file": file, **answer.record, "would_run": code[file]}, "" if json else answer.text
 
     status, records = each_file(paths, noted)
     if json:
         print_records(records)
+    status = (closing() if closing else None) or status
     warn_of_code(code)
     return status
 

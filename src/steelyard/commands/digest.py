@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steelyard.commands import add_paths, add_selection, opened, print_each, print_json
+from steelyard.commands import Answer, add_paths, add_selection, opened, print_each, print_json
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         return _verified(args)
 
-    def digested(file: str) -> tuple[dict[str, Any], str]:
+    def digested(file: str) -> Answer:
         result = _digest(file, args, args.algorithm, args.layout)
         if result.unsure and not args.json:
             print(f"warning: {printable(file)}: {unsure_line(result)}", file=sys.stderr)
-        return result.to_dict(), "\n".join(digest_lines(result, file, each=not args.total))
+        return Answer(result.to_dict(), "\n".join(digest_lines(result, file, each=not args.total)))
 
     return print_each(expanded(args.paths), digested, json=args.json)
 

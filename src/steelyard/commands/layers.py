@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steelyard.commands import add_paths, print_each
+from steelyard.commands import Answer, add_paths, print_each
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def run(args: argparse.Namespace) -> int:
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
 
-    def of_file(file: str) -> tuple[dict[str, Any], str]:
+    def of_file(file: str) -> Answer:
         found = architecture(file)
         if args.json:
-            return found.to_dict(), ""
+            return Answer(found.to_dict(), "")
         text = "\n".join(architecture_lines(found, screen))
-        return {}, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text
+        return Answer({}, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text)
 
     return print_each(files, of_file, json=args.json)
 

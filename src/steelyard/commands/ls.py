@@ -8,17 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from steelyard.command_line import complain
-from steelyard.commands import (
-    add_explain,
-    add_paths,
-    add_selection,
-    code_in,
-    each_file,
-    explain,
-    opened,
-    print_records,
-    warn_of_code,
-)
+from steelyard.commands import Answer, add_explain, add_paths, add_selection, code_in, explain, opened, print_each, warn_of_code
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.running import one_line, trouble
 
@@ -46,32 +36,28 @@ def run(args: argparse.Namespace) -> int:
     files, screen = _files(args), screen_of(sys.stdout)
     if len(files) > 1 and not (args.json or args.weights or args.stats or args.all or args.select or args.role):
         return _overview(files, screen, args)
-    headed = len(files) > 1
-    code: dict[str, list[str]] = {}
     failed: list[FormatError] = []
+    gap = ""
 
-    def listed(file: str) -> tuple[Any, str]:
+    def listed(file: str) -> Answer:
+        nonlocal gap
         with _watched(opened(file, args), args) as weights:
             record, text, count = _record(file, weights, args) if args.json else _table(weights, screen, args)
         if count:
             failed.append(FormatError(file, f"{count:,} of {len(weights):,} weights cannot be read"))
-        if headed and text:
-            text = ("\n" if code else "") + f"{screen.paint(printable(file), 'bold')}\n{text}"
-        code[file] = code_in(file, weights)
-        return record and {**record, "would_run": code[file]}, text
+        if len(files) > 1:
+            text, gap = f"{gap}{screen.paint(printable(file), 'bold')}\n{text}", "\n"
+        return Answer(record, text, weights)
+
+    def closing() -> int:
+        if args.explain:
+            from steelyard.text.explanations import ROLES
+
+            explain(args, ROLES)
+        return max(map(trouble, failed), default=0)
 
     with uncollected():
-        status, records = each_file(files, listed)
-    if args.json:
-        print_records(records)
-    if args.explain:
-        from steelyard.text.explanations import ROLES
-
-        explain(args, ROLES)
-    for error in failed:
-        status = trouble(error)
-    warn_of_code(code)
-    return status
+        return print_each(files, listed, json=args.json, closing=closing)
 
 
 def _files(args: argparse.Namespace) -> list[str]:
@@ -146,15 +132,15 @@ def _watched(weights: Weights, args: argparse.Namespace) -> AbstractContextManag
     return following(weights, "reading")
 
 
-def _table(weights: Weights, screen: Screen, args: argparse.Namespace) -> tuple[None, str, int]:
-    """Return None in place of a record, the table, and the number of weights that cannot be read."""
+def _table(weights: Weights, screen: Screen, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:
+    """Return an empty record, the table, and the number of weights that cannot be read."""
     from steelyard.measures.headline import on_top
     from steelyard.text.rows import measured, rows_of
     from steelyard.text.table import listing
 
     stats = list(measured(rows_of(weights, unfolded=args.all))) if args.stats else None
     lines = listing(weights, screen, unfolded=args.all, stats=stats, grouped=screen.width is not None, headline=on_top)
-    return None, "\n".join(lines), sum(each.error is not None for each in stats or ())
+    return {}, "\n".join(lines), sum(each.error is not None for each in stats or ())
 
 
 def _record(file: str, weights: Weights, args: argparse.Namespace) -> tuple[dict[str, Any], str, int]:

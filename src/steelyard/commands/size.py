@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_explain, add_paths, explain, print_each
+from steelyard.commands import Answer, add_explain, add_paths, explain, print_each
 from steelyard.commands import shard_size as memory_size
 from steelyard.errors import ShapeError, printable
 
@@ -33,22 +33,23 @@ def run(args: argparse.Namespace) -> int:
     if args.out and len(files) != 1:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
-    def of_file(file: str) -> tuple[dict[str, Any], str]:
+    def of_file(file: str) -> Answer:
         result = size(file, scope=args.scope)
         if args.out:
             result.write(args.out)
-            return {"out": args.out}, ""
+            return Answer({"out": args.out}, "")
         text = "" if args.json else _text(result, screen, args)
         if len(files) > 1 and text and not args.csv:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
-        return _record(result, args) if args.json else {}, text
+        return Answer(_record(result, args) if args.json else {}, text)
 
-    status = print_each(files, of_file, json=args.json)
-    if args.explain and not args.csv and not args.out:
-        from steelyard.text.explanations import SIZES
+    def closing() -> None:
+        if args.explain and not args.csv and not args.out:
+            from steelyard.text.explanations import SIZES
 
-        explain(args, SIZES)
-    return status
+            explain(args, SIZES)
+
+    return print_each(files, of_file, json=args.json, closing=closing)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steelyard.commands import (
-    add_explain,
-    add_paths,
-    add_selection,
-    code_in,
-    each_file,
-    explain,
-    opened,
-    print_records,
-    warn_of_code,
-)
+from steelyard.commands import Answer, add_explain, add_paths, add_selection, explain, opened, print_each
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -38,37 +28,31 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.measures.stats import stats
     from steelyard.paths import expanded
     from steelyard.text.progress import following
+    from steelyard.text.records import plain
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
     if args.out and len(files) != 1:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
-    code: dict[str, list[str]] = {}
-
-    def of_file(file: str) -> tuple[Any, str]:
+    def of_file(file: str) -> Answer:
         with following(opened(file, args), "reading") as watched:
             result = stats(watched, args.by, histogram=not args.fast)
-        code[file] = code_in(file, watched)
         if args.out:
             result.write(args.out)
-            return {"file": file, "out": args.out, "would_run": code[file]}, ""
+            return Answer({"out": args.out}, "", watched)
         text = "" if args.json else _text(result, screen, args)
         if len(files) > 1 and text and not args.csv:
             text = f"{screen.paint(printable(file), 'bold')}\n{text}\n"
-        return {"file": file, **(result.to_dict() if args.json else {}), "would_run": code[file]}, text
+        return Answer(plain(result.to_dict()) if args.json else {}, text, watched)
 
-    status, records = each_file(files, of_file)
-    if args.json:
-        from steelyard.text.records import plain
+    def closing() -> None:
+        if args.explain and not args.csv and not args.out:
+            from steelyard.text.explanations import FIGURES
 
-        print_records(plain(records))
-    if args.explain and not args.csv and not args.out:
-        from steelyard.text.explanations import FIGURES
+            explain(args, FIGURES)
 
-        explain(args, FIGURES)
-    warn_of_code(code)
-    return status
+    return print_each(files, of_file, json=args.json, closing=closing)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
