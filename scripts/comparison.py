@@ -35,7 +35,7 @@ FACTS = {
 
 
 def table():
-    lines = ["| " + " | ".join(["", *(f"{name} {version}" for name, version in TOOLS.items())]) + " |"]
+    lines = ["| " + " | ".join(["what", *(f"{name} {version}" for name, version in TOOLS.items())]) + " |"]
     lines.append("|---" * (len(TOOLS) + 1) + "|")
     return "\n".join([*lines, *(f"| {what} | {cells.replace('|', ' | ')} |" for what, cells in FACTS.items())])
 

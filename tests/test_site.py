@@ -112,6 +112,19 @@ def test_pages_have_no_fault_that_axe_finds(page_of, path, width, scheme):
     assert found == []
 
 
+def test_no_content_of_any_page_has_a_fault_that_axe_finds_light_or_dark(page_of, address):
+    page, found = page_of(), []
+    for path in sorted("" if page.stem == "index" else f"{page.stem}/" for page in (ROOT / "docs").glob("*.md")):
+        page.goto(address + path)
+        page.evaluate(AXE.read_text())
+        for scheme, word, rules in (("light", "default", "{}"), ("dark", "slate", "{runOnly: ['color-contrast']}")):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_selector(f"[data-md-color-scheme={word}]", state="attached")
+            faults = f"axe.run('article', {rules}).then((all) => all.violations.map((each) => [each.id, each.nodes[0].html]))"
+            found += [(path, scheme, *fault) for fault in page.evaluate(faults)]
+    assert found == []
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_no_code_of_the_first_page_is_cut_and_no_page_scrolls_sideways(page_of, width):
     page = page_of(width=width)
