@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from steelyard.errors import ShapeError, WeightNotFoundError, printable
+from steelyard.errors import ShapeError, WeightNotFoundError, printable, quoted
 from steelyard.numerics.weight_stats import QUANTILE_NAMES
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def require_weights(by: str, figure: str) -> None:
 def _groups(facts: Sequence[Fact], by: str) -> dict[str, list[int]]:
     """Return the indices of the weights of each group; of several weights, those of `STATE` are left out."""
     if by not in ("weight", "layer", "all"):
-        raise ShapeError(f'by is {printable(by)!r}; it must be "weight", "layer" or "all"')
+        raise ShapeError(f'by is {quoted(by)}; it must be "weight", "layer" or "all"')
     groups: dict[str, list[int]] = {}
     for rank, fact in enumerate(facts):
         if by == "weight":

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from steelyard.errors import AmbiguityError, FileMissingError, FormatError, printable
+from steelyard.errors import AmbiguityError, FileMissingError, FormatError, printable, quoted
 
 _LABELLED = re.compile(r"([A-Za-z_]\w*)=(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 """A label and a number, as Lightning writes them."""
@@ -90,7 +90,7 @@ def by_names(paths: Sequence[str]) -> Pile:
     steps, words = _steps(stems, labels)
     first = min(range(len(paths)), key=steps.__getitem__)
     name = os.path.basename(os.path.normpath(paths[first]))
-    origin = f"steps are the numbers {words} the names, such as {steps[first]} in {printable(name)!r}"
+    origin = f"steps are the numbers {words} the names, such as {steps[first]} in {quoted(name)}"
     made = sorted(
         (Checkpoint(*each) for each in zip(paths, steps, map(_epoch, labels), map(_metrics, labels), strict=True)),
         key=lambda each: each.step,
