@@ -1,15 +1,18 @@
 """The audit of a file that was listed: it is about what was opened, and what the listing proved is not looked for again."""
 
+import json
 import os
 import pickle
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
 import steelyard
 from steelyard.auditing import archives
 from steelyard.auditing.quick import would_run
+from steelyard.codecs.hdf5 import reading
 
 
 class Harmful:
@@ -56,6 +59,20 @@ def test_the_directory_and_arrays_of_numbers_are_not_read_again(tmp_path, monkey
     for name in ("directory", "member_source"):
         monkeypatch.setattr(archives, name, lambda *_, **__: pytest.fail("read again"))
     assert would_run(path, listed) == would_run(path, listed.select("*.3.*")) == []
+
+
+def test_a_tree_of_hdf5_is_not_read_again_and_what_it_holds_is_found_as_before(tmp_path, monkeypatch):
+    layer = {"class_name": "Lambda", "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}}
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        file["a"], file["b"] = np.ones(3), h5py.ExternalLink("other.h5", "c")
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}})
+    path = str(tmp_path / "net.h5")
+    anew = would_run(path)
+    listed = steelyard.weights(path)
+    monkeypatch.setattr(reading, "open_hdf5", lambda *_: pytest.fail("read again"))
+    assert would_run(path, listed) == anew
+    assert any("compiled Python code" in what for what in anew)
+    assert any("external link" in what for what in anew)
 
 
 def test_the_file_that_was_opened_is_audited_and_not_the_one_that_took_its_place(tmp_path):

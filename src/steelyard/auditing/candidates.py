@@ -60,8 +60,13 @@ class Auditors:
 
     def _module(self, name: str) -> Auditor:
         if name not in self._imported:
-            self._imported[name] = cast("Auditor", import_module(f"steelyard.auditing.{name}"))
+            self._imported[name] = auditor(name)
         return self._imported[name]
+
+
+def auditor(name: str) -> Auditor:
+    """Return the auditor of this name."""
+    return cast("Auditor", import_module(f"steelyard.auditing.{name}"))
 
 
 def candidates(source: Source) -> frozenset[str]:

@@ -128,3 +128,15 @@ class Auditor(Protocol):
 
         What is read or inflated is charged to the budget of the source.
         """
+
+
+class TakingFound(Protocol):
+    """An auditor that goes on from what the reader of the same file found in it."""
+
+    @staticmethod
+    def recognises(source: Source) -> bool:
+        """Recognise as any auditor does."""
+
+    @staticmethod
+    def findings(source: Source, place: Place, listed: Any = None) -> Iterator[AuditFinding | Inside]:
+        """Yield the same findings as without what was found when the file was `listed`."""

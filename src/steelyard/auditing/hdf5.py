@@ -12,6 +12,7 @@ from steelyard.errors import UnsafeFileError, printable
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
+    from steelyard.codecs.hdf5.reading import Hdf5File
     from steelyard.storage.source import Source
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -28,11 +29,11 @@ def recognises(source: Source) -> bool:
     return is_named and find_superblock(source) is not None
 
 
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Look into the configs, and name datasets that are elsewhere."""
+def findings(source: Source, place: Place, listed: Hdf5File | None = None) -> Iterator[AuditFinding | Inside]:
+    """Look into the configs, and name datasets that are elsewhere; a file that was `listed` is not parsed again."""
     from steelyard.codecs.hdf5.reading import open_hdf5
 
-    hdf5 = open_hdf5(source)
+    hdf5 = listed or open_hdf5(source)
     for group in _GROUPS:
         for name in _CONFIGS:
             held = hdf5.attribute(group, name)

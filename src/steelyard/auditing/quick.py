@@ -6,7 +6,6 @@ import re
 from math import prod
 from typing import TYPE_CHECKING, cast
 
-from steelyard.auditing import archives
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
@@ -19,8 +18,8 @@ from steelyard.storage.opening import open_source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from steelyard.auditing.findings import Auditor
-    from steelyard.codecs.contents import Contents
+    from steelyard.auditing.findings import Auditor, TakingFound
+    from steelyard.core.net_facts import Found
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
 
@@ -38,11 +37,11 @@ def would_run(path: str, listed: Weights | None = None) -> list[str]:
     With the weights that were `listed` from it, this is about the file that was opened then, and what their reader found in
     it is not looked for again. Raises `FileMissingError`.
     """
-    source, contents = (listed and opened_file(listed)) or (open_source(path), None)
-    found = _of_checkpoint(source) if contents is None else None
-    if found is None:
-        found = _of_any(source, contents)
-    return list(dict.fromkeys(finding.what for finding in found if finding.runs))
+    source, known = (listed and opened_file(listed)) or (open_source(path), None)
+    findings = _of_checkpoint(source) if known is None else None
+    if findings is None:
+        findings = _of_any(source, known)
+    return list(dict.fromkeys(finding.what for finding in findings if finding.runs))
 
 
 def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
@@ -76,28 +75,31 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
 
 
 class _Listed:
-    """The auditor of archives, for one whose reader has found its contents."""
+    """An auditor, for a file whose reader has found its contents."""
 
-    __slots__ = ("_contents",)
+    __slots__ = ("_auditor", "_contents")
 
-    def __init__(self, contents: Contents) -> None:
-        self._contents = contents
+    def __init__(self, found: Found) -> None:
+        from steelyard.auditing.candidates import auditor
+
+        self._auditor = cast("TakingFound", auditor(found.auditor))
+        self._contents = found.contents
 
     def recognises(self, source: Source) -> bool:
-        """Recognise archives."""
-        return archives.recognises(source)
+        """Recognise what the auditor recognises."""
+        return self._auditor.recognises(source)
 
     def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-        """Look into each member; those of the file itself are known, those of archives inside are not."""
-        return archives.findings(source, place, None if source.path is None else self._contents)
+        """Look into the source; the contents of the file itself are known, those of files inside it are not."""
+        return self._auditor.findings(source, place, None if source.path is None else self._contents)
 
 
-def _of_any(source: Source, contents: Contents | None) -> list[AuditFinding]:
+def _of_any(source: Source, found: Found | None) -> list[AuditFinding]:
     from steelyard.auditing.candidates import Auditors
     from steelyard.auditing.folders import parts
     from steelyard.auditing.walk import Walk
 
-    known = Auditors(None if contents is None else {"archives": cast("Auditor", _Listed(contents))})
+    known = Auditors(None if found is None else {found.auditor: cast("Auditor", _Listed(found))})
     inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
     return [finding for part in inside for finding in Walk(known, _is_numbers).through(part).findings]
 

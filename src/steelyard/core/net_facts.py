@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.dtypes import may_be_packed
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
-    from steelyard.codecs.contents import Contents
     from steelyard.core.computation import Computation
     from steelyard.core.lazy_graph import LazyGraph
     from steelyard.core.protocols import Assign, Derive, Folds, NamesInOrder
@@ -17,6 +16,13 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
+
+
+class Found(NamedTuple):
+    """What the reader of a file found in it, which the auditor of this name takes in place of looking for it again."""
+
+    auditor: str
+    contents: Any
 
 
 class LazyAudit:
@@ -70,15 +76,15 @@ def noted(meta: Mapping[str, object]) -> list[str]:
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def with_contents(weights: Weights, contents: Contents) -> Weights:
-    """Return weights with what their reader found in the archive of their file, for the audit of it."""
-    return _with_net(weights, weights._net.replace(contents=contents))
+def with_found(weights: Weights, auditor: str, contents: object) -> Weights:
+    """Return weights with what their reader found in their file, for the auditor of this name."""
+    return _with_net(weights, weights._net.replace(found=Found(auditor, contents)))
 
 
-def opened_file(weights: Weights) -> tuple[Source, Contents | None] | None:
+def opened_file(weights: Weights) -> tuple[Source, Found | None] | None:
     """Return the file of weights as it was opened, and what its reader found in it; None for weights that are of no file."""
     net = weights._net
-    return None if net.audit is None or net.audit.source is None else (net.audit.source, net.contents)
+    return None if net.audit is None or net.audit.source is None else (net.audit.source, net.found)
 
 
 def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:
@@ -102,10 +108,10 @@ class NetFacts:
 
     `audit` is the audit of the file of the weights, if any; `beside` opens another file of its folder by name. `derive` makes
     the effective weights that only the model or the format knows; `folds` names the layers that a batch norm follows;
-    `computation` lists the operators of the file; `contents` is what the reader of an archive found in it.
+    `computation` lists the operators of the file; `found` is what the reader of the file found in it.
     """
 
-    __slots__ = ("assign", "audit", "beside", "computation", "contents", "derive", "folds", "graph", "orders")
+    __slots__ = ("assign", "audit", "beside", "computation", "derive", "folds", "found", "graph", "orders")
 
     def __init__(
         self,
@@ -126,7 +132,7 @@ class NetFacts:
         self.derive = derive
         self.folds = folds
         self.computation = computation
-        self.contents: Contents | None = None
+        self.found: Found | None = None
 
     def replace(self, **changes: Any) -> NetFacts:
         """Return the same facts with some changed."""
@@ -142,7 +148,7 @@ class NetFacts:
     def detached(self, *, live: bool) -> NetFacts:
         """Return the facts with no way to the model; of a live one, which they do not keep, the orders are listed now."""
         if not live:
-            return self.replace(assign=None, audit=self.audit and LazyAudit(self.audit.answer))
+            return self.replace(assign=None, audit=self.audit and LazyAudit(self.audit.answer), found=None)
         self.graph.release_model()
         listed = ((word, order()) for word, order in self.orders.items())
         orders = {word: [*names].copy for word, names in listed if names is not None}

@@ -104,7 +104,7 @@ def _by_counters(values: Mapping[str, Weight], model: Mapping[str, Weight]) -> d
     A name that both nets have in different places contradicts this.
     """
     partners: dict[tuple[str, str], dict[int, int]] = {}
-    if len(values) != len(model):
+    if len(values) != len(model) or [*values] == [*model]:
         return {}
     for mine, theirs in zip(values, model, strict=True):
         if mine != theirs and (mine in model or theirs in values):

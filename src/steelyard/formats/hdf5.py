@@ -16,7 +16,7 @@ from steelyard.codecs.keras import legacy as keras_legacy
 from steelyard.codecs.keras import writing as keras_writing
 from steelyard.codecs.keras.complete import missing_variables
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
-from steelyard.core.net_facts import with_derive
+from steelyard.core.net_facts import with_derive, with_found
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, quoted
 
@@ -48,9 +48,16 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Scope "all" lists every dataset by its full path, as HDF5 spells it.
     """
-    from steelyard.codecs.hdf5.reading import by_path, open_hdf5
+    from steelyard.codecs.hdf5.reading import open_hdf5
 
     hdf5 = open_hdf5(source)
+    return with_found(_listed(hdf5, scope), "hdf5", hdf5)
+
+
+def _listed(hdf5: Hdf5File, scope: Scope) -> Weights:
+    from steelyard.codecs.hdf5.reading import by_path
+
+    source = hdf5.source
     meta: dict[str, object] = {**_meta(hdf5)}
     if incomplete := _incomplete(hdf5):
         meta["incomplete"] = incomplete

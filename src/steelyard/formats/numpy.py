@@ -18,7 +18,7 @@ from steelyard.codecs.pickle.npy import MAGIC, array_in, numbers_in
 from steelyard.codecs.subbyte import BITS
 from steelyard.codecs.zip import Member, directory, member_source, mentions
 from steelyard.core.casting import common_dtype, standard
-from steelyard.core.net_facts import with_contents
+from steelyard.core.net_facts import with_found
 from steelyard.core.readers import raw_chunks
 from steelyard.core.vector import VectorLayout, runs, warn_of_integers
 from steelyard.core.weight import Weight
@@ -71,7 +71,7 @@ def read(source: Source, scope: Scope) -> Weights:
         elif not name.endswith("/"):
             tensors.append(_raw(source, name, member))
     listed = Weights(with_facts(as_weights(tensors, source), json.dumps(facts)))
-    return with_contents(listed, Contents(members, frozenset(plain)))
+    return with_found(listed, "archives", Contents(members, frozenset(plain)))
 
 
 def _is_array(source: Source, member: Member) -> bool:

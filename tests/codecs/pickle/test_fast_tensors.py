@@ -10,6 +10,7 @@ from pathlib import Path
 
 import both_ways
 import carried
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -59,6 +60,13 @@ def written(tmp_path, state):
 def test_a_plain_state_dict_takes_a_fraction_of_the_steps(tmp_path):
     state = {f"layers.{i}.weight": torch.zeros(i % 5 + 1, 3, dtype=[torch.float32, torch.int64][i % 2]) for i in range(900)}
     content = written(tmp_path, state)
+    _, steps = run_counted(content, is_fast=False)
+    assert steps_saved(content) > 0.9 * steps
+
+
+def test_a_file_that_steelyard_wrote_takes_a_fraction_of_the_steps_too(tmp_path):
+    steelyard.save({f"layers.{i}.weight": np.zeros((i % 5 + 1, 3), "f4") for i in range(900)}, tmp_path / "a.pt")
+    (content,) = pickles_in(tmp_path / "a.pt")
     _, steps = run_counted(content, is_fast=False)
     assert steps_saved(content) > 0.9 * steps
 

@@ -81,13 +81,12 @@ def refused(path: str, error: FormatError) -> Weight:
 
 
 def _dataset(header: ObjectHeader, path: str) -> Dataset:
-    space, kind, place = (header.fields(each) for each in (objects.DATASPACE, objects.DATATYPE, objects.LAYOUT))
-    if space is None or kind is None or place is None:
+    place = header.fields(objects.LAYOUT)
+    if place is None or not (objects.DATASPACE in header.messages and objects.DATATYPE in header.messages):
         raise header.space.error(f"{printable(path)} is damaged: a dataset without a shape or a type", header.address)
-    extent = growing_dataspace(space)
-    shape, largest = extent or ((0,), (0,))
+    shape, largest = header.parsed(objects.DATASPACE, growing_dataspace) or ((0,), (0,))
     packed = header.fields(objects.FILTERS)
-    found = datatype(kind)
+    found: Datatype = header.parsed(objects.DATATYPE, datatype)
     return Dataset(
         path,
         shape,

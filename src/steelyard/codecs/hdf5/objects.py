@@ -14,19 +14,22 @@ message: type 2, size 2, flags 1, reserved 3   message: type 1, size 2, flags 1,
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.codecs.hdf5.space import Fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from steelyard.codecs.hdf5.space import Space
+
+Parsed = TypeVar("Parsed")
 
 DATASPACE, LINK_INFO, DATATYPE, OLD_FILL, FILL, LINK, EXTERNAL_FILES, LAYOUT = 1, 2, 3, 4, 5, 6, 7, 8
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOL_TABLE, ATTRIBUTE_INFO = 11, 12, 16, 17, 21
 
 _MESSAGE_1 = Struct("<HHB3x")
+_KEPT = 256  # contents of messages of each type that are kept with what they say
 SHARED = 2  # the flag of a message that is in another object, such as a named type
 
 
@@ -54,6 +57,22 @@ class ObjectHeader:
         """Return the fields of the first message of a type; None without one."""
         held = self.messages.get(kind)
         return self.message_fields(kind, held[0]) if held else None
+
+    def parsed(self, kind: int, parse: Callable[[Fields], Parsed]) -> Parsed:
+        """Return what the first message of a type says. Datasets repeat a few types and shapes, so each is parsed once.
+
+        The object must have such a message; what it says must not depend on where it is.
+        """
+        message = self.messages[kind][0]
+        if message.shared:
+            return parse(self.message_fields(kind, message))
+        known = self.space.parsed.setdefault(kind, {})
+        if message.content not in known:
+            if len(known) >= _KEPT:
+                known.clear()
+            known[message.content] = parse(self.message_fields(kind, message))
+        found: Parsed = known[message.content]
+        return found
 
     def message_fields(self, kind: int, message: Message) -> Fields:
         """Return the fields of a message, which may be shared with another object."""

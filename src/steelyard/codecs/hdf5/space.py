@@ -7,7 +7,7 @@ The superblock fixes the width of an address and of a length, 8 bytes in most fi
 from __future__ import annotations
 
 from _thread import allocate_lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.hdf5.checksum import lookup3
@@ -32,7 +32,7 @@ class Space:
     the same bytes again and again end.
     """
 
-    __slots__ = ("_lock", "_pages", "_sound", "address_bytes", "base", "budget", "heaps", "length_bytes", "source")
+    __slots__ = ("_lock", "_pages", "_sound", "address_bytes", "base", "budget", "heaps", "length_bytes", "parsed", "source")
 
     def __init__(self, source: Source, base: int, address_bytes: int = 8, length_bytes: int = 8) -> None:
         self.source = source
@@ -43,6 +43,7 @@ class Space:
         self._pages: dict[int, bytes] = {}
         self._sound: set[tuple[int, int]] = set()
         self.heaps: dict[int, GlobalHeap] = {}
+        self.parsed: dict[int, dict[bytes, Any]] = {}  # what the contents of messages say, by the types of these
         self._lock = allocate_lock()  # threads read indexes of chunks
 
     def error(self, what: str, address: int | None = None) -> FormatError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from steelyard.codecs.metadata import owners
@@ -71,37 +71,63 @@ def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) 
             member.write(chunk)
 
 
-def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
-    """Yield a pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors."""
-    known: dict[str, int] = {}
+class _Memo:
+    """What a pickle has stored so far: each value that it stores takes the next place, as in the pickles of `torch.save`."""
 
-    def named(module: str, name: str) -> bytes:
+    __slots__ = ("_known", "_stored")
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._stored = 0
+
+    def put(self) -> bytes:
+        """Return the opcode that stores the value on top of the stack."""
+        self._stored += 1
+        return b"r" + (self._stored - 1).to_bytes(4, "little")
+
+    def once(self, text: str, opcodes: bytes) -> bytes:
+        """Return opcodes that push and store a value, or one that fetches it if it was stored before."""
+        if text in self._known:
+            return b"j" + self._known[text].to_bytes(4, "little")
+        self._known[text] = self._stored
+        return opcodes + self.put()
+
+    def named(self, module: str, name: str) -> bytes:
+        """Return the opcodes that push a class or a function."""
         text = f"c{module}\n{name}\n"
-        if text in known:
-            return b"j" + known[text].to_bytes(4, "little")
-        known[text] = len(known)
-        return text.encode() + b"r" + known[text].to_bytes(4, "little")
+        return self.once(text, text.encode())
 
-    ordered = named("collections", "OrderedDict") + b")R"
-    yield b"\x80\2" + ordered + b"("
+    def word(self, text: str) -> bytes:
+        """Return the opcodes that push a word of every tensor."""
+        return self.once(text, _text(text))
+
+
+def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
+    """Yield a pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors.
+
+    Its opcodes are those of `torch.save`, also where it stores what it never fetches: readers know this form, and are fast.
+    """
+    memo = _Memo()
+    yield b"\x80\2" + memo.named("collections", "OrderedDict") + b")R" + memo.put() + b"("
     for weight in weights.values():
-        yield _text(weight.name) + _tensor(weight, keys[weight.name], named)
+        yield _text(weight.name) + memo.put() + _tensor(weight, keys[weight.name], memo)
     yield b"u."
 
 
-# The opcodes of a tensor:
+# The opcodes of a tensor, each value of which is stored:
 #   c torch._utils _rebuild_tensor_v2
 #   (  ("storage", class, key, "cpu", count) Q  offset  (shape)  (strides)  requires_grad  OrderedDict()  [dtype]  t R
-def _tensor(weight: Weight, key: int, named: Callable[[str, str], bytes]) -> bytes:
+def _tensor(weight: Weight, key: int, memo: _Memo) -> bytes:
     typed = weight.dtype in _STORAGES
-    rebuild = named("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
-    kind = named("torch", _STORAGES[weight.dtype]) if typed else named("torch.storage", "UntypedStorage")
+    rebuild = memo.named("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
     count = weight.size if typed else weight.nbytes
-    storage = b"(" + _text("storage") + kind + _text(str(key)) + _text("cpu") + _number(count) + b"tQ"
-    layout = _number(0) + _tuple(weight.shape) + _tuple(_strides(weight.shape)) + b"\x89"
-    hooks = named("collections", "OrderedDict") + b")R"
-    dtype = b"" if typed else named("torch", weight.dtype)
-    return rebuild + b"(" + storage + layout + hooks + dtype + b"tR"
+    storage = b"((" + memo.word("storage")
+    storage += memo.named("torch", _STORAGES[weight.dtype]) if typed else memo.named("torch.storage", "UntypedStorage")
+    storage += _text(str(key)) + memo.put() + memo.word("cpu") + _number(count) + b"t" + memo.put() + b"Q"
+    layout = _number(0) + _tuple(weight.shape, memo) + _tuple(_strides(weight.shape), memo) + b"\x89"
+    hooks = memo.named("collections", "OrderedDict") + b")R" + memo.put()
+    dtype = b"" if typed else memo.named("torch", weight.dtype)
+    return rebuild + storage + layout + hooks + dtype + b"t" + memo.put() + b"R" + memo.put()
 
 
 def _text(text: str) -> bytes:
@@ -115,8 +141,15 @@ def _number(value: int) -> bytes:
     return b"\x8a\x09" + value.to_bytes(9, "little")
 
 
-def _tuple(values: tuple[int, ...]) -> bytes:
-    return b"(" + b"".join(map(_number, values)) + b"t"
+_TUPLES = (b")", b"\x85", b"\x86", b"\x87")
+"""The opcodes of tuples of none to three values; longer ones begin with a mark, and the empty one is not stored."""
+
+
+def _tuple(values: tuple[int, ...], memo: _Memo) -> bytes:
+    numbers = b"".join(map(_number, values))
+    if len(values) < len(_TUPLES):
+        return numbers + _TUPLES[len(values)] + (memo.put() if values else b"")
+    return b"(" + numbers + b"t" + memo.put()
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
