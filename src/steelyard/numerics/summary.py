@@ -6,6 +6,7 @@ Numbers are read block by block. Summaries of parts merge into that of the whole
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -188,7 +189,7 @@ def _in_turn(listed: Sequence[tuple[int, Weight]], *, wide: bool, near: float, t
     """Yield the summary of each weight, given with its rank, in runs that two threads share."""
     step, shared = sizes.SUMMARY_RUN, _is_shared if threads else lambda *_: False
     jobs = ((weight, rank, start) for rank, weight in listed for start in range(0, max(weight.size, 1), step))
-    done = in_turn(jobs, lambda weight, rank, start: _run(Summary(wide=wide, near=near), weight, rank, start), shared)
+    done = in_turn(jobs, partial(_run, wide, near), shared)
     for _, weight in listed:
         first = next(done)
         for _ in range(step, weight.size, step):
@@ -201,8 +202,9 @@ def _is_shared(weight: Weight, rank: int, start: int) -> bool:
     return weight.size - start >= sizes.SUMMARY_THRESHOLD and is_shared(weight)
 
 
-def _run(summary: Summary, weight: Weight, rank: int, start: int) -> Summary:
+def _run(wide: bool, near: float, weight: Weight, rank: int, start: int) -> Summary:
     """Summarise the run of a weight that begins at `start`."""
+    summary = Summary(wide=wide, near=near)
     for at, block in blocks_of(weight, start, min(start + sizes.SUMMARY_RUN, weight.size), sizes.SUMMARY_BLOCK):
         summary.add(block, at, rank)
     summary.histogram.bins()
