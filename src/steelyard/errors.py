@@ -24,6 +24,7 @@
     ├── StaleWarning                             a file keeps results that were computed with its old weights
     ├── LeftOutWarning                           an operation left out weights that cannot be read
     ├── TieLostWarning                           a format cannot hold that weights are tied
+    ├── RemoteWarning                            a file at a URL takes many requests, or is fetched whole
     ├── IncompleteWarning                        a file is a part of a model, or the model's other files are missing
     ├── EmptySelectionWarning                    no weight matches a selection
     ├── RecordingWarning                         recording a run stopped, as on a full disk, and training goes on
@@ -199,6 +200,10 @@ class LeftOutWarning(SteelyardWarning):
 
 class TieLostWarning(SteelyardWarning):
     """A format cannot hold the fact that weights are tied, so a file has the numbers of each; the message names them."""
+
+
+class RemoteWarning(SteelyardWarning):
+    """A file at a URL takes many requests to list, or its server sends it whole; the message says how much that is."""
 
 
 class IncompleteWarning(SteelyardWarning):

@@ -60,19 +60,27 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
         from steelyard.storage.opening import open_source
 
         opened = open_source(os.fspath(source))
-        if limits is None:
-            read = _read(opened, scope)
-        else:
-            from steelyard.codecs.raised import with_limits
+        if opened.is_far:
+            from steelyard.storage.remote.ranges import listing
 
-            read = with_limits(lambda: _read(opened, scope), limits)
+            with listing():
+                read = _listed(opened, scope, limits)
+        else:
+            read = _listed(opened, scope, limits)
         for what in incomplete(read):
             warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
-        remote = "://" in opened.name and opened.path is None
-        return read.with_weights(read.values(), remote=True) if remote else read
+        return read.with_weights(read.values(), remote=True) if opened.is_far else read
     from steelyard.frameworks import weights_of
 
     return weights_of(source)
+
+
+def _listed(source: Source, scope: Scope, limits: Mapping[str, int] | Literal["none"] | None) -> Weights:
+    if limits is None:
+        return _read(source, scope)
+    from steelyard.codecs.raised import with_limits
+
+    return with_limits(lambda: _read(source, scope), limits)
 
 
 def _read(source: Source, scope: Scope) -> Weights:
@@ -260,7 +268,9 @@ def destination(listed: Weights, path: str, used: Collection[str], shard_size: i
     from pathlib import Path
 
     from steelyard.formats import check_names, writer_of
+    from steelyard.storage.atomic import require_local
 
+    require_local(path)
     if shard_size is not None and shard_size < 1:
         raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
     path = os.path.join(path, FOLDER_FILE) if _is_folder(path) else path

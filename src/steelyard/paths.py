@@ -26,11 +26,24 @@ def expanded(paths: Iterable[str]) -> list[str]:
 def _expanded(path: str) -> list[str]:
     if os.path.isdir(path):
         return _in_folder(path)
+    if "://" in path and any(mark in path for mark in "*["):
+        return _at_urls(path)
     if "://" in path or os.path.lexists(path) or not any(mark in path for mark in "*?["):
         return [path]
     from glob import glob
 
     return [file for match in sorted(glob(path, recursive=True)) for file in _expanded(match)] or [path]
+
+
+def _at_urls(pattern: str) -> list[str]:
+    """Return the URLs that match a pattern in a store; HTTP has no folders, and such marks are part of its addresses."""
+    from steelyard.storage.remote.addresses import WEB, real, scheme_of
+
+    if scheme_of(pattern) in WEB:
+        return [pattern]
+    from steelyard.storage.remote.stores import matching
+
+    return matching(real(pattern)) or [pattern]
 
 
 def below(paths: Iterable[str], *, models: bool = True) -> dict[str, bool]:

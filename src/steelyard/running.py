@@ -51,6 +51,10 @@ def run(names: Sequence[str], load: Load, argv: list[str], purposes: Purposes) -
 
 
 def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purposes) -> argparse.Namespace:
+    if any("://" in word for word in argv):
+        from steelyard.storage.remote.addresses import concealed
+
+        argv = [concealed(word) for word in argv]  # no token of a URL gets into what is printed
     try:
         return parsed(names, load, argv, purposes)
     except SystemExit:

@@ -17,7 +17,19 @@ READ_GAP_BYTES = 1 << 13  # the same in a local file, where a call takes as long
 WRITE_CHUNK_BYTES = 1 << 20  # written at a time
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
 OPEN_FILES = 100  # held open at a time: a system allows a process 256 or more, and opening one again takes some 10 us
-REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote file: most headers fit, and a request is slow
+
+# files at a URL, where a request takes as long as some hundred KiB
+REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote file: most headers fit
+REMOTE_TAIL_BYTES = 1 << 17  # fetched from its end: the end record of an archive, and the directory before it
+REMOTE_WINDOW_BYTES = 1 << 23  # fetched at a time where reads follow one another, and as much in advance
+REMOTE_BULK_BYTES = 1 << 22  # a read at least this large is fetched in quarters of this size, and not kept
+REMOTE_PIECE_BYTES = 1 << 18  # a window is fetched in pieces of at least this size,
+REMOTE_PIECES = 4  # and at most so many
+REMOTE_IN_FLIGHT = 8  # requests of one file on their way at a time
+REMOTE_STREAMS = 8  # places where reads go on, as of several threads
+REMOTE_KEPT_BYTES = 1 << 25  # of a file that are kept
+REMOTE_MANY = 12  # requests, one after another, from which a listing says how many there will be
+REMOTE_WHOLE_BYTES = 1 << 26  # a file at most this large is fetched whole, with a warning, where a server ignores ranges
 
 # copying
 COPY_THRESHOLD = 1 << 24  # a vector at least this long is copied by two threads: one core cannot use all the bandwidth

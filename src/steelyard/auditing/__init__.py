@@ -88,10 +88,15 @@ def audit(source: str | os.PathLike[str] | Source | Weights) -> Audit:
     """
     if isinstance(source, Weights):
         return source.audit or Audit(())
+    opened = source if isinstance(source, Source) else open_source(os.fspath(source))
+    if opened.is_far:
+        from steelyard.auditing.quick import through
+
+        return Audit(*through(opened))
     known = Auditors()
     findings: list[AuditFinding] = []
     looked = 0
-    for part in parts(source if isinstance(source, Source) else open_source(os.fspath(source))):
+    for part in parts(opened):
         if isinstance(part, AuditFinding):
             findings.append(part)
         else:

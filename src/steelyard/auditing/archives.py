@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from steelyard.codecs.contents import Contents
     from steelyard.storage.source import Source
 
+_AHEAD = HEAD + (1 << 12)  # bytes of a member and its header that are looked at first
 _STEP = 1 << 20  # bytes that are searched at a time
 _PLACE_COST = 2048
 """bytes of memory that a local header is charged as, for the time to read what it announces"""
@@ -29,7 +30,7 @@ def recognises(source: Source) -> bool:
     if is_zip(source):
         return True
     # what follows a pickle is looked into after it
-    return source.path is not None and source.size >= 22 and source.head(1) != b"\x80" and _has_end(source)
+    return source.is_file and source.size >= 22 and source.head(1) != b"\x80" and _has_end(source)
 
 
 def leaves(name: str) -> bool:
@@ -58,6 +59,7 @@ def findings(source: Source, place: Place, listed: Contents | None = None) -> It
             yield Inside(content, Place(name, place))
         return
     contradicted = False
+    source.ahead((member.header, min(_AHEAD, member.end - member.header)) for member in members.values())
     for member in members.values():
         yield from _leaving(member.name, place)
         if not member.size or (listed is not None and member.name in listed.numbers):

@@ -73,7 +73,7 @@ def candidates(source: Source) -> frozenset[str]:
     """Return the names of the auditors that may know a source: all those that recognise it, and few others."""
     head = source.head(20)
     found = _FIRST[head[0]] if head else frozenset(_ALWAYS)
-    if source.path is not None:
+    if source.is_file:
         found |= {"archives"}  # bytes may precede an archive
     if head[4:8] in _MARKS:
         found |= {_MARKS[head[4:8]]}

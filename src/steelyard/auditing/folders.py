@@ -17,9 +17,9 @@ def parts(source: Source) -> Iterator[Inside | AuditFinding]:
     """Yield a file; or a folder, then all files in it and in its folders, by name."""
     root = Place(os.path.basename(os.path.abspath(source.name)) if source.path is not None else source.name)
     yield Inside(_fresh(source), root)
-    if source.path is None or not source.is_folder:
+    if not source.is_file or not source.is_folder:
         return
-    for count, name in enumerate(_names(source.path)):
+    for count, name in enumerate(sorted(source.names()) if source.path is None else _names(source.path)):
         place = Place(name, root)
         if count >= limits.AUDITED_FILES:
             yield AuditFinding("not-looked-into", str(root), f"has more than {limits.AUDITED_FILES:,} files; the audit ends here")
@@ -32,7 +32,7 @@ def parts(source: Source) -> Iterator[Inside | AuditFinding]:
 
 def _fresh(source: Source) -> Source:
     """Return the same file with a budget of its own: its readers may have spent theirs."""
-    return Source(source.name, source.size, source.fill, source.beside, source.path)
+    return Source(source.name, source.size, source.fill, source.beside, source.path, remote=source.remote)
 
 
 def _names(folder: str) -> Iterator[str]:

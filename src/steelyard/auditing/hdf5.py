@@ -25,7 +25,7 @@ def recognises(source: Source) -> bool:
     """Recognise the signature; that of a file may follow a user block."""
     if source.head(8) == _SIGNATURE:
         return True
-    is_named = source.path is not None and source.name.lower().endswith((".h5", ".hdf5", ".keras", ".he5", ".hdf"))
+    is_named = source.is_file and source.name.lower().endswith((".h5", ".hdf5", ".keras", ".he5", ".hdf"))
     return is_named and find_superblock(source) is not None
 
 

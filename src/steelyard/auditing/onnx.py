@@ -41,7 +41,7 @@ def recognises(source: Source) -> bool:
     head = source.head(8)
     if head[4:] == _ORT:
         return True
-    if head[:1] not in _FIRST or not (source.path is not None or ".onnx" in source.name):
+    if head[:1] not in _FIRST or not (source.is_file or ".onnx" in source.name):
         return False
     from steelyard.formats.onnx import sniff
 

@@ -57,7 +57,7 @@ def recognises(source: Source) -> bool:
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Say what the source does, if it is in an archive or beside a model."""
     file = source.name.replace("\\", "/").rpartition("/")[2].rpartition(":")[2]
-    in_archive = source.path is None
+    in_archive = not source.is_file
     if not in_archive and not any(_has(source, name) for name in _CONFIGS):
         return
     if file.endswith(".pyc"):

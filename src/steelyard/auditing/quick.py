@@ -53,7 +53,7 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
     from steelyard.codecs.torch.archive import is_stream
 
     try:
-        if source.path is None or source.is_folder:
+        if not source.is_file or source.is_folder:
             return None
         place = Place(source.name)
         if is_zip(source):
@@ -74,6 +74,29 @@ def _of_checkpoint(source: Source) -> list[AuditFinding] | None:
     return findings if len(findings) == len(found) else None  # bytes in the pickle may be anything
 
 
+def through(source: Source) -> tuple[list[AuditFinding], int]:
+    """Return the findings about a file whose bytes are fetched when they are read, and the number of parts looked into.
+
+    The storages of tensors, which no loader runs, are not fetched.
+    """
+    from steelyard.auditing.candidates import Auditors
+    from steelyard.auditing.folders import parts
+    from steelyard.auditing.walk import Walk
+
+    found = _of_checkpoint(source)
+    if found is not None:
+        return found, 1
+    findings, looked = [], 0
+    for part in parts(source):
+        if isinstance(part, AuditFinding):
+            findings.append(part)
+        else:
+            walk = Walk(Auditors(), is_numbers).through(part)
+            findings += walk.findings
+            looked += walk.looked
+    return findings, looked
+
+
 class _Listed:
     """An auditor, for a file whose reader has found its contents."""
 
@@ -91,7 +114,7 @@ class _Listed:
 
     def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         """Look into the source; the contents of the file itself are known, those of files inside it are not."""
-        return self._auditor.findings(source, place, None if source.path is None else self._contents)
+        return self._auditor.findings(source, place, self._contents if source.is_file else None)
 
 
 def _of_any(source: Source, found: Found | None) -> list[AuditFinding]:
@@ -101,10 +124,10 @@ def _of_any(source: Source, found: Found | None) -> list[AuditFinding]:
 
     known = Auditors(None if found is None else {found.auditor: cast("Auditor", _Listed(found))})
     inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
-    return [finding for part in inside for finding in Walk(known, _is_numbers).through(part).findings]
+    return [finding for part in inside for finding in Walk(known, is_numbers).through(part).findings]
 
 
-def _is_numbers(inside: Inside) -> bool:
+def is_numbers(inside: Inside) -> bool:
     """Whether a part is the storage of a tensor, by whatever reader of its archive, or an array of NumPy without objects."""
     if not inside.is_member:
         return False

@@ -25,11 +25,11 @@ _OTHER_LAYOUTS = ("mlx", "tf", "flax")
 
 def with_config(weights: Weights, source: Source) -> Weights:
     """Return the weights with the axes that the config of a file's folder proves; `meta["config.json"]` names the model."""
-    if source.path is None or weights.meta.get("format") in _OTHER_LAYOUTS:
+    if not source.is_file or weights.meta.get("format") in _OTHER_LAYOUTS:
         return weights
     if not any(len(weight.shape) > 1 and not weight.axes for weight in weights.values()):
         return weights
-    facts = _facts(source.path if source.is_folder else os.path.dirname(source.path))
+    facts = _facts(source)
     if not facts:
         return weights
     from steelyard.layers.torch.hub import axes_of
@@ -38,16 +38,11 @@ def with_config(weights: Weights, source: Source) -> Weights:
     return weights.with_weights(listed, meta={**weights.meta, _NAME: facts})
 
 
-def _facts(folder: str) -> dict[str, str]:
-    """Return the type and the class of a folder's model; empty where no config says so."""
-    from steelyard.storage.source import open_path
-
-    path = os.path.join(folder, _NAME)
-    if not os.path.isfile(path):
-        return {}
+def _facts(model: Source) -> dict[str, str]:
+    """Return the type and the class of the model of a file or a folder; empty where no config in the folder says so."""
     try:
-        source = open_path(path)  # not a sibling that the weights need: the file may be written again without it
-        config = from_json(source.read(0, source.size), source) if source.size <= limits.HUB_CONFIG else None
+        source = _config(model)
+        config = from_json(source.read(0, source.size), source) if source and source.size <= limits.HUB_CONFIG else None
     except SteelyardError:
         return {}
     if not isinstance(config, dict) or "auto_map" in config:
@@ -55,3 +50,14 @@ def _facts(folder: str) -> dict[str, str]:
     kind, classes = config.get("model_type"), config.get("architectures")
     first = classes[0] if isinstance(classes, list) and classes else ""
     return {"model_type": kind, "architecture": first} if isinstance(kind, str) and isinstance(first, str) else {}
+
+
+def _config(model: Source) -> Source | None:
+    """Open the config; at a URL only in a folder, since a file there is opened without looking at what is next to it."""
+    from steelyard.storage.source import open_path
+
+    if model.path is None:
+        return model.beside(_NAME) if model.is_folder and _NAME in model.names() else None
+    path = os.path.join(model.path if model.is_folder else os.path.dirname(model.path), _NAME)
+    # not a sibling that the weights need: the file may be written again without it
+    return open_path(path) if os.path.isfile(path) else None

@@ -50,4 +50,4 @@ def _source(source: Source, raised: Mapping[str, int]) -> Source:
         with _ONE_AT_A_TIME, limits.allow(**raised):
             source.fill(offset, buffer)
 
-    return Source(source.name, source.size, fill, source.beside, source.path, within=source)
+    return Source(source.name, source.size, fill, source.beside, source.path, within=source, remote=source.remote)

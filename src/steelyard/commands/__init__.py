@@ -168,12 +168,15 @@ def print_each(
 def code_in(file: str, listed: Weights | None = None) -> list[str]:
     """Return what loading a file, of which these weights may have been `listed`, with its own library would run.
 
-    Empty for a URL, since an audit of it would need a request for each part of the file.
+    Empty for a folder at a URL, since each of its files would take a request.
     """
+    from steelyard.core.net_facts import opened_file
     from steelyard.formats import holds_numbers_only
-    from steelyard.storage.source import open_path
+    from steelyard.storage.opening import open_source
 
-    if "://" in file or holds_numbers_only(open_path(file)):
+    known = opened_file(listed) if listed is not None else None
+    source = known[0] if known is not None else open_source(file)
+    if holds_numbers_only(source) or (source.is_far and source.is_folder):
         return []
     from steelyard.auditing.quick import would_run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.gc_pause import uncollected
@@ -81,7 +81,7 @@ def weights_in(source: Source, scope: Scope = "model") -> Weights:
 
 def _with_hub_facts(weights: Weights, source: Source) -> Weights:
     """Add the axes that a config.json proves."""
-    if source.path is not None and (source.is_folder or _HUB.search(source.path)):
+    if source.is_folder or (source.path is not None and _HUB.search(source.path)):
         from steelyard.codecs.hub_config import with_config
 
         return with_config(weights, source)
@@ -163,8 +163,12 @@ def check_names(weights: Weights, path: str | os.PathLike[str]) -> None:
 
 def weight_files(folder: str) -> list[str]:
     """Return the names of a folder's weight files, recognised by suffix; an index stands for its shards."""
+    return _weight_files(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
+
+
+def _weight_files(names: Iterable[str]) -> list[str]:
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
-    files = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)) and not name.startswith(".")]
+    files = [name for name in names if not name.startswith(".")]
     recognised = sorted(name for name in files if name.lower().endswith(known))
     return [
         name for name in recognised if f"{re.sub(_SHARD, '', name)}.index.json" not in recognised or not re.search(_SHARD, name)
@@ -173,8 +177,8 @@ def weight_files(folder: str) -> list[str]:
 
 def _is_distributed(source: Source) -> bool:
     """Whether a source is a file of a distributed checkpoint, or the folder of one."""
-    if source.path is not None and source.is_folder:
-        return any(name.endswith(_DISTRIBUTED) for name in os.listdir(source.path))
+    if source.is_folder:
+        return any(name.endswith(_DISTRIBUTED) for name in source.names())
     return source.name.endswith(_DISTRIBUTED)
 
 
@@ -198,8 +202,8 @@ def _writable() -> Iterator[str]:
 
 def _guess(source: Source) -> str:
     """Describe a file of an unknown format."""
-    if source.path is not None and source.is_folder:
-        inside = weight_files(source.path)
+    if source.is_folder:
+        inside = _weight_files(source.names()) if source.path is None else weight_files(source.path)
         several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
         which = (
             f"with several models: {several}; choose the file of one"

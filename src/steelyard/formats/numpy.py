@@ -40,6 +40,8 @@ FACTS = "steelyard"
 MEMBER_TEXT = 0xFFFF
 """The maximal length of a member's name, and of its comment, in bytes."""
 
+_AHEAD = 512
+"""bytes from the beginning of a member that hold its header, without the name, and that of its array"""
 _KINDS = {"bool": "b", "int": "i", "uint": "u", "float": "f", "complex": "c"}
 
 
@@ -59,6 +61,7 @@ def read(source: Source, scope: Scope) -> Weights:
     facts = _kept_facts(members)
     tensors: list[PickledTensor] = []
     plain: set[str] = set()
+    source.ahead((member.header, min(len(name) + _AHEAD, member.end - member.header)) for name, member in members.items())
     pages = headers(source, members)
     for name, member in members.items():
         if name.endswith(".npy") or _is_array(source, member):

@@ -9,7 +9,6 @@ Source: `offload_weight` and `OffloadedWeightsLoader` in accelerate/utils/offloa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING
@@ -37,7 +36,7 @@ _INDEX, _NUMBERS = "index.json", ".dat"
 def sniff(source: Source) -> bool:
     """Recognise a folder with an index and files of numbers, or that index."""
     if source.is_folder:
-        names = os.listdir(source.path or "")
+        names = source.names()
         return _INDEX in names and any(name.endswith(_NUMBERS) for name in names)
     head = source.head(1 << 12) if source.name.replace("\\", "/").rpartition("/")[2] == _INDEX else b""
     return head.lstrip().startswith(b"{") and b'"dtype"' in head and b'"weight_map"' not in head

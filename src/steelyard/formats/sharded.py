@@ -80,8 +80,7 @@ def _candidates(source: Source) -> dict[str, list[str]]:
 
     The index of a model, if it has one, decides which shards belong to it; other shards of the same name are leftovers.
     """
-    folder = source.path or ""
-    names = sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
+    names = sorted(name for name in source.names() if source.path is None or os.path.isfile(os.path.join(source.path, name)))
     models = {name: [name] for name in names if name.endswith(_INDEXES)}
     covered = {shard for name in models for shard in set(_map(source.beside(name))[0].values())}
     indexed = {os.path.splitext(name.removesuffix(SUFFIXES[0])) for name in models}
@@ -154,11 +153,11 @@ def missing_shards(source: Source) -> dict[str, list[str]]:
     for anything but a model in shards.
     """
     if source.is_folder:
-        folder = source.path or ""
-        indexes = [name for name in sorted(os.listdir(folder)) if name.endswith(_INDEXES)]
+        names = sorted(source.names())
+        indexes = [name for name in names if name.endswith(_INDEXES)]
         if len(indexes) == 1:
             return missing_shards(source.beside(indexes[0]))
-        return {} if indexes else {name: [] for name in _missing_numbers(folder)}
+        return {} if indexes else {name: [] for name in _missing_numbers(names)}
     if not sniff(source) and not source.name.lower().endswith(_KERAS):
         return {}
     missing: dict[str, list[str]] = {}
@@ -171,10 +170,10 @@ def missing_shards(source: Source) -> dict[str, list[str]]:
     return missing
 
 
-def _missing_numbers(folder: str) -> list[str]:
+def _missing_numbers(names: Iterable[str]) -> list[str]:
     """Return the names that a numbered set of shards lacks."""
     sets: dict[tuple[str, str, str], set[int]] = {}
-    for name in os.listdir(folder):
+    for name in names:
         if numbered := _NUMBERED.fullmatch(name):
             stem, number, count, suffix = numbered.groups()
             sets.setdefault((stem, count, suffix), set()).add(int(number))

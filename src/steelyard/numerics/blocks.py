@@ -94,6 +94,11 @@ def is_plain(weight: Weight) -> bool:
 
 
 def is_shared(weight: Weight) -> bool:
-    """Whether several threads may read the numbers at once, as those of a local file or of this process's memory."""
+    """Whether several threads may read the numbers at once, as those of a file or of this process's memory."""
     read = weight.read
-    return isinstance(read, Live) or (isinstance(read, Stored) and read.source.path is not None)
+    return isinstance(read, Live) or (isinstance(read, Stored) and read.source.is_file)
+
+
+def is_far(weight: Weight) -> bool:
+    """Whether the numbers are fetched from another machine when they are read, so that they are best read in their order."""
+    return isinstance(weight.read, Stored) and weight.read.source.whole.is_far

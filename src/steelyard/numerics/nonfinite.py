@@ -13,7 +13,7 @@ from steelyard.core.stacked import relaid
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import is_inexact, numpy_dtype
 from steelyard.errors import printable
-from steelyard.numerics.blocks import blocks_of
+from steelyard.numerics.blocks import blocks_of, is_far
 from steelyard.numerics.small import groups_of_small
 from steelyard.numerics.summary import Summary, surely_finite_block
 from steelyard.storage.source import Source, Stored
@@ -134,13 +134,13 @@ def _seen(read: Stored, add: Callable[[int, Array], None]) -> Source:
         if not rest and len(buffer) % dtype.itemsize == 0:
             add(start, np.frombuffer(buffer, dtype))
 
-    return Source(source.name, source.size, fill, source.beside, source.path)
+    return Source(source.name, source.size, fill, source.beside, source.path, remote=source.remote)
 
 
 def surely_finite(weights: Sequence[Weight]) -> set[str]:
     """Return the names of the small weights in large groups that can be read, and whose numbers are all finite."""
     finite: set[str] = set()
-    for some, rows in groups_of_small(weights, lambda _: None):
+    for some, rows in groups_of_small([weight for weight in weights if not is_far(weight)], lambda _: None):
         with np.errstate(invalid="ignore"):  # isfinite of ml_dtypes warns of NaN
             good = np.all(np.asarray(np.isfinite(rows), bool), axis=1).tolist()
         finite.update(weight.name for weight, is_good in zip(some, good, strict=True) if is_good)

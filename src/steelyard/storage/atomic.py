@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
+from steelyard.errors import FormatError
+
 RANDOM = 8  # random bytes in the name of a temporary file
 
 
@@ -20,6 +22,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     error the temporary file is removed and `path` is unchanged. The next write to the same path removes a temporary file
     that a killed process left.
     """
+    require_local(path)
     target = os.path.realpath(path)
     _refuse_special(target, path)
     folder, name = os.path.split(target)
@@ -58,6 +61,17 @@ def creating(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             os.unlink(path)
         raise
+
+
+def require_local(path: str | os.PathLike[str]) -> None:
+    """Raise `FormatError` for a URL, to which nothing is written; a path that has lost one of its two slashes is one too."""
+    text = os.fspath(path)
+    scheme, colon, rest = text.partition(":/")
+    if colon and len(scheme) > 1 and scheme.isascii() and scheme.replace("+", "").isalnum() and not os.path.isdir(f"{scheme}:"):
+        from steelyard.storage.remote.addresses import shown
+
+        url = shown(f"{scheme}://{rest.removeprefix('/')}")
+        raise FormatError(url, "is a URL, and files are written on this machine only; write to a path, then upload the file")
 
 
 def _refuse_special(target: str, path: str | os.PathLike[str]) -> None:

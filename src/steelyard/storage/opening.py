@@ -8,8 +8,10 @@ from steelyard.storage.source import Source, open_path
 def open_source(path: str) -> Source:
     """Open a local file or folder, or a URL. Raises `FileMissingError` if it is missing."""
     if "://" in path:
-        from steelyard.storage.remote import is_url, open_url
+        from steelyard.storage.remote.addresses import is_url
 
         if is_url(path):
+            from steelyard.storage.remote.opening import open_url
+
             return open_url(path)
     return open_path(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     Fill = Callable[[int, memoryview], None]
 
 
+class Remote:
+    """What a file or folder on another machine has besides: `ahead` fetches ranges that will be read, `names` lists a folder.
+
+    `is_here` is true where all bytes have been fetched to this machine.
+    """
+
+    __slots__ = ("ahead", "is_here", "names")
+
+    def __init__(
+        self,
+        ahead: Callable[[Iterable[tuple[int, int]]], None] | None = None,
+        names: Callable[[], list[str]] | None = None,
+        *,
+        is_here: bool = False,
+    ) -> None:
+        self.ahead = ahead
+        self.names = names
+        self.is_here = is_here
+
+
 class Source:
     """A run of `size` bytes, read on demand.
 
@@ -29,7 +49,7 @@ class Source:
     readers have spent of its budget so far (`codecs.budget`).
     """
 
-    __slots__ = ("_head", "_within", "beside", "fill", "name", "path", "size", "spent")
+    __slots__ = ("_head", "_within", "beside", "fill", "name", "path", "remote", "size", "spent")
 
     def __init__(
         self,
@@ -39,6 +59,7 @@ class Source:
         beside: Callable[[str], Source],
         path: str | None = None,
         within: Source | None = None,
+        remote: Remote | None = None,
     ) -> None:
         self._head = b""
         self._within = None if within is None else within.whole
@@ -48,11 +69,35 @@ class Source:
         self.fill = fill
         self.beside = beside
         self.path = path
+        self.remote = remote
 
     @property
     def is_folder(self) -> bool:
         """Whether this is a folder, which has files but no bytes of its own."""
+        if self.remote is not None:
+            return self.remote.names is not None
         return self.path is not None and os.path.isdir(self.path)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is a file or folder of its own, on this machine or another, and not a part of one or bytes in memory."""
+        return self.path is not None or self.remote is not None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether bytes are fetched from another machine when they are read."""
+        return self.remote is not None and not self.remote.is_here
+
+    def names(self) -> list[str]:
+        """Return the names of the files and folders in a folder."""
+        if self.remote is not None and self.remote.names is not None:
+            return self.remote.names()
+        return os.listdir(self.path or os.curdir)
+
+    def ahead(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Begin to fetch many ranges, each given by its offset and length, which are read next; local files need none."""
+        if self.remote is not None and self.remote.ahead is not None:
+            self.remote.ahead(ranges)
 
     @property
     def whole(self) -> Source:

@@ -139,4 +139,4 @@ def _counting(source: Source, add: Callable[[int], None]) -> Source:
         source.fill(offset, buffer)
         add(len(buffer))
 
-    return Source(source.name, source.size, fill, source.beside, source.path)
+    return Source(source.name, source.size, fill, source.beside, source.path, remote=source.remote)

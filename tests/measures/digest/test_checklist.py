@@ -86,7 +86,7 @@ def test_a_list_opens_no_url_and_no_file_outside_its_folder(folder, capsys, monk
     digest = text.split()[0]
     (folder / "inner" / "list").write_text(text + f"{digest}  http://127.0.0.1:9/x.npz (sha256 of 2 weights)\n")
     opened = []
-    monkeypatch.setattr("steelyard.storage.remote.open_url", opened.append)
+    monkeypatch.setattr("steelyard.storage.remote.opening.open_url", opened.append)
     url = (
         "http://127.0.0.1:9/x.npz: FAILED open or read "
         "(a list of digests may not name a URL; download the file, or digest the URL itself)"

@@ -160,10 +160,10 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
 
 def _missing(source: object) -> list[Finding]:
     """Return a finding for each missing shard of an index, or of the folder of one."""
-    if not isinstance(source, (str, os.PathLike)) or "://" in os.fspath(source):
+    if not isinstance(source, (str, os.PathLike)):
         return []
     from steelyard.formats.sharded import missing_shards
-    from steelyard.storage.source import open_path
+    from steelyard.storage.opening import open_source
 
     return [
         Finding(
@@ -172,7 +172,7 @@ def _missing(source: object) -> list[Finding]:
             f"the shard {printable(shard)} is missing{f', with {len(names):,} weights' if names else ''} (partial download?)",
             evidence={"shard": shard, "weights": names},
         )
-        for shard, names in missing_shards(open_path(os.fspath(source))).items()
+        for shard, names in missing_shards(open_source(os.fspath(source))).items()
     ]
 
 

@@ -204,7 +204,7 @@ def _together(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[by
 def _is_shared(weight: Weight) -> bool:
     """Whether several threads may digest the weight: it is large, and an open file has its bytes as they are digested."""
     read = weight.read
-    plain = isinstance(read, Stored) and read.byteorder == "<" and read.source.path is not None
+    plain = isinstance(read, Stored) and read.byteorder == "<" and read.source.is_file
     return plain and weight.nbytes > sizes.DIGEST_THRESHOLD_BYTES
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.measures.digest import ALGORITHMS
-from steelyard.storage.remote import is_url
+from steelyard.storage.remote.addresses import is_url
 from steelyard.text.escaping import unescaped_path
 
 if TYPE_CHECKING:
