@@ -75,6 +75,24 @@ def test_the_answer_on_a_grid_search_is_the_kernels_of_its_best_net():
     assert all(np.array_equal(one.numpy(), other) for one, other in zip(found, search.best_estimator_.coefs_, strict=True))
 
 
+def test_the_answer_on_keras_in_a_grid_search_is_what_its_model_gives():
+    import keras
+    from scikeras.wrappers import KerasClassifier
+
+    def built():
+        net = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(3, "softmax")])
+        net.compile("sgd", "sparse_categorical_crossentropy")
+        return net
+
+    x, y = load_iris(return_X_y=True)
+    mixed = np.random.default_rng(0).permutation(len(x))  # each half has all classes
+    search = GridSearchCV(KerasClassifier(built, epochs=1, verbose=0), {"batch_size": [50, 150]}, cv=2).fit(x[mixed], y[mixed])
+    _, _, today, answer = ROWS["Keras in a grid search"]
+    known = {"search": search, "steelyard": steelyard}
+    theirs, ours = eval(today.strip("`"), known), eval(answer, known)
+    assert [weight.numpy().tolist() for weight in ours.values()] == [array.tolist() for array in theirs]
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([\w/.-]+)\)", README))))
 def test_what_the_readme_links_to_is_there(link):
     assert (ROOT / link).exists()

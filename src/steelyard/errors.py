@@ -93,8 +93,9 @@ def meant(word: object, known: Iterable[str], others: Mapping[str, str] | None =
     if others and (other := others.get(text.lower())):
         return f"; did you mean {other!r}?"
     near = [each for each in bare if each.lower() == text.lower()] or get_close_matches(text, bare, 3, least)
-    similar = [SequenceMatcher(None, each, text).ratio() for each in near]
-    nearest = [bare[each] for each, how in zip(near, similar, strict=True) if how >= similar[0] - NEARER]
+    similar = {each: SequenceMatcher(None, each, text).ratio() for each in sorted(near, key=[*bare].index)}
+    least = max(similar.values(), default=0) - NEARER
+    nearest = [bare[each] for each in sorted(similar, key=similar.__getitem__, reverse=True) if similar[each] >= least]
     return f"; did you mean {' or '.join(quoted(each) for each in nearest[:3])}?" if near else ""
 
 

@@ -82,7 +82,7 @@ def test_python_suggests_the_likely_word_too(what, file):
 
 def test_the_nearest_words_are_suggested_and_no_others():
     assert meant("KERNEL", ["kernel", "kernels"]) == "; did you mean 'kernel'?"
-    assert meant("h.1.w", ["h.0.w", "h.2.w", "z"]) == "; did you mean 'h.2.w' or 'h.0.w'?"
+    assert meant("h.1.w", ["h.0.w", "h.2.w", "z"]) == "; did you mean 'h.0.w' or 'h.2.w'?"
     assert meant("x", ["abc"]) == meant("x", []) == ""
 
 

@@ -62,6 +62,12 @@ def test_figures_that_do_not_fit_are_in_a_section_below_and_no_table_is_wider_th
     assert below == ["name", *moved]
 
 
+def test_the_levels_of_a_tree_are_indented():
+    text = steelyard.size({"encoder": {"fc.weight": np.ones((2, 3)), "norm.weight": np.ones(3)}})._repr_html_()
+    assert re.search(r'<th scope="row" style="[^"]*white-space:pre;">  \S', text)
+    assert re.search(r'white-space:nowrap;">encoder', text)
+
+
 def test_a_diff_has_histograms_and_tints_unless_too_much_would_be_read(monkeypatch):
     text = steelyard.diff(A, B)._repr_html_()
     read = Page(text)

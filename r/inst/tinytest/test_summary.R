@@ -15,7 +15,7 @@ expect_identical(attr(s, "bytes"), 8 * length(fit$wts))
 expect_identical(nn_summary(fit, "*.bias")$name, c("hidden.bias", "output.bias"))
 printed <- capture.output(print(s))
 expect_true(grepl("^hidden.kernel +kernel +4x2 +in out +float64 +8$", printed[2]))
-expect_true(grepl("5 weights; the model has 31 parameters, 248 B", printed[length(printed)]))
+expect_true(grepl("5 weights; the model has 31 parameters, 248 bytes", printed[length(printed)]))
 expect_identical(length(unique(nchar(sub(" +[0-9,]+$", "", format(s)[1])))), 1L)
 expect_true(any(grepl("^0 weights", capture.output(print(nn_summary(fit, "nothing"))))))
 

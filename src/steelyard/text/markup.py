@@ -43,7 +43,7 @@ _NAME = 52
 _SENTENCE = 60
 """A text of more characters is a sentence, which may take several lines."""
 _LEFT, _RIGHT = "text-align:left;", "text-align:right;"
-_LINE = "white-space:nowrap;"
+_LINE, _INDENTED = "white-space:nowrap;", "white-space:pre;"
 _UNBROKEN = re.compile(r"-?[\w.,]*")
 """A text that no browser breaks: the file of the notebook is smaller if its style does not say so."""
 _HISTOGRAM = re.compile(f"[{BELOW} ][{SHAPES}]{{{WIDTH}}}[{ABOVE} ]")
@@ -184,7 +184,8 @@ def _signed(column: Column) -> bool:
 def _name(text: str, style: str, short: str) -> str:
     """Return the header of a row; a name that is cut is whole when one points at it."""
     whole = "" if short == text else f' title="{shown(text, CELL)}"'
-    return f'<th scope="row"{whole} style="{style}font-weight:normal;{_LINE}">{shown(short, CELL)}</th>'
+    spaces = _INDENTED if text.startswith(" ") else _LINE  # the levels of a tree
+    return f'<th scope="row"{whole} style="{style}font-weight:normal;{spaces}">{shown(short, CELL)}</th>'
 
 
 def _cell(column: Column, text: str, style: str, end: float) -> str:
