@@ -115,9 +115,9 @@ def rows(mebibytes):
 
 def main(arguments):
     mebibytes = float(arguments[0]) if arguments else 100
-    lines = ["| format | requests | KiB | what is said first |", "|---|---|---|---|"]
+    lines = ["| format | requests | kB | what is said first |", "|---|---|---|---|"]
     for words, count, size, told in rows(mebibytes):
-        lines.append(f"| {words} | {count:,} | {size / 1024:,.0f} | {told} |")
+        lines.append(f"| {words} | {count:,} | {size / 1000:,.0f} | {told} |")
         print(lines[-1], flush=True)
     if len(arguments) > 1:
         text = PAGE.read_text()
