@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MATRICES = ("dense", "conv", "conv transpose")
 VECTORS = ("batch norm", "layer norm", "instance norm", "rms norm", "prelu")
 SWEEPS = 50  # rounds over all groups; similar nets need only a few
-BYTES = 2_000_000_000  # maximum memory of a search; a hidden layer takes 8 bytes for each pair of its units
+BYTES = 1 << 31  # maximum memory of a search; a hidden layer takes 8 bytes for each pair of its units
 PAIRS = 1 << 31  # pairs of units that all assignments may weigh, some minutes; no further round begins beyond it
 _ROWS = 1 << 24  # gains that are computed at a time
 BREAKING = ("merge", "reshape", "other")  # kinds of layers that may give the order of units a meaning
