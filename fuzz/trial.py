@@ -315,8 +315,8 @@ def _faults(command, status, out, err):
     errors = [line for line in lines if line.startswith("error: ")]
     if status not in (*STATUSES.get(command, (0, 2)), -1):
         yield f"exit status {status}"
-    reported = command == "check" and out  # damage that it found is not an error
-    if status != -1 and len(errors) != (status == 2 and not reported):
+    reported = command == "check" and out  # damage that it found is not an error, and a file of several may be refused
+    if status != -1 and len(errors) != (status == 2) and not (reported and status == 2):
         yield f"exit status {status} with {len(errors)} lines of errors: {errors[:3]}"
     for line in lines:
         if not line.startswith(("error: ", "warning: ")):

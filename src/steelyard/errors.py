@@ -196,7 +196,7 @@ class StaleWarning(SteelyardWarning):
 
 
 class LeftOutWarning(SteelyardWarning):
-    """An operation left out weights that cannot be read; the message has their names and the reasons."""
+    """Weights that cannot be read, or files beside the model of a folder, were left out; the message names them and says why."""
 
 
 class TieLostWarning(SteelyardWarning):

@@ -12,6 +12,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import (
     FormatError,
     IncompleteWarning,
+    LeftOutWarning,
     NonFiniteWarning,
     ShapeError,
     UnsafeFileError,
@@ -40,6 +41,7 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
     `source` is a model of any supported framework, an array, a dict or list of these, `Weights`
     (returned unchanged), the path of a weight file, or its URL (which needs the extra "remote").
     A generator, such as `net.named_parameters()`, is consumed: pass a new one to another function.
+    A folder whose files make one model is a source too; `LeftOutWarning` names its other weight files.
     Nothing is copied, and no number is read.
     With scope "all", every tensor of a file is listed by its full path, also those of the optimizer.
     `limits` changes the limits of `steelyard.limits` for a file that you trust, while it is listed and whenever its numbers are
@@ -59,7 +61,8 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
     if isinstance(source, (str, os.PathLike)):
         from steelyard.storage.opening import open_source
 
-        opened = open_source(os.fspath(source))
+        opened, used = open_source(os.fspath(source)), set[str]()
+        opened = _watched(opened, used) if opened.is_folder else opened
         if opened.is_far:
             from steelyard.storage.remote.ranges import listing
 
@@ -67,8 +70,7 @@ def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | 
                 read = _listed(opened, scope, limits)
         else:
             read = _listed(opened, scope, limits)
-        for what in incomplete(read):
-            warnings.warn(f"{printable(opened.name)}: {what}", IncompleteWarning, stacklevel=2)
+        _warn_of_files(read, opened, used)
         return read.with_weights(read.values(), remote=True) if opened.is_far else read
     from steelyard.frameworks import weights_of
 
@@ -192,12 +194,47 @@ def _warning(caller: FrameType) -> Callable[[object], None]:
 
 def opened(path: str, scope: Scope = "model") -> tuple[Weights, set[str]]:
     """Return the weights of a file, and the real paths of all files that were opened to read them."""
-    from steelyard.storage.source import open_path
-
     if "://" in path:
         return weights(path, scope=scope), set()
+    read, source, used = _opened(path, scope)
+    _warn_of_files(read, source, used)
+    return read, used
+
+
+def files_of(path: str, scope: Scope = "model") -> set[str]:
+    """Return the real paths of all files that must be opened to read the weights of a file."""
+    return set() if "://" in path else _opened(path, scope)[2]
+
+
+def _opened(path: str, scope: Scope) -> tuple[Weights, Source, set[str]]:
+    from steelyard.storage.source import open_path
+
     used: set[str] = set()
-    return _read(_watched(open_path(path), used), scope), used
+    source = _watched(open_path(path), used)
+    return _read(source, scope), source, used
+
+
+def _warn_of_files(read: Weights, source: Source, used: set[str]) -> None:
+    """Warn, where the caller was called, of missing files of the model, and of other weight files in its folder."""
+    missing = incomplete(read)
+    for what in missing:
+        warnings.warn(f"{printable(source.name)}: {what}", IncompleteWarning, stacklevel=3)
+    if source.is_folder and not missing and (left_out := _left_out(source, used)):
+        warnings.warn(f"{printable(source.name)}: {left_out}", LeftOutWarning, stacklevel=3)
+
+
+def _left_out(folder: Source, used: set[str]) -> str:
+    """Return a sentence that names the weight files of a folder that are no part of its model; blank if there are none."""
+    from steelyard.formats import TRAINING, weight_files
+
+    here = folder.path or ""
+    is_read = {name: os.path.realpath(os.path.join(here, name)) in used for name in weight_files(here)}
+    others = [name for name in is_read if not is_read[name] and not TRAINING.fullmatch(name)]
+    if not others:
+        return ""
+    shown = ", ".join(printable(name) for name in others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+    model = printable(next((name for name in is_read if is_read[name]), "that of its folders"))
+    return f"the model of this folder is {model}; left out {shown}; pass a file to choose it"
 
 
 def _watched(source: Source, used: set[str]) -> Source:

@@ -115,7 +115,7 @@ def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
 def _is_one_model(folder: str) -> bool:
     """Whether a format reads a folder as one model, and uses all weight files in it and in its folders."""
     from steelyard.formats import is_model
-    from steelyard.io import opened
+    from steelyard.io import files_of
     from steelyard.storage.source import open_path
 
     if not is_model(open_path(folder)):
@@ -128,7 +128,7 @@ def _is_one_model(folder: str) -> bool:
         if name.lower().endswith(_suffixes())
     }
     try:
-        return held <= opened(folder)[1]
+        return held <= files_of(folder)
     except SteelyardError:  # it is damaged, or lacks a file
         return {os.path.dirname(path) for path in held} <= {os.path.realpath(folder)}
 

@@ -65,7 +65,7 @@ def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Pur
 def _run(args: argparse.Namespace) -> int:
     with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color):
         warnings.simplefilter("always", SteelyardWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _shower_of_warnings()
         with paged(wanted=args.paged and not args.no_pager):
             return _guarded(lambda: args.run(args))
 
@@ -118,7 +118,14 @@ def one_line(error: BaseException) -> str:
     return printable(error, 2000)
 
 
-def _show_warning(  # the arguments are those of warnings.showwarning
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: object = None, line: str | None = None
-) -> None:
-    complain(f"warning: {printable(message, 2000)}")
+def _shower_of_warnings() -> Callable[..., None]:
+    """Return a function that prints each warning once, though a file may be opened twice; `warnings` calls it."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object) -> None:
+        text = printable(message, 2000)
+        if text not in shown:
+            complain(f"warning: {text}")
+        shown.add(text)
+
+    return show

@@ -46,6 +46,8 @@ def make(folder):
         "list.pairs.json": b'{"fc1": [[]]}',
         "number.rules.json": b'{"fc(.*)": 9223372036854775808}',
         "escape.rules.json": b'{"fc1": "\\\\9"}',
+        "long-axes.safetensors": _without_numbers(LONG_AXES),
+        "no-kernel.safetensors": _without_numbers(NO_KERNEL),
         "deep.rules.json": b'{"fc1": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     }
     for name, data in made.items():
@@ -53,6 +55,19 @@ def make(folder):
     return sorted(folder / name for name in made)
 
 
+LONG = 1 << 40
+LONG_AXES = {
+    "fc1.weight": (0, LONG),
+    "fc1.bias": (0,),
+    "fc2.weight": (LONG, 0),
+    "conv.weight": (2, 2, LONG, 0),
+    "embed_tokens.weight": (LONG, 0),
+    "self_attn.q_proj.weight": (LONG, 0),
+    "lora.lora_A.weight": (0, LONG),
+}
+"""Weights without numbers, which take no byte however long their other axes are."""
+NO_KERNEL = {"fc3.weight_g": (LONG, 1, 0), "fc3.weight_v": (LONG, 0, 3), "lstm.weight_ih_l0": (4 * LONG, 0)}
+"""A convolution of which only the parts of a weight normalisation that do not fit are known, and half an LSTM."""
 CHUNKS = {
     "short": {"packed": zlib.compress(bytes(16)), "filters": {"compression": "gzip"}},
     "empty": {"packed": zlib.compress(b""), "filters": {"compression": "gzip"}},
@@ -62,6 +77,11 @@ CHUNKS = {
     "lzf": {"packed": b"\x0f" + bytes(16), "filters": {"compression": "lzf"}},
 }
 """Chunks of HDF5 that hold fewer or more bytes than their shape takes."""
+
+
+def _without_numbers(shapes):
+    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()})
+    return len(header).to_bytes(8, "little") + header.encode()
 
 
 def _hdf5(fill):
@@ -143,7 +163,9 @@ def _block(content):
 
 def commands(file, net):
     """Return the commands that are run over a file."""
-    reading = [["ls"], ["ls", "--json"], ["show"], ["check", "--health"], ["digest"], ["stats"]]
+    reading = [["ls"], ["ls", "--json"], ["show"], ["check", "--health"], ["digest"], ["stats"], ["stats", "--by", "in"]]
+    reading += [["digest", "--layout", "canonical"], ["layers"], ["size"], ["grid"], ["spectra"], ["lineage", file]]
+    reading += [["diff", file, "--align", "permutation"]]
     made = [[*command[:1], file, *command[1:]] for command in reading]
     made += [["convert", file, "out.npz"], ["diff", file, file], ["transfer", file, "--into", file, "-o", "o.npz"]]
     made += [["report", file, "-o", "r.html"]]

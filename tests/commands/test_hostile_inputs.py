@@ -48,7 +48,7 @@ def judged(files):
 
 def test_every_command_reads_or_refuses_files_made_to_harm_it(tmp_path):
     files = hostile.make(tmp_path)
-    assert len(files) == 17
+    assert len(files) == 19
     assert not judged(files)
 
 

@@ -248,3 +248,13 @@ def test_metadata_that_are_null_as_mlx_writes_them_are_none(tmp_path):
     header = json.dumps({"__metadata__": None, **GOOD}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     assert steelyard.weights(path).meta == {}
+
+
+def test_metadata_that_is_not_valid_unicode_is_written_for_the_library(tmp_path):
+    weights = steelyard.weights({"w": np.ones(2, "f4")})
+    weights = weights.with_weights(weights.values(), meta={"name\ud800": "of \udcff and \xe9", "more": ["\udcff"]})
+    steelyard.save(weights, tmp_path / "w.safetensors")
+    with safetensors.safe_open(tmp_path / "w.safetensors", "np") as file:
+        kept = file.metadata()
+    assert kept["name\\ud800"] == "of \\udcff and \xe9"
+    assert json.loads(kept["more"]) == ["\udcff"]

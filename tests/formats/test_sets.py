@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 
 import gguf
 import h5py
@@ -13,7 +14,8 @@ import torch
 from safetensors.numpy import save_file
 
 import steelyard
-from steelyard.errors import FormatError, IncompleteWarning, UnsafeFileError
+from steelyard.cli import main
+from steelyard.errors import FormatError, IncompleteWarning, LeftOutWarning, UnsafeFileError
 
 
 @pytest.fixture
@@ -189,3 +191,19 @@ def test_a_distributed_checkpoint_is_refused_by_name(tmp_path):
     ):
         with pytest.raises(FormatError, match=what):
             steelyard.weights(path)
+
+
+def test_a_folder_says_which_weight_files_it_leaves_out(tmp_path, capsys):
+    steelyard.save({"w": np.ones(2, "f4")}, tmp_path / "model.safetensors")
+    (tmp_path / "optimizer.pt").write_bytes(b"")  # it belongs to the training of this model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        steelyard.weights(tmp_path)
+    for name in ("other.npz", "x.pkl"):
+        (tmp_path / name).write_bytes(b"")
+    what = "the model of this folder is model.safetensors; left out other.npz, x.pkl; pass a file to choose it"
+    with pytest.warns(LeftOutWarning, match=what):
+        assert [*steelyard.weights(tmp_path)] == ["w"]
+    for command in ("ls",), ("report", "-o", f"{tmp_path}/out.html"), ("convert", f"{tmp_path}/out.txt.npz"):
+        assert main([command[0], str(tmp_path), *command[1:]]) == 0
+        assert capsys.readouterr().err == f"warning: {tmp_path}: {what}\n"

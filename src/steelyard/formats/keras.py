@@ -5,8 +5,9 @@ A written file is the model that the weights were read from, with new numbers.
 
 from __future__ import annotations
 
+import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from steelyard.codecs.plain import from_json
 from steelyard.codecs.zip import Member, directory, is_zip, member_source
 from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, printable
 from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def write(weights: Weights, path: Path) -> None:
         "read the model with steelyard.weights, and save the result of its from_vector or of a transfer into it",
     )
     members = directory(original)
+    _check_encodable(members, path)
     hdf5 = open_hdf5(member_source(original, members[WEIGHTS]))
     held, attributes = contents(hdf5, weights, path)
     with replacing(path) as file, TemporaryFile(dir=path.resolve().parent) as inner:
@@ -131,6 +133,16 @@ def write(weights: Weights, path: Path) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             for name, member in members.items():
                 _add(archive, member, _blocks(inner) if name == WEIGHTS else _kept(original, member))
+
+
+def _check_encodable(members: Iterable[str], path: Path) -> None:
+    """Raise `FormatError` for the name of a member that an archive cannot hold; the file that was read is damaged."""
+    for name in members:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            what = f"the member {printable(name)} of the model's file has a name that is not valid Unicode"
+            raise FormatError(os.fspath(path), f"{what} and cannot be written again") from None
 
 
 def _add(archive: zipfile.ZipFile, member: Member, content: Iterator[bytes]) -> None:

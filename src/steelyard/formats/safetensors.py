@@ -211,4 +211,10 @@ def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[byte
 
 
 def _texts(meta: Mapping[str, object]) -> dict[str, str]:
-    return {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in meta.items()}
+    """Return metadata as texts of valid Unicode, which the format requires; `meta` may have bytes of a damaged file."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value, default=str) for key, value in meta.items()}
+    return {_valid(key): _valid(text) for key, text in texts.items()}
+
+
+def _valid(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()

@@ -172,10 +172,10 @@ def _collect(
 
 def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], scope: Scope) -> None:
     """Raise `FormatError` if the page would replace one of the files that it shows."""
-    from steelyard.io import opened
+    from steelyard.io import files_of
 
     named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
-    if os.path.exists(path) and any(os.path.realpath(path) in opened(each, scope)[1] for each in named):
+    if os.path.exists(path) and any(os.path.realpath(path) in files_of(each, scope) for each in named):
         raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
 
 

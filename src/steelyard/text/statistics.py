@@ -134,8 +134,8 @@ def nonfinite(stats: Stats) -> Iterator[str]:
 
 
 def left_out(names: Sequence[str]) -> Iterator[str]:
-    """Yield a line that names the weights that lack the axis, if there are any."""
+    """Yield a line that names the weights without statistics by the axis, if there are any."""
     if names:
         shown = ", ".join(name_text(name) for name in names[:LEFT_OUT])
         more = f" and {len(names) - LEFT_OUT:,} more" if len(names) > LEFT_OUT else ""
-        yield f"left out, since they lack this axis or their axes are not known: {shown}{more}"
+        yield f"left out, since they lack this axis or have no numbers, or their axes are not known: {shown}{more}"

@@ -99,6 +99,8 @@ REFUSED = [
     ({"parameters": {"epsilon": 1}}, "'parameters' has 'epsilon'"),
     ({"models": [{"model": 3}]}, "must be a path"),
     ({"slices": [{}, {}]}, "stacks several slices"),
+    *(({"slices": slices}, "no list of models") for slices in (["int8"], [5], "x", [{"sources": 5}])),
+    ({"slices": [{"sources": [{"model": "base.safetensors", "layer_range": [0, "x"]}]}]}, "one slice of whole models"),
     ({"merge_method": "della"}, "method is 'della'"),
     ({"parameters": [1]}, "must be a mapping"),
 ]
@@ -115,6 +117,21 @@ def test_a_file_that_is_not_a_recipe_is_refused(tmp_path):
         (tmp_path / "recipe.yaml").write_text(text)
         with pytest.raises(ShapeError, match=r"recipe"):
             steelyard.merge(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize("place", ["base_model", "models"])
+def test_a_recipe_in_a_file_makes_no_request(tmp_path, place):
+    recipe = {"merge_method": "linear", "models": ["a.safetensors"], place: "http://127.0.0.1:9/w.npz"}
+    recipe["models"] = [recipe["models"]] if isinstance(recipe["models"], str) else recipe["models"]
+    (tmp_path / "recipe.json").write_text(json.dumps({**recipe, "merge_method": "task_arithmetic"}))
+    with pytest.raises(ShapeError, match=r"names the URL 'http://127\.0\.0\.1:9/w\.npz', which a recipe in a file does not open"):
+        steelyard.merge(tmp_path / "recipe.json")
+
+
+def test_a_recipe_in_yaml_that_would_take_minutes_to_read_is_refused(tmp_path):
+    (tmp_path / "recipe.yml").write_text("merge_method: " + "1:" * 40_000 + "1")
+    with pytest.raises(ShapeError, match=r"more than 65,536 characters; JSON may have more"):
+        steelyard.merge(tmp_path / "recipe.yml")
 
 
 def test_references_that_stand_for_more_and_more_values_are_refused(tmp_path):

@@ -318,3 +318,21 @@ def test_quantised_blocks_of_a_big_endian_file_are_refused(tmp_path):
     found = steelyard.weights(written(tmp_path / "a.gguf", tensors, endianess=gguf.GGUFEndian.BIG))
     with pytest.raises(FormatError, match="quantised and big-endian"):
         found["w"].numpy()
+
+
+def test_metadata_of_any_size_and_text_is_written_for_the_reference(tmp_path):
+    said = {"whole": 2**64 - 1, "least": -(2**63), "large": 1e300, "nan": float("nan"), "huge": 10**30, "text": "a\udcff"}
+    weights = steelyard.weights({"w": np.ones((2, 32), "f4")})
+    weights = weights.with_weights(weights.values(), meta={"metadata": said})
+    steelyard.save(weights, tmp_path / "w.gguf")
+    fields = {name: field.contents() for name, field in gguf.GGUFReader(tmp_path / "w.gguf").fields.items()}
+    assert np.isnan(fields.pop("nan"))
+    assert {name: fields[name] for name in said if name != "nan"} == {
+        "whole": 2**64 - 1,
+        "least": -(2**63),
+        "large": 1e300,
+        "huge": str(10**30),
+        "text": "a\\udcff",
+    }
+    kept = steelyard.weights(tmp_path / "w.gguf").meta["metadata"]
+    assert (kept["whole"], kept["least"], kept["large"]) == (2**64 - 1, -(2**63), 1e300)

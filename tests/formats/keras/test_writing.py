@@ -128,3 +128,12 @@ def test_a_weight_that_does_not_fit_is_refused_and_nothing_is_written(file, tmp_
     with pytest.raises(FormatError, match="does not fit these weights, which lacks"):
         steelyard.save(found.select(role="kernel"), tmp_path / "new.keras")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.keras"]
+
+
+def test_a_model_with_a_member_of_an_invalid_name_is_not_written_again(file, tmp_path):
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("notes-\xe9", b"")  # the name is written as UTF-8, in two places
+    file.write_bytes(file.read_bytes().replace("notes-\xe9".encode(), b"notes-\xff\xfe"))
+    with pytest.raises(FormatError, match=r"notes-\\udcff\\udcfe of the model's file has a name that is not valid Unicode"):
+        steelyard.save(doubled(file), tmp_path / "new.keras")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.keras"]

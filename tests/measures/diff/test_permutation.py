@@ -186,3 +186,12 @@ def test_a_note_reports_that_a_long_search_was_ended_early(monkeypatch):
     assert not is_noted()
     monkeypatch.setattr(permutation, "PAIRS", 0)
     assert is_noted()
+
+
+def test_a_net_with_a_layer_of_no_units_aligns_the_others():
+    chance = np.random.default_rng(0)
+    shapes = {"a.weight": (4, 3), "b.weight": (5, 4), "c.weight": (0, 5), "d.weight": (6, 0)}
+    net = {name: chance.normal(size=shape) for name, shape in shapes.items()}
+    difference = steelyard.diff(net, net, align="permutation")
+    assert difference.permutations["a"] == [0, 1, 2, 3]
+    assert "c" not in difference.permutations

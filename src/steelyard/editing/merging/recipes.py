@@ -12,7 +12,8 @@
     dtype: float32
 
 Words of this module's own, where mergekit has none: `pattern` of names in place of `filter`; in `parameters` `divide`, `rescale`,
-`majority`, `scope`, `along` and `seed`; `per`, `missing` and `rows`. Paths are relative to the working directory.
+`majority`, `scope`, `along` and `seed`; `per`, `missing` and `rows`. Paths are relative to the working directory;
+a recipe in a file may not name URLs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from steelyard.editing.merging.plan import Plan
 
 SUFFIXES = (".yml", ".yaml", ".json")
+_LONGEST = 1 << 16
+"""Characters of a recipe in YAML, of which PyYAML reads 40,000 in a second; one of a hundred models has 10,000."""
 _ALIASES = 16
 _TOP = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "per", "missing", "rows")
 _IGNORED = ("tokenizer_source", "tokenizer", "chat_template", "name")
@@ -73,6 +76,8 @@ def planned(source: Any, read: Callable[[str], Weights]) -> Plan:
         base = None  # in these mergekit takes nothing from it but the tokenizer
     given, models = _given(recipe, [*models], base, ALIASES.get(method, method))
     paths = [str(path) for path in ([base, *models] if base is not None else models)]
+    if not isinstance(source, Mapping):
+        _check_local(paths)
     opened = [read(path) for path in paths]
     if span is not None:
         _check_span(span, opened[0])
@@ -80,6 +85,14 @@ def planned(source: Any, read: Callable[[str], Weights]) -> Plan:
     ways = {"per": recipe.get("per"), "missing": recipe.get("missing", "error"), "rows": recipe.get("rows", "error")}
     dtype = recipe.get("out_dtype") or recipe.get("dtype")
     return plan(opened, paths, method, given, has_first=is_first, dtype=dtype, **ways)
+
+
+def _check_local(paths: Sequence[str]) -> None:
+    """Raise `ShapeError` for a URL in a recipe's file, which may be from elsewhere: reading it would make requests."""
+    for path in paths:
+        if "://" in path:
+            what = f"the recipe names the URL {printable(path)!r}, which a recipe in a file does not open"
+            raise ShapeError(f"{what}; download the model, or pass the recipe as a dict")
 
 
 def _loaded(path: str) -> Mapping[str, Any]:
@@ -93,17 +106,15 @@ def _loaded(path: str) -> Mapping[str, Any]:
 
 def _loaded_yaml(path: str) -> Any:
     """Return what a file of YAML holds: plain values only, and few references, which may stand for any number of values."""
-    from steelyard.codecs import limits
-
     try:
         import yaml
     except ImportError:
         raise MissingExtraError("a recipe in YAML (one in JSON does not)", "recipes") from None
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(limits.HUB_CONFIG + 1)
-        if len(text) > limits.HUB_CONFIG:
-            raise ShapeError(f"{printable(path)} is not a recipe: it has more than {limits.HUB_CONFIG:,} characters")
+            text = file.read(_LONGEST + 1)
+        if len(text) > _LONGEST:
+            raise ShapeError(f"{printable(path)} is not a recipe: it has more than {_LONGEST:,} characters; JSON may have more")
         if sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)) > _ALIASES:
             raise ShapeError(f"{printable(path)} is not a recipe: it has more than {_ALIASES} references (*name)")
         return yaml.safe_load(text)
@@ -127,10 +138,10 @@ def _models(recipe: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], int | N
     slices = recipe.get("slices")
     if slices is None:
         return _entries(recipe.get("models")), None
-    sources = slices[0].get("sources") if isinstance(slices, Sequence) and len(slices) == 1 else None
-    entries = _entries(sources)
+    only = slices[0] if isinstance(slices, Sequence) and len(slices) == 1 else None
+    entries = _entries(only.get("sources") if isinstance(only, Mapping) else None)
     span = entries[0].get("layer_range")
-    is_whole = isinstance(span, Sequence) and len(span) == 2 and span[0] == 0
+    is_whole = isinstance(span, Sequence) and len(span) == 2 and span[0] == 0 and type(span[1]) is int
     if not isinstance(span, Sequence) or not is_whole or any(entry.get("layer_range") != span for entry in entries):
         raise ShapeError("the recipe stacks slices of layers, which Steelyard does not do; it takes one slice of whole models")
     return entries, int(span[1])

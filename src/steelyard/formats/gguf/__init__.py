@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ SUFFIXES = (".gguf",)
 
 MAGIC = b"GGUF"
 FACTS = "steelyard.facts"
+FLOAT32 = 3.4028234663852886e38
+"""The largest number of four bytes."""
 """The metadata key for the roles, axes and layers of the weights."""
 
 _VERSION = "general.quantization_version"
@@ -228,16 +231,23 @@ def _kept(metadata: object) -> dict[str, str | Scalar]:
 
 
 def _packed(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
+    data = text.encode(errors="backslashreplace")
     return struct.pack("<Q", len(data)) + data
 
 
 def _typed(value: str | Scalar) -> bytes:
-    """Encode a metadata value after its type: whole numbers in 32 bits where they fit, as llama.cpp expects them."""
+    """Encode a metadata value after its type: numbers in 32 bits where they fit, as llama.cpp expects them.
+
+    A whole number that 64 bits do not hold, as a JSON may have one, becomes a text.
+    """
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _packed(value)
     if isinstance(value, bool):
         return struct.pack("<I?", 7, value)
     if isinstance(value, float):
-        return struct.pack("<If", 6, value)
-    return struct.pack("<II", 4, value) if 0 <= value < 1 << 32 else struct.pack("<Iq", 11, value)
+        return struct.pack("<Id", 12, value) if FLOAT32 < abs(value) < inf else struct.pack("<If", 6, value)
+    if 0 <= value < 1 << 32:
+        return struct.pack("<II", 4, value)
+    if -1 << 63 <= value < 1 << 63:
+        return struct.pack("<Iq", 11, value)
+    return struct.pack("<IQ", 10, value) if 0 <= value < 1 << 64 else _typed(str(value))

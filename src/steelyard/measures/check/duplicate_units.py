@@ -38,8 +38,10 @@ class UnitScan:
         also: Callable[[Array, int], None] | None = None,
     ) -> None:
         self.summary = Summary()
+        if not weight.size:  # its other axes may have any length, and nothing on them is equal or dead
+            axes, hashed_axis = (), None
         if axes or hashed_axis is not None:
-            weight.read(0, min(1, weight.size))  # an invalid shape raises before it takes memory
+            weight.read(0, 1)  # an invalid shape raises before it takes memory
         self.hashed_axis = hashed_axis
         self.zero = {axis: np.ones(weight.shape[axis], bool) for axis in axes}
         self.hashes = np.zeros(0 if hashed_axis is None else weight.shape[hashed_axis], np.uint64)

@@ -175,7 +175,7 @@ def _as_chain(units: list[LayerWeights]) -> dict[int, list[int]]:
     last, width = None, 0
     for unit in units:
         before[id(unit)] = [] if last is None else [id(last)]
-        if unit.kind in MATRICES:
+        if unit.kind in MATRICES and ("kernel", "") in unit.parts:
             if width and _inputs(unit) % width:
                 raise ShapeError(
                     f"{printable(unit.name)} has {_inputs(unit)} inputs, the layer listed before it {width} outputs: "
@@ -215,7 +215,7 @@ def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups:
     if unit.kind not in MATRICES or ("kernel", "") not in unit.parts or int(unit.settings.get("groups") or 1) != 1:
         _fix([group])
         return None
-    if group is not None:
+    if group is not None and group.size:
         # after a flatten the next layer takes each unit, a channel, once for every pixel
         width, rest = divmod(_inputs(unit), group.size)
         if rest or (width > 1 and not channels):
@@ -225,7 +225,7 @@ def _through(unit: LayerWeights, group: UnitGroup | None, channels: str, groups:
     out.uses.append(Use(_kernel(unit), _kernel(unit).labels.index("out")))
     others = [part for (slot, _), part in unit.parts.items() if slot != "kernel"]
     out.uses += [Use(part, 0) for part in others if part.shape == (out.size,)]
-    out.fixed = any(part.shape != (out.size,) for part in others) or bool(unit.computed)
+    out.fixed = any(part.shape != (out.size,) for part in others) or bool(unit.computed) or not out.size
     groups.append(out)
     return out
 

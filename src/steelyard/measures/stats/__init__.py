@@ -22,7 +22,8 @@ class Stats:
     """The statistics of several weights, layers, roles or channels, in order; printed as a table.
 
     `by` is the grouping, and `rows` are all rows. `stats["fc.weight"]` is the row of this name; channels, of which several
-    have one name, are in `rows` only. `left_out` names the weights that lack the axis `by`, or whose axes are not known.
+    have one name, are in `rows` only. `left_out` names the weights that lack the axis `by` or have no numbers, or whose
+    axes are not known.
     """
 
     __slots__ = ("by", "left_out", "rows")
@@ -123,8 +124,10 @@ def stats(
         raise ShapeError(
             f"no weight has the axis {quoted(by)}; the known axes are {', '.join(known)}{meant(by, (*TOGETHER, *known))}"
         )
-    rows = [row for weight in listed if axes[weight.name] for row in _channels(weight, axes[weight.name], near)]
-    return Stats(by, rows, [name for name, own in axes.items() if not own])
+    kept = [weight for weight in listed if axes[weight.name] and weight.size]  # an axis of an empty weight may have any length
+    rows = [row for weight in kept for row in _channels(weight, axes[weight.name], near)]
+    names = {weight.name for weight in kept}
+    return Stats(by, rows, [name for name in axes if name not in names])
 
 
 def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[WeightStats]:

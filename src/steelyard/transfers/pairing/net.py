@@ -173,9 +173,9 @@ def _without_aliases(layers: Iterable[LayerWeights]) -> list[LayerWeights]:
 
 def _channels(layers: Iterable[LayerWeights]) -> str:
     """Return the position of the channels, inferred from the axes of the kernels if there is no graph."""
-    for layer in layers:
-        if layer.kind in ("conv", "conv transpose"):
-            part = next(part for (purpose, _), part in layer.parts.items() if purpose == "kernel")
-            words = part.weight.axes.split() or ["out"]
-            return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
+    convolutions = (layer for layer in layers if layer.kind in ("conv", "conv transpose"))
+    kernels = (part.weight for layer in convolutions for (purpose, _), part in layer.parts.items() if purpose == "kernel")
+    for kernel in kernels:
+        words = kernel.axes.split() or ["out"]
+        return "last" if words[0].lstrip("-").startswith("k") or words[-1] == "in" else "first"
     return ""
