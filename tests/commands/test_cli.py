@@ -522,6 +522,23 @@ sys.exit(start())
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(("interrupted", "status"), [("before", 130), ("after", -signal.SIGINT)])
+def test_ctrl_c_around_a_command_leaves_no_traceback(interrupted, status):
+    code = """
+import os, signal, sys
+from steelyard import cli
+from steelyard.__main__ import start
+def run():
+    os.kill(os.getpid(), signal.SIGINT) if sys.argv[1] == "before" else None
+    return 0
+cli.main = run
+status = start()
+os.kill(os.getpid(), signal.SIGINT) if sys.argv[1] == "after" else sys.exit(status)
+"""
+    done = subprocess.run([sys.executable, "-c", code, interrupted], capture_output=True, text=True, env=ENV, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+
+
 def test_a_closed_stdout_is_one_line_and_exit_2(net_file):
     command = [sys.executable, "-m", "steelyard", "ls", str(net_file)]
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True, env=ENV, check=False)
