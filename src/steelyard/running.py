@@ -63,7 +63,9 @@ def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Pur
 
 
 def _run(args: argparse.Namespace) -> int:
-    with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color):
+    from steelyard.core.gc_pause import seldom_collected
+
+    with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color), seldom_collected():
         warnings.simplefilter("always", SteelyardWarning)
         warnings.showwarning = _shower_of_warnings()
         with paged(wanted=args.paged and not args.no_pager):

@@ -45,6 +45,20 @@ def test_entries_that_no_part_goes_to_keep_the_numbers_of_the_target():
     assert made.dtype == "float32"
 
 
+@pytest.mark.parametrize(("axes", "moved"), [("out in", []), ("in out", ["b"])], ids=["as it is", "turned"])
+def test_a_whole_weight_in_the_same_axes_is_copied_without_its_parts(axes, moved, monkeypatch):
+    array, seen = np.arange(4.0).reshape(2, 2), []
+    values = Move.values
+    monkeypatch.setattr(Move, "values", lambda move, read: seen.append(move.target.weight.name) or values(move, read))
+    (source,), (target,) = (
+        parts_of(from_array(name, array), words, ("out", "in")) for name, words in (("a", "out in"), ("b", axes))
+    )
+    made = assembled(target.weight, [Move(target, (source,))], {"a": array}.__getitem__, np.dtype("f8"), lambda part: part)
+    assert made.tolist() == (array.T if moved else array).tolist()
+    assert not np.shares_memory(made, array)
+    assert seen == moved
+
+
 def doubled(values):
     return values * 2
 

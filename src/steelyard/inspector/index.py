@@ -57,7 +57,8 @@ class Row(NamedTuple):
     @property
     def weight(self) -> Weight:
         """The weight whose facts the row shows."""
-        return next(weight for weight in self.weights if weight is not None)
+        first = self.weights[0]
+        return first if first is not None else next(weight for weight in self.weights if weight is not None)
 
     def key(self, side: int) -> Key | None:
         """Return a key that all rows with the same numbers share; None where the side has no such weight.
@@ -124,17 +125,16 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
 
     `pairing` are notes on how two sources were paired; `live` means that a server answers further questions.
     """
-    columns: dict[str, Any] = {word: [] for word in FACTS}
-    for row in rows:
-        record = weight_record(row.weight)
-        for word in FACTS:
-            columns[word].append(record[word])
-        if row.weight.derivation is not None:
-            columns["encoding"][-1] = row.weight.derivation.scheme
-    columns["matrix"] = [list(matrix_of(row.weight.shape)) for row in rows]
+    shown = [row.weight for row in rows]
+    records = [weight_record(weight) for weight in shown]
+    columns: dict[str, Any] = {word: [record[word] for record in records] for word in FACTS}
+    for nth, weight in enumerate(shown):
+        if weight.derivation is not None:
+            columns["encoding"][nth] = weight.derivation.scheme
+    columns["matrix"] = [list(matrix_of(weight.shape)) for weight in shown]
     columns["start"] = _starts(sources[AFTER].weights, rows)
-    columns["size"] = np.array([row.weight.size for row in rows], np.float64)
-    columns["bytes"] = np.array([row.weight.nbytes for row in rows], np.float64)
+    columns["size"] = np.array([record["size"] for record in records], np.float64)
+    columns["bytes"] = np.array([record["bytes"] for record in records], np.float64)
     columns |= {word: [None] * len(rows) for word in STATISTICS}
     if len(sources) > 1:
         columns["present"] = [[weight is not None for weight in row.weights] for row in rows]

@@ -43,12 +43,13 @@ def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any
     """Return the row and the column of each weight, both -1 for one outside of the blocks."""
     from steelyard.measures.grid import layout_of
 
-    found = layout_of(row.weight for row in rows)
-    places = [found.places.get(row.weight.name, (-1, -1)) for row in rows]
+    shown = [row.weight for row in rows]
+    found = layout_of(shown)
+    places = [found.places.get(weight.name, (-1, -1)) for weight in shown]
     places = [place if place[1] < COLUMNS else (-1, -1) for place in places]
     outside = {*found.outside}
     codes = dict.fromkeys(parts_of(packed(sources[AFTER].weights)), _CODES)
-    notes = {nth: row.weight.unreadable or codes.get(row.weight.name) for nth, row in enumerate(rows)}
+    notes = {nth: weight.unreadable or codes.get(weight.name) for nth, weight in enumerate(shown)}
     return {
         "kind": found.kind,
         "rows": list(found.rows),
@@ -56,7 +57,7 @@ def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any
         "hidden": max(len(found.columns) - COLUMNS, 0),
         "down": np.array([place[0] for place in places], np.int32),
         "across": np.array([place[1] for place in places], np.int32),
-        "outside": [nth for nth, row in enumerate(rows) if row.weight.name in outside][:MOST],
+        "outside": [nth for nth, weight in enumerate(shown) if weight.name in outside][:MOST],
         "notes": {str(nth): printable(note, 300) for nth, note in notes.items() if note},
     }
 
@@ -92,9 +93,9 @@ def _architecture(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[
 def _first_rows(rows: Iterable[Row]) -> Callable[[str], int]:
     """Return a function that finds the first row of a layer, or of the first of repeated ones, -1 for none."""
     known: dict[str, int] = {}
-    for nth, row in enumerate(rows):
-        known.setdefault(row.weight.name, nth)
-        name = plain_layer(row.weight.layer)
+    for nth, weight in enumerate(row.weight for row in rows):
+        known.setdefault(weight.name, nth)
+        name = plain_layer(weight.layer)
         for _ in range(32):
             if not name or name in known:
                 break

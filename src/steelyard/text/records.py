@@ -120,14 +120,17 @@ def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str)
     }
 
 
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
+
+
 def plain(value: object) -> Any:
     """Return numbers, and lists and dicts of them, with NaN and infinities as words, since JSON has no such numbers.
 
     >>> plain([1.5, float("nan"), [float("-inf")]])
     [1.5, 'NaN', ['-Infinity']]
     """
-    if isinstance(value, list):
-        return [plain(item) for item in value]
+    if isinstance(value, list):  # a column may have an item for each of a hundred thousand weights
+        return [item if type(item) in _AS_THEY_ARE else plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and value - value != 0.0:

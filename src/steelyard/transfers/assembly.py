@@ -36,6 +36,8 @@ def assembled(target: Weight, moves: Sequence[Move], read: Arrays, dtype: np.dty
     """
     import numpy as np
 
+    if len(moves) == 1 and (source := moves[0].as_it_is) is not None:  # most weights of most nets
+        return np.array(cast(read(source.name)), dtype, order="C")
     covered = sum(prod(move.target.shape) for move in moves)
     array = np.empty(target.shape, dtype) if covered == target.size else target.numpy().astype(dtype)
     for move in moves:

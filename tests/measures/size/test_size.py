@@ -1,6 +1,7 @@
 """The size of nets: counts equal those of the frameworks, bytes those of the quantisers, layers are folded in natural order."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 import steelyard
 from steelyard.errors import ShapeError
-from steelyard.measures.size.beside import is_state
+from steelyard.measures.size.beside import Beside, is_state
 
 
 def labels(size):
@@ -21,6 +22,25 @@ def gpt():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     return GPT2LMHeadModel(GPT2Config(n_layer=12, n_embd=96, n_head=4, vocab_size=160, n_positions=32))
+
+
+def test_weights_that_are_alike_are_sized_once_in_each_type(monkeypatch):
+    sized = []
+    encodings = import_module("steelyard.measures.size.encodings")
+    way = encodings.matrix_in_int8
+    monkeypatch.setattr(encodings, "matrix_in_int8", lambda weight: sized.append(weight.shape) or way(weight))
+    size = steelyard.size({f"h.{nth}.w": np.zeros((4 + nth % 2, 8), "f4") for nth in range(40)})
+    assert sized == [(4, 8), (5, 8)]
+    assert size.encodings["int8"].nbytes == 20 * (4 * 8 + 4 * 4) + 20 * (5 * 8 + 4 * 5)
+    assert size.encodings["q4_0"].matrices == 40
+    assert size.encodings["q4_0"].instead == {"float16": 40}
+
+
+def test_a_file_whose_scopes_list_the_same_is_not_listed_again_for_what_is_beside_the_model(tmp_path, monkeypatch):
+    steelyard.save({"w": np.ones(3)}, tmp_path / "net.safetensors")
+    again = import_module("steelyard.measures.size.beside")
+    monkeypatch.setattr(again, "weights_of", lambda *_, **__: pytest.fail("listed again"))
+    assert again.beside(str(tmp_path / "net.safetensors"), steelyard.weights(tmp_path / "net.safetensors")) == Beside()
 
 
 def test_parameters_of_transformers_are_those_that_it_counts_and_tied_ones_count_once(gpt):

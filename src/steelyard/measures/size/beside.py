@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.errors import IncompleteWarning, SteelyardError
+from steelyard.formats import has_one_scope
 from steelyard.io import weights as weights_of
 from steelyard.measures.stored import stored_bytes
+from steelyard.storage.source import open_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +36,8 @@ class Beside(NamedTuple):
 
 def beside(path: Any, model: Weights) -> Beside:
     """Count the tensors of a file that are not the `model`; no number is read."""
+    if os.path.isfile(path) and has_one_scope(open_path(path)):
+        return Beside()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IncompleteWarning)  # the model's listing has said it
         try:

@@ -59,16 +59,24 @@ class Encoding(NamedTuple):
 
 def encodings(weights: Iterable[tuple[Weight, bool | None]]) -> dict[str, Encoding]:
     """Return what weights take in each type; each comes with whether it is a parameter, None where that is not known."""
-    listed = [(weight, is_matrix(weight, is_parameter)) for weight, is_parameter in weights]
+    alike: dict[object, list[tuple[Weight, bool]]] = {}
+    for weight, is_parameter in weights:
+        as_matrix = is_matrix(weight, is_parameter)
+        alike.setdefault((weight.shape, weight.dtype, weight.axes, as_matrix), []).append((weight, as_matrix))
+    listed = [(*each[0], len(each)) for each in alike.values()]
     return {word: _encoding(word, listed) for word in WORDS}
 
 
-def _encoding(word: str, listed: list[tuple[Weight, bool]]) -> Encoding:
+def _encoding(word: str, listed: list[tuple[Weight, bool, int]]) -> Encoding:
+    """Return what weights take in a type: of those that are alike one, whether it is a matrix, and how many there are."""
     in_type: Callable[[Weight], Part] = _float(word) if word in FLOATS else _int8 if word == "int8" else _blocks(word)
     rest: Callable[[Weight], Part] = in_type if word in FLOATS else _as_it_is if word == "int8" else _float("float32")
-    parts = [(in_type if is_matrix else rest)(weight) for weight, is_matrix in listed]
-    instead = Counter(other for _, other in parts if other)
-    return Encoding(word, sum(size for size, _ in parts), sum(is_matrix for _, is_matrix in listed), dict(instead))
+    parts = [((in_type if is_matrix else rest)(weight), times) for weight, is_matrix, times in listed]
+    instead: Counter[str] = Counter()
+    for (_, other), times in parts:
+        instead.update({other: times} if other else {})
+    matrices = sum(times for _, is_matrix, times in listed if is_matrix)
+    return Encoding(word, sum(size * times for (size, _), times in parts), matrices, dict(instead))
 
 
 def _as_it_is(weight: Weight) -> Part:

@@ -11,6 +11,7 @@ from steelyard.text.rows import span
 
 _DEEPEST = 32
 """Maximum words of a name that are levels of the tree; a hostile one may have thousands."""
+_WORDS = re.compile(r"([./])")
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})([^0-9]*)")
 """A word that may count up."""
 
@@ -70,7 +71,7 @@ def tree_of(layers: Iterable[Layer]) -> list[Node]:
     >>> [(depth, node.label, node.times, node.tally.parameters) for top in tree_of(net) for depth, node in top.walk()]
     [(0, 'h.[0-11]', 12, 144), (1, 'attn', 12, 48), (1, 'mlp', 12, 96)]
     """
-    named = [(re.split(r"([./])", layer.name, maxsplit=_DEEPEST), layer) for layer in layers]
+    named = [(_WORDS.split(layer.name, _DEEPEST), layer) for layer in layers]
     return [_short(node) for node in _folded(_level(named, 0))]
 
 

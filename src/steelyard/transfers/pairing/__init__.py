@@ -250,7 +250,7 @@ def interpretation_of(each: Pair) -> tuple[LayerWeights, LayerWeights]:
     Raises `AmbiguityError` if they move them differently.
     """
     fits = fitting(each.source, each.target) or [(each.source, each.target)]
-    if len({_moved(mine, theirs) for mine, theirs in fits}) > 1:
+    if len(fits) > 1 and len({_moved(mine, theirs) for mine, theirs in fits}) > 1:
         kinds = " or ".join(dict.fromkeys(mine.kind for mine, _ in fits))
         raise AmbiguityError(
             f"{printable(each.source.name)} and {printable(each.target.name)} may both be {kinds}, or their axes may be in "

@@ -12,7 +12,7 @@ from steelyard.transfers.layers.layer_weights import LayerWeights, PartKey
 from steelyard.transfers.layers.norms import ComputedPart, length_of
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array
+    from steelyard.core.weight import Array, Weight
 
     Arrays = Callable[[str], Array]
     """Returns the numbers of a weight by its name."""
@@ -48,6 +48,15 @@ class Move(NamedTuple):
     reorderings: tuple[Reordering, ...] = ()
     resize: Literal["pad", "truncate"] | None = None
     then: Callable[[Array], Array] | None = None
+
+    @property
+    def as_it_is(self) -> Weight | None:
+        """The weight of the source that becomes a whole weight of the target without a change; None for any other move."""
+        if len(self.sources) != 1 or self.reorderings or self.then or not self.target.is_whole:
+            return None
+        (source,) = self.sources
+        is_same = isinstance(source, Part) and source.is_whole and source.weight.shape == self.target.weight.shape
+        return source.weight if is_same else None
 
     def values(self, arrays: Arrays) -> Array:
         """Return the part with canonical axes, in the order and the shape that the target expects."""
