@@ -7,10 +7,12 @@ JupyterLab's rules are in `htmlread`. Those of the others, as their sources and 
 - GitHub keeps tables, details and titles, but no styles.
 """
 
+import ast
 import os
 import pickle
 import re
 from html import escape
+from pathlib import Path
 
 import pytest
 from displays import RESULTS, A, net
@@ -23,6 +25,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 WIDTH = 1040
 """Pixels of an output in a window of 1300."""
 WITHOUT_STYLES = re.compile(r' style="[^"]*"')
+STEPS = {step: {"fc.weight": A["head.weight"] * step, "fc.bias": A["gone"]} for step in (1, 2, 3)}
 DISPLAYS = {
     **RESULTS,
     "weights": lambda folder: steelyard.weights(net()),
@@ -31,6 +34,10 @@ DISPLAYS = {
         {f"h.{nth}.{part}.weight": A["fc"]["weight"] for nth in range(3) for part in ("up", "down")}
     ),
     "an audit": lambda folder: steelyard.audit(str(pickled(folder))),
+    "a history": lambda folder: steelyard.history(STEPS),
+    "its norms": lambda folder: steelyard.history(STEPS).norms(),
+    "what moved": lambda folder: steelyard.history(STEPS).blame(),
+    "two histories": lambda folder: steelyard.history(STEPS).compare(steelyard.history(STEPS)),
 }
 SEEN = """(root) => [...root.querySelectorAll("*")].map((each) => [each.tagName, each.style.cssText, each.title, each.colSpan ?? 1,
     [...each.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data).join("")])"""
@@ -68,6 +75,15 @@ def page(chromium):
     yield opened
     opened.close()
     assert wrong == []
+
+
+def test_each_type_that_a_notebook_displays_is_tried(tmp_path):
+    texts = [path.read_text() for path in Path(steelyard.__file__).parent.rglob("*.py")]
+    bodies = [ast.parse(text).body for text in texts if "def _repr_html_" in text]
+    classes = [node for body in bodies for node in body if isinstance(node, ast.ClassDef)]
+    shown = {each.name for each in classes if any(getattr(part, "name", "") == "_repr_html_" for part in each.body)}
+    tried = {type(made() if name in RESULTS else made(tmp_path)).__name__ for name, made in DISPLAYS.items()}
+    assert shown - {"Report"} == tried
 
 
 def seen_plainly(page, html):
