@@ -691,3 +691,18 @@ def test_a_compact_vector_of_an_unknown_class_is_listed_with_the_reason_and_refu
     assert found["z"].encoding == "a compact vector of the unknown class mmap_real"
     with pytest.raises(FormatError, match="z is a compact vector of the unknown class mmap_real, which is not supported"):
         found["z"].numpy()
+
+
+@pytest.mark.parametrize("names", [("",), ("a", "", "b"), ("", "2")])
+def test_an_array_without_a_name_keeps_its_facts_and_its_place(tmp_path, names):
+    arrays = {name: np.full((2, nth), nth, "f2") for nth, name in enumerate(names, 1)}
+    steelyard.save(arrays, tmp_path / "w.rds")
+    found = steelyard.weights(tmp_path / "w.rds")
+    assert [*found] == [*arrays]
+    assert all(np.array_equal(found[name].numpy(), array) and found[name].dtype == "float16" for name, array in arrays.items())
+
+
+def test_an_array_without_a_name_beside_one_of_the_name_of_its_place_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="has no name, and another has that of its place in a list, 1; rename one"):
+        steelyard.save({"": np.ones(2), "1": np.zeros(2)}, tmp_path / "w.rds")
+    assert not [*tmp_path.iterdir()]

@@ -20,7 +20,7 @@ from steelyard.formats.r.writing import footer_facts
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from steelyard.codecs.r.layers import VectorSlice
     from steelyard.codecs.r.values import Value
@@ -74,11 +74,20 @@ def plain_weights(arrays: list[tuple[Path, Vector]], source: Source) -> list[Wei
         check_json(text, source)
     facts = parsed(text) if text else {}
     plain = [
-        with_original_dtype(plain_weight(".".join(path), vector, source.name), facts, scalars)
-        for path, vector in arrays
-        if (vector.kind != "logical" and (vector.length or vector.dim)) or ".".join(path) in facts
+        with_original_dtype(plain_weight(name, vector, source.name), facts, scalars)
+        for name, vector in _named(arrays, facts)
+        if (vector.kind != "logical" and (vector.length or vector.dim)) or name in facts
     ]
     return with_facts(plain, text)
+
+
+def _named(arrays: list[tuple[Path, Vector]], facts: Collection[str]) -> Iterator[tuple[str, Vector]]:
+    """Yield arrays with their names; the place of one that was written without a name is no name of it."""
+    place = str([*facts].index("") + 1) if "" in facts else ""
+    blank = "" if place in facts else place
+    for path, vector in arrays:
+        name = ".".join(path)
+        yield ("" if name == blank else name), vector
 
 
 def with_original_dtype(weight: Weight, facts: dict[str, Any], scalars: frozenset[str]) -> Weight:

@@ -54,6 +54,8 @@ def write_list(weights: Weights, path: str | os.PathLike[str]) -> None:
     is exact. Raises `LossyError` for a number that R cannot represent (an integer above 2^53 that no double equals, or the
     integer that means NA), and `FormatError` for a name or a shape that R does not allow.
     """
+    if "" in weights and (place := str([*weights].index("") + 1)) in weights:  # the place of an element without a name names it
+        raise FormatError(str(path), f"a weight has no name, and another has that of its place in a list, {place}; rename one")
     kinds = {name: _kind(weight, path) for name, weight in weights.items()}
     names = b"".join(_text(name, path) for name in weights)
     with replacing(path) as file:
