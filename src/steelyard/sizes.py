@@ -19,7 +19,8 @@ READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread w
 OPEN_FILES = 100  # held open at a time: a system allows a process 256 or more, and opening one again takes some 10 us
 
 # files at a URL, where a request takes as long as some hundred KiB
-REMOTE_HEAD_BYTES = 1 << 16  # fetched in one request from the start of a remote file: most headers fit
+REMOTE_FIRST_BYTES = 1 << 17  # fetched in one request from the start of a remote file: most headers fit
+REMOTE_HEAD_BYTES = 1 << 16  # fetched at least, where a read does not go on where another ended
 REMOTE_TAIL_BYTES = 1 << 17  # fetched from its end: the end record of an archive, and the directory before it
 REMOTE_WINDOW_BYTES = 1 << 23  # fetched at a time where reads follow one another, and as much in advance
 REMOTE_BULK_BYTES = 1 << 22  # a read at least this large is fetched in quarters of this size, and not kept

@@ -18,7 +18,7 @@ from steelyard.codecs.budget import check_json
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.sets import prefixed
 from steelyard.core.weights import Weights
-from steelyard.errors import FileMissingError, FormatError, printable
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _SUFFIXES = (".safetensors.index.json", ".safetensors", ".bin.index.json", ".bin
 def sniff(source: Source) -> bool:
     """Recognise a folder with the list of its modules, or that list itself."""
     if source.path is None:
-        return False
+        return source.is_folder and not set(SUFFIXES).isdisjoint(source.names())
     if source.is_folder:
         return any(os.path.isfile(os.path.join(source.path, name)) for name in SUFFIXES)
     return os.path.basename(source.path) in SUFFIXES
@@ -75,7 +75,7 @@ def _folder_of(source: Source) -> Source:
 
 def _modules(folder: Source) -> Iterator[tuple[str, bool]]:
     """Yield the folder of each module, and whether it must have weights."""
-    names = os.listdir(folder.path or ".")
+    names = folder.names()
     if _SENTENCES in names:
         yield from _sentence_modules(folder)
     else:
@@ -101,11 +101,23 @@ def _diffusers_modules(folder: Source, names: list[str]) -> Iterator[tuple[str, 
     entries = {name: entry for name, entry in index.items() if isinstance(entry, list) and not name.startswith("_")}
     named = [name for name, entry in entries.items() if any(entry)]
     for name in named or ([] if entries else names):
-        path = os.path.join(folder.path or "", name)
-        if os.path.isdir(path):
-            yield name, os.path.exists(os.path.join(path, _CONFIG))
+        held = _names_in(folder, name)
+        if held is not None:
+            yield name, _CONFIG in held
         elif named:
             yield name, True
+
+
+def _names_in(folder: Source, name: str) -> list[str] | None:
+    """Return the names in a folder of a folder; None where it is no folder."""
+    if folder.path is not None:
+        path = os.path.join(folder.path, name)
+        return os.listdir(path) if os.path.isdir(path) else None
+    try:
+        inside = folder.beside(name)
+    except SteelyardError:
+        return None
+    return inside.names() if inside.is_folder else None
 
 
 def _json(source: Source) -> object:
@@ -124,7 +136,7 @@ def _module(folder: Source, path: str, scope: Scope) -> Weights | None:
         inside = _inside(folder, path) if path else folder
     except FileMissingError:
         return None
-    there = set(os.listdir(inside.path or "."))
+    there = set(inside.names())
     preferred = next((stem + suffix for suffix in _SUFFIXES for stem in _PREFERRED if stem + suffix in there), None)
     if preferred is not None:
         return weights_in(inside.beside(preferred), scope)
@@ -133,8 +145,11 @@ def _module(folder: Source, path: str, scope: Scope) -> Weights | None:
 
 def _inside(folder: Source, path: str) -> Source:
     """Return the folder of a module, whose files are opened through the outer folder: only that knows the Hub's cache."""
-    if not folder.beside(path).is_folder:
+    opened = folder.beside(path)
+    if not opened.is_folder:
         raise FormatError(folder.name, f"the module {printable(path)} is not a folder")
+    if opened.path is None:
+        return opened
 
     def beside(name: str) -> Source:
         return _within(folder.beside(f"{path}/{name}"), beside)

@@ -19,6 +19,7 @@ from steelyard.measures.check import audited
 from steelyard.measures.diff.pairing import Couple, couple
 from steelyard.measures.headline import sentence
 from steelyard.numerics.picture import matrix_of
+from steelyard.storage.opening import public
 from steelyard.text.order import in_natural_order, order_note
 from steelyard.text.records import weight_record
 from steelyard.text.table import notes
@@ -93,6 +94,7 @@ def source_label(source: object) -> str:
 
 def file_label(path: str) -> str:
     """Return the last part of a path."""
+    path = public(path)
     return os.path.basename(path.rstrip("/")) or path
 
 

@@ -18,6 +18,7 @@ from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.errors import ShapeError, printable
 from steelyard.io import readable_weights
+from steelyard.storage.opening import public
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -149,7 +150,9 @@ def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, object
 
     if isinstance(sources, Mapping):
         return {str(name): source for name, source in sources.items()}
-    listed = [(os.fspath(each) if isinstance(each, (str, os.PathLike)) else str(nth), each) for nth, each in enumerate(sources)]
+    listed = [
+        (public(os.fspath(each)) if isinstance(each, (str, os.PathLike)) else str(nth), each) for nth, each in enumerate(sources)
+    ]
     names = [str(name) for name, _ in listed]
     twice = next((name for nth, name in enumerate(names) if name in names[:nth]), None)
     if twice is not None:

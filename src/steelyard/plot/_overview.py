@@ -14,6 +14,7 @@ from steelyard.numerics.summary import summaries
 from steelyard.plot.canvas import axes_for, caption, inks, reach, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
+from steelyard.storage.opening import public
 from steelyard.text.units import counted
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _finish(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary], near: 
 def _title(source: Any) -> str:
     """Return the name of a file without its folder, or the class of a model."""
     if isinstance(source, (str, os.PathLike)):
-        return shown(os.path.basename(os.path.normpath(os.fspath(source))))
+        return shown(os.path.basename(os.path.normpath(public(os.fspath(source)))))
     return "" if isinstance(source, (dict, list, Weight, Weights)) else shown(type(source).__name__)
 
 

@@ -24,6 +24,7 @@ from steelyard.runs.layout import (
     Layout,
 )
 from steelyard.runs.store import Row, complete, open_run, read_journal, read_layout
+from steelyard.storage.atomic import require_local
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -44,6 +45,7 @@ class Appender:
         self.layout: Layout | None = None
         self.rows: list[Row] = []
         self._files: dict[str, IO[bytes]] = {}
+        require_local(path)
         os.makedirs(path, exist_ok=True)
         self._lock = _locked(path)
         os.makedirs(os.path.join(path, SNAPSHOTS), exist_ok=True)

@@ -15,3 +15,16 @@ def open_source(path: str) -> Source:
 
             return open_url(path)
     return open_path(path)
+
+
+def public(path: str) -> str:
+    """Return a path as it is, and of a URL what may be shown.
+
+    >>> public("nets/a.pt"), public("https://example.org/a.pt?signature=0123456789")
+    ('nets/a.pt', 'https://example.org/a.pt')
+    """
+    if "://" not in path:
+        return path
+    from steelyard.storage.remote.addresses import shown
+
+    return shown(path)

@@ -11,6 +11,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.weights import Weights
 from steelyard.errors import ReadOnlyError, printable
 from steelyard.io import readable_weights, weights
+from steelyard.storage.opening import public
 from steelyard.transfers.orders import learned, notes_of_list
 from steelyard.transfers.pairing.net import Net
 from steelyard.transfers.unstacked import unstacked
@@ -88,7 +89,7 @@ class Endpoint:
     def name(self) -> str:
         """The name in messages."""
         if isinstance(self._source, (str, os.PathLike)):
-            return printable(os.fspath(self._source))
+            return printable(public(os.fspath(self._source)))
         return "weights without a model" if isinstance(self._source, Weights) else f"a {printable(type(self._source).__name__)}"
 
     def observe(self, inputs: Sequence[Array]) -> None:

@@ -112,6 +112,15 @@ def test_an_error_of_weights_and_their_text_show_no_secret(content):
         assert f":{SECRET}" not in str(caught.value)
 
 
+def test_what_is_named_by_its_source_shows_no_secret(content, tmp_path):
+    with Server({"/net.safetensors": content}) as server:
+        url = f"{server.address}/net.safetensors?sig={SECRET}"
+        steelyard.report(url, tmp_path / "report.html")
+        said = str(steelyard.lineage([url, tmp_path / "net.safetensors"])) + (tmp_path / "report.html").read_text()
+    assert "net.safetensors" in said
+    assert SECRET not in said
+
+
 @pytest.mark.parametrize("target", ["s3://me:5eCr3tT0kEn@bucket/x", "https://5eCr3tT0kEn@example.org/x"])
 def test_nothing_is_written_to_a_url(target, content, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -128,6 +137,8 @@ def test_nothing_is_written_to_a_url(target, content, tmp_path, monkeypatch, cap
         assert len(err.splitlines()) == 1
         assert "is a URL" in err
         assert SECRET not in err
+    with pytest.raises(FormatError, match="is a URL"):
+        steelyard.record(f"{target}/run")
     assert sorted(tmp_path.iterdir()) == before
 
 

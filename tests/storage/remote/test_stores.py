@@ -10,7 +10,7 @@ import pytest
 
 import steelyard
 from steelyard import sizes
-from steelyard.errors import FileMissingError, FormatError, MissingExtraError, UnsafeFileError
+from steelyard.errors import FileMissingError, FormatError, IncompleteWarning, MissingExtraError, UnsafeFileError
 from steelyard.storage.remote import stores
 
 NUMBERS = {"model.layers.0.mlp.up_proj.weight": np.arange(100_000.0).reshape(500, 200), "model.norm.weight": np.ones(3)}
@@ -58,9 +58,9 @@ def test_listing_and_a_run_fetch_little(url, monkeypatch):
 
     monkeypatch.setattr(kind, "cat_file", counted)
     weights = steelyard.weights(url)
-    assert fetched == [sizes.REMOTE_HEAD_BYTES]
+    assert fetched == [sizes.REMOTE_FIRST_BYTES]
     assert weights["w"].read(50_000, 50_002).tolist() == [50_000, 50_001]
-    assert fetched == [sizes.REMOTE_HEAD_BYTES] * 2
+    assert fetched == [sizes.REMOTE_FIRST_BYTES, sizes.REMOTE_HEAD_BYTES]
 
 
 def test_a_folder_is_the_model_of_its_index_with_what_the_config_says(folder):
@@ -68,6 +68,25 @@ def test_a_folder_is_the_model_of_its_index_with_what_the_config_says(folder):
     assert {name: weight.numpy().tolist() for name, weight in weights.items()} == {n: a.tolist() for n, a in NUMBERS.items()}
     assert weights.meta["config.json"]["model_type"] == "llama"
     assert weights.remote
+
+
+def test_a_folder_of_a_pipeline_is_its_modules(store, tmp_path):
+    steelyard.save({"proj.weight": np.ones((2, 3))}, tmp_path / "m.safetensors")
+    index = {
+        "_class_name": "Pipeline",
+        "unet": ["diffusers", "UNet"],
+        "scheduler": ["diffusers", "DDIM"],
+        "vae": ["diffusers", "VAE"],
+    }
+    store.pipe("/pipe/model_index.json", json.dumps(index).encode())
+    store.pipe("/pipe/scheduler/scheduler_config.json", b"{}")
+    for module in ("unet", "vae"):
+        store.pipe(f"/pipe/{module}/config.json", b"{}")
+    store.pipe("/pipe/unet/diffusion_pytorch_model.safetensors", (tmp_path / "m.safetensors").read_bytes())
+    with pytest.warns(IncompleteWarning, match="lacks the weights of the module in vae"):
+        weights = steelyard.weights("memory://pipe")
+    assert list(weights) == ["unet/proj.weight"]
+    assert weights["unet/proj.weight"].numpy().tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 def test_a_folder_with_several_models_lists_them(store, folder):
@@ -121,7 +140,7 @@ def test_what_goes_wrong_in_a_store_is_one_line_without_its_secrets(url, monkeyp
         raise RuntimeError("line one\nline two")
 
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", fails)
-    with pytest.raises(FormatError, match=r"line one\\u000aline two; the bytes 65,536 to \d+,\d+ cannot be fetched") as caught:
+    with pytest.raises(FormatError, match=r"line one\\u000aline two; the bytes 131,072 to \d+,\d+ cannot be fetched") as caught:
         weights["w"].numpy()
     assert len(str(caught.value).splitlines()) == 1
 

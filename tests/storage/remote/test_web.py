@@ -30,12 +30,12 @@ def test_a_net_is_listed_by_one_request_and_read_by_several_at_once(content):
     with Server({"/net.safetensors": content}, delay=0.02) as server:
         weights = opened(server)
         assert [weight.shape for weight in weights.values()] == [(200_000,), (3,)]
-        assert [asked[1:] for asked in server.taken()] == [(0, sizes.REMOTE_HEAD_BYTES)]
+        assert [asked[1:] for asked in server.taken()] == [(0, sizes.REMOTE_FIRST_BYTES)]
         assert weights.remote
         assert (weights["w"].numpy() == NUMBERS).all()
         asked = server.taken()
         assert 2 <= server.most <= sizes.REMOTE_IN_FLIGHT
-        assert sum(length for _, _, length in asked) <= len(content) - sizes.REMOTE_HEAD_BYTES
+        assert sum(length for _, _, length in asked) <= len(content) - sizes.REMOTE_FIRST_BYTES
 
 
 def test_a_few_numbers_take_one_small_request(content):
@@ -178,12 +178,12 @@ def changed(**words):
 
 
 LIES = {
-    "another range": (changed(Content_Range="bytes 5-10/800000"), r"sent the bytes 5 to 11 for 0 to 65,536"),
+    "another range": (changed(Content_Range="bytes 5-10/800000"), r"sent the bytes 5 to 11 for 0 to 131,072"),
     "no range": (changed(Content_Range="bytes"), r"does not say which range it sends: 'bytes'"),
-    "an unknown size": (changed(Content_Range="bytes 0-65535/*"), r"does not say which range"),
+    "an unknown size": (changed(Content_Range="bytes 0-131071/*"), r"does not say which range"),
     "more bytes than asked for": (
-        lambda handler, content, *_: handler.send(206, content[:70_000], Content_Range=f"bytes 0-65535/{len(content)}") or True,
-        r"sent more than the 65,536 bytes of the range",
+        lambda handler, content, *_: handler.send(206, content[:140_000], Content_Range=f"bytes 0-131071/{len(content)}") or True,
+        r"sent more than the 131,072 bytes of the range",
     ),
     "compressed bytes": (changed(Content_Encoding="gzip"), r"compresses the file on its way"),
     "an odd status": (says(418), r"the server answered 418 I'm a Teapot"),

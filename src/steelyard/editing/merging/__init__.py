@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
 from steelyard.io import weights as weights_of
+from steelyard.storage.opening import public
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -93,4 +94,4 @@ def merge(  # noqa: PLR0913 - each is an option, by name
 
 def labels(sources: Sequence[object]) -> list[str]:
     """Return the path of each source, or its place among the models."""
-    return [os.fspath(s) if isinstance(s, (str, os.PathLike)) else f"model {nth}" for nth, s in enumerate(sources, 1)]
+    return [public(os.fspath(s)) if isinstance(s, (str, os.PathLike)) else f"model {nth}" for nth, s in enumerate(sources, 1)]

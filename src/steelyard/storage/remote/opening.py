@@ -41,9 +41,9 @@ def _web(url: str, most: int) -> Source:
         return open_url(sibling(url, name))
 
     file = Web(url, most)
-    head = file.first(sizes.REMOTE_HEAD_BYTES)
+    head = file.first(sizes.REMOTE_FIRST_BYTES)
     if file.whole is not None:
-        if file.size > sizes.REMOTE_HEAD_BYTES and most < sys.maxsize:
+        if file.size > sizes.REMOTE_FIRST_BYTES and most < sys.maxsize:
             what = f"{file.name}: the server ignores ranges, so all {file.size:,} bytes were fetched"
             warnings.warn(what, RemoteWarning, stacklevel=2)
         return Source(file.name, file.size, file.whole.fill, beside, remote=Remote(is_here=True))

@@ -1,8 +1,9 @@
 """The ranges of a remote file: which are fetched, how many at once, and which are kept.
 
-A first read fetches 64 KiB, and one at the end of the file the last 128 KiB, where archives have their directory. A read that
-goes on where another ended fetches twice as much as that did, up to 8 MiB, in several requests at once, and the next as
-much is fetched while this is worked on. A read of 4 MiB or more is fetched as it is, and not kept.
+A read at the beginning of the file fetches 128 KiB, one at its end the last 128 KiB, where archives have their directory, and
+one elsewhere 64 KiB. A read that goes on where another ended fetches twice as much as that did, up to 8 MiB, in several
+requests at once, and the next as much is fetched while this is worked on. A read of 4 MiB or more is fetched as it is, and
+not kept.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ class Ranges:
         """Return how much is fetched at `at`: twice as much as before where a read goes on, and little elsewhere."""
         near = self._streams_near(at)
         before = max((self._streams.pop(stop) for stop in near), default=0)
-        return min(max(2 * before, sizes.REMOTE_HEAD_BYTES), sizes.REMOTE_WINDOW_BYTES)
+        least = sizes.REMOTE_HEAD_BYTES if at else sizes.REMOTE_FIRST_BYTES
+        return min(max(2 * before, least), sizes.REMOTE_WINDOW_BYTES)
 
     def _read_on(self, end: int) -> None:
         """Begin to fetch what follows a large range when half of that is read."""
