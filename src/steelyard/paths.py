@@ -26,9 +26,9 @@ def expanded(paths: Iterable[str]) -> list[str]:
 def _expanded(path: str) -> list[str]:
     if os.path.isdir(path):
         return _in_folder(path)
-    if "://" in path and any(mark in path for mark in "*["):
+    if "://" in path:
         return _at_urls(path)
-    if "://" in path or os.path.lexists(path) or not any(mark in path for mark in "*?["):
+    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
         return [path]
     from glob import glob
 
@@ -37,6 +37,8 @@ def _expanded(path: str) -> list[str]:
 
 def _at_urls(pattern: str) -> list[str]:
     """Return the URLs that match a pattern in a store; HTTP has no folders, and such marks are part of its addresses."""
+    if not any(mark in pattern for mark in "*["):
+        return [pattern]
     from steelyard.storage.remote.addresses import WEB, real, scheme_of
 
     if scheme_of(pattern) in WEB:
@@ -80,7 +82,9 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
 
 
 def _expanded_to(path: str) -> list[str]:
-    if "://" in path or os.path.lexists(path) or not any(mark in path for mark in "*?["):
+    if "://" in path:
+        return _at_urls(path)
+    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
         return [path]
     from glob import glob
 

@@ -114,6 +114,8 @@ def test_a_pattern_is_the_files_that_match_it(store, url, capsys):
     from steelyard.cli import main
 
     store.pipe("/folder/other.safetensors", store.cat("/folder/net.safetensors"))
+    assert main(["check", "memory://folder/*.safetensors"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3  # a line for each file, and their number
     assert main(["size", "memory://folder/*.safetensors", "--json"]) == 0
     assert [each["file"] for each in json.loads(capsys.readouterr().out)] == [
         f"memory:///folder/{name}.safetensors" for name in ("net", "other")
