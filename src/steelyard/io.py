@@ -225,10 +225,12 @@ def _warn_of_files(read: Weights, source: Source, used: set[str]) -> None:
 
 def _left_out(folder: Source, used: set[str]) -> str:
     """Return a sentence that names the weight files of a folder that are no part of its model; blank if there are none."""
-    from steelyard.formats import TRAINING, weight_files
+    from steelyard.formats import TRAINING, weight_files, weight_files_of
 
-    here = folder.path or ""
-    is_read = {name: os.path.realpath(os.path.join(here, name)) in used for name in weight_files(here)}
+    if folder.path is None:
+        is_read = {name: f"{folder.name.rstrip('/')}/{name}" in used for name in weight_files_of(folder.names())}
+    else:
+        is_read = {name: os.path.realpath(os.path.join(folder.path, name)) in used for name in weight_files(folder.path)}
     others = [name for name in is_read if not is_read[name] and not TRAINING.fullmatch(name)]
     if not others:
         return ""
@@ -241,9 +243,13 @@ def _watched(source: Source, used: set[str]) -> Source:
     """Return the same source with a record of every file that is opened through it."""
     from steelyard.storage.source import Source
 
-    if source.path is not None and not source.is_folder:
-        used.add(os.path.realpath(source.path))
-    return Source(source.name, source.size, source.fill, lambda name: _watched(source.beside(name), used), source.path)
+    if not source.is_folder:
+        used.add(source.name if source.path is None else os.path.realpath(source.path))
+
+    def beside(name: str) -> Source:
+        return _watched(source.beside(name), used)
+
+    return Source(source.name, source.size, source.fill, beside, source.path, remote=source.remote)
 
 
 def into(values: Weights, model: Weights) -> Weights:

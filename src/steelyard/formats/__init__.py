@@ -165,10 +165,11 @@ def check_names(weights: Weights, path: str | os.PathLike[str]) -> None:
 
 def weight_files(folder: str) -> list[str]:
     """Return the names of a folder's weight files, recognised by suffix; an index stands for its shards."""
-    return _weight_files(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
+    return weight_files_of(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name)))
 
 
-def _weight_files(names: Iterable[str]) -> list[str]:
+def weight_files_of(names: Iterable[str]) -> list[str]:
+    """Return those of a folder's names that are weight files, as `weight_files` does."""
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
     files = [name for name in names if not name.startswith(".")]
     recognised = sorted(name for name in files if name.lower().endswith(known))
@@ -205,7 +206,7 @@ def _writable() -> Iterator[str]:
 def _guess(source: Source) -> str:
     """Describe a file of an unknown format."""
     if source.is_folder:
-        inside = _weight_files(source.names()) if source.path is None else weight_files(source.path)
+        inside = weight_files_of(source.names()) if source.path is None else weight_files(source.path)
         several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
         which = (
             f"with several models: {several}; choose the file of one"

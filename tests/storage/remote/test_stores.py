@@ -10,7 +10,7 @@ import pytest
 
 import steelyard
 from steelyard import sizes
-from steelyard.errors import FileMissingError, FormatError, IncompleteWarning, MissingExtraError, UnsafeFileError
+from steelyard.errors import FileMissingError, FormatError, IncompleteWarning, LeftOutWarning, MissingExtraError, UnsafeFileError
 from steelyard.storage.remote import stores
 
 NUMBERS = {"model.layers.0.mlp.up_proj.weight": np.arange(100_000.0).reshape(500, 200), "model.norm.weight": np.ones(3)}
@@ -94,6 +94,12 @@ def test_a_folder_with_several_models_lists_them(store, folder):
     with pytest.raises(
         FormatError, match=r"memory://org/model: a folder with several models: model.safetensors.index.json and other"
     ):
+        steelyard.weights(folder)
+
+
+def test_weight_files_that_a_folder_leaves_out_are_named(store, folder):
+    store.pipe("/org/model/other.npz", b"PK")
+    with pytest.warns(LeftOutWarning, match=r"the model of this folder is model\.safetensors\.index\.json; left out other\.npz"):
         steelyard.weights(folder)
 
 
