@@ -65,6 +65,11 @@ COMMANDS = [
     "average one other -o OUT.safetensors",
     "prune one --amount 0.5 -o OUT.safetensors",
     "report one --before other -o OUT.html",
+    "size one",
+    "layers one",
+    "grid one",
+    "vector one -o OUT.npy",
+    "quantize one --to int8 -o OUT.safetensors",
 ]
 
 
