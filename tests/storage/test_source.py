@@ -14,7 +14,7 @@ import pytest
 import steelyard
 from steelyard import sizes, storage
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError
-from steelyard.storage.source import Source, from_bytes, open_path
+from steelyard.storage.source import Source, from_bytes, open_path, open_regular
 
 DATA = bytes(range(100))
 
@@ -327,3 +327,25 @@ def test_weights_that_live_until_the_interpreter_exits_end_without_a_word(suffix
     script += "from steelyard.storage import source; vars(source).update(_HELD=None, os=None)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_device_in_a_folder_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "README.md")
+    for path in (str(tmp_path / "README.md"), "/dev/zero"):
+        with pytest.raises(OSError, match="is a pipe, a socket or a device, not a regular file"):
+            open_regular(path)
+    (tmp_path / "plain").write_bytes(b"ab")
+    with open_regular(str(tmp_path / "plain")) as file:
+        assert file.read() == b"ab"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_bill_of_materials_of_a_folder_with_a_pipe_for_a_card_is_written(tmp_path):
+    (tmp_path / "net").mkdir()
+    steelyard.save({"w": np.ones(2, "f4")}, tmp_path / "net" / "model.safetensors")
+    os.mkfifo(tmp_path / "net" / "README.md")
+    command = [sys.executable, "-m", "steelyard", "check", "--bom", str(tmp_path / "bom.json"), str(tmp_path / "net")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in ended.stderr
+    assert (tmp_path / "bom.json").exists()

@@ -159,9 +159,13 @@ def _drawing(args: argparse.Namespace, kind: str) -> Callable[[], Axes]:
 
 def _lines(path: str) -> list[str]:
     """Return the lines of a text file, without their ends; an empty one at the end is no line."""
-    from pathlib import Path
+    from steelyard.codecs import limits
 
-    return Path(path).read_text("utf-8", errors="replace").removesuffix("\n").split("\n")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = file.read(limits.JSON + 1)
+    if len(text) > limits.JSON:
+        raise ShapeError(f"{printable(path)} has more than {limits.JSON:,} characters, too many for labels")
+    return text.removesuffix("\n").split("\n")
 
 
 def _save(draw: Callable[[], Axes], target: Path, suffix: str, dpi: int, style: str) -> None:

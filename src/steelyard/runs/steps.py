@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from steelyard.errors import AmbiguityError, FileMissingError, FormatError, printable, quoted
+from steelyard.storage.source import open_regular
 
 _LABELLED = re.compile(r"([A-Za-z_]\w*)=(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 """A label and a number, as Lightning writes them."""
@@ -174,7 +175,7 @@ def _logged(path: str) -> dict[int, dict[str, float]]:
     try:
         if os.path.getsize(path) > MOST_STATE:
             return {}
-        with open(path, encoding="utf-8") as file:
+        with open_regular(path) as file:
             entries = json.load(file)["log_history"]
         for entry in entries:
             numbers = {str(key): float(value) for key, value in entry.items() if type(value) in (int, float)}

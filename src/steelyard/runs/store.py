@@ -25,6 +25,7 @@ from steelyard.runs.layout import (
     layout_from,
     sketch_dtype,
 )
+from steelyard.storage.source import open_regular
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -147,7 +148,7 @@ def read_layout(folder: str) -> Layout:
     """Read run.json; raises as `open_run` does."""
     path = os.path.join(folder, RUN)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return layout_from(json.load(file))
     except FileNotFoundError:
         raise FileMissingError(f"{printable(folder)} is no recorded run: it has no {RUN}") from None
@@ -159,7 +160,7 @@ def read_journal(folder: str) -> tuple[Row, ...]:
     """Read all complete lines of the journal; a last line without its end was being written when the recorder was killed."""
     path = os.path.join(folder, JOURNAL)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             lines = file.read().split(b"\n")[:-1]
     except FileNotFoundError:
         return ()

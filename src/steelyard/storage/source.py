@@ -15,6 +15,8 @@ from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, printable, quoted
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from steelyard.core.weight import Array
 
     Fill = Callable[[int, memoryview], None]
@@ -332,3 +334,12 @@ def _beside(folder: str, name: str) -> Source:
     if not real.startswith(home + os.sep) and not cached:
         raise UnsafeFileError(folder, f"names the file {name!r}, which is a link that leads out of the folder")
     return open_path(os.path.join(folder, name))
+
+
+def open_regular(path: str) -> BufferedReader:
+    """Open a file that a folder holds beside weights. Raises `OSError` for a pipe or a device, which may never end."""
+    handle = _opened(path)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "is a pipe, a socket or a device, not a regular file", path)
+    return os.fdopen(handle, "rb")

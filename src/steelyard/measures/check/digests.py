@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
 from steelyard.paths import LEFT_OUT
+from steelyard.storage.source import open_regular
 
 
 def files_below(folder: str) -> Iterator[str]:
@@ -16,14 +18,19 @@ def files_below(folder: str) -> Iterator[str]:
 
 
 def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file's bytes; of a folder that of the names and digests of its files; "" for a URL."""
+    """Return the SHA-256 of a file's bytes; of a folder that of the names and digests of its files; "" for a URL or a pipe."""
     from hashlib import file_digest, sha256
 
     if "://" in path:
         return ""
     if not os.path.isdir(path):
-        with open(path, "rb") as file:
-            return file_digest(file, "sha256").hexdigest()
+        try:
+            with open_regular(path) as file:
+                return file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return ""
+            raise
     whole = sha256()
     for name in files_below(path):
         relative = os.path.relpath(name, path).replace(os.sep, "/")

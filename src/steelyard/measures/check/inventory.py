@@ -10,6 +10,7 @@ from steelyard.codecs import limits
 from steelyard.errors import SteelyardError
 from steelyard.measures.check.digests import files_below, sha256_of
 from steelyard.measures.check.outcomes import NO_MODEL, Outcome
+from steelyard.storage.source import open_regular
 
 if TYPE_CHECKING:
     from steelyard.measures.check.findings import Finding
@@ -96,8 +97,8 @@ def _licences(path: str) -> Iterator[str]:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(limits.JSON)
+        with open_regular(path) as file:
+            return file.read(limits.JSON).decode(errors="replace")
     except OSError:
         return ""
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.errors import FileMissingError, FormatError, printable
 from steelyard.measures.check import Check
 from steelyard.measures.check.digests import sha256_of
@@ -50,7 +51,7 @@ def read_baseline(path: str) -> Known:
     """Read the known findings. Raises `FileMissingError`, or `FormatError` for a file that `baseline` did not write."""
     try:
         with open(path, encoding="utf-8") as file:
-            record = json.load(file)
+            record = json.loads(file.read(limits.JSON))
         findings = [(each["sha256"], each["rule"]) for each in record["findings"] if record["baseline"] == _VERSION]
     except OSError as error:
         raise FileMissingError(f"{printable(path)}: {error.strerror}; --write-baseline writes a baseline") from None
