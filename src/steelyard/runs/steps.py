@@ -154,7 +154,7 @@ def _varying(stems: Sequence[str]) -> list[str]:
     whole = [column for column in columns if not any("." in number for number in column)]
     varying = whole if len(stems) == 1 else [column for column in whole if len(set(column)) > 1]
     if not alike or len(varying) != 1:
-        names = ", ".join(repr(printable(stem, 60)) for stem in sorted(stems)[:2])
+        names = ", ".join(quoted(stem, 60) for stem in sorted(stems)[:2])
         what = "are not alike" if not alike else "have no whole number" if not varying else "have more than one number"
         raise AmbiguityError(f"names such as {names} {what}; pass a mapping of steps to files, as {{1000: 'a.pt'}}")
     return list(varying[0])

@@ -91,7 +91,7 @@ def _check_local(paths: Sequence[str]) -> None:
     """Raise `ShapeError` for a URL in a recipe's file, which may be from elsewhere: reading it would make requests."""
     for path in paths:
         if "://" in path:
-            what = f"the recipe names the URL {printable(path)!r}, which a recipe in a file does not open"
+            what = f"the recipe names the URL {quoted(path)}, which a recipe in a file does not open"
             raise ShapeError(f"{what}; download the model, or pass the recipe as a dict")
 
 
