@@ -146,6 +146,26 @@ def size():
     return plot.size(CHGNET)
 
 
+def architecture():
+    """A small residual net for images of digits, of which one run shows the order."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.norm, self.two = nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, padding=1)
+
+        def forward(self, x):
+            return torch.relu(x + self.two(torch.relu(self.norm(self.one(x)))))
+
+    blocks = nn.Sequential(*[Block() for _ in range(3)])
+    head = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 10), nn.Softmax(1))
+    net = nn.ModuleDict({"stem": nn.Conv2d(1, 16, 3, padding=1), "blocks": blocks, "head": head})
+    net.forward = lambda x: net["head"](net["blocks"](net["stem"](x)))
+    return plot.architecture(net, probe=torch.zeros(1, 1, 8, 8))
+
+
 def train(net, steps, x, y):
     import torch
 
@@ -177,6 +197,7 @@ PICTURES = {
         grid,
         grid_diff,
         size,
+        architecture,
     )
 }
 

@@ -85,6 +85,7 @@ EVERY = {
     "diff": lambda net, **how: plot.diff(net, net, **how),
     "grid": plot.grid,
     "size": plot.size,
+    "architecture": plot.architecture,
     "heads": lambda net, **how: plot.heads({"attn.q_proj.weight": np.eye(6)}, "attn.q_proj.weight", heads=2, **how),
     "embedding": lambda net, **how: plot.embedding(net, "3.weight", **how),
 }

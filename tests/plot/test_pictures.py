@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from steelyard import Role, Weights, plot
+from steelyard.core.graph import Graph, Layer
 from steelyard.core.readers import from_array
 
 FOLDER = Path(__file__).parent / "pictures"
@@ -56,6 +57,21 @@ def blocks(factor=1.0):
     return net
 
 
+def residual(skip=True):
+    """A net of two blocks, each with what passes it, and a sum of the first and the last layer."""
+    layers = [Layer("in", "conv", settings={"activation": "relu"}, output_shape=(8, 8, 4), inputs=("x",))]
+    weights = [kernel("in.weight", bell(4, 3, 3, 3), "out in kh kw")]
+    for nth in range(2):
+        before = layers[-1].name
+        for part, taken in {"one": (before,), "two": (f"h.{nth}.one",)}.items():
+            layers.append(Layer(f"h.{nth}.{part}", "conv", output_shape=(8, 8, 4), inputs=taken))
+            weights.append(kernel(f"h.{nth}.{part}.weight", bell(4, 4, 3, 3), "out in kh kw"))
+        layers.append(Layer(f"h.{nth}.add", "merge", inputs=(f"h.{nth}.two", before) if skip else (f"h.{nth}.two",)))
+    layers += [Layer("sum", "merge", inputs=("h.1.add", "in")), Layer("out", "dense", output_shape=(3,), inputs=("sum",))]
+    weights.append(kernel("out.weight", bell(3, 256)))
+    return Weights(weights, graph=Graph(layers, is_execution_order=True, input_names=["x"], input_shapes=((8, 8, 3),)))
+
+
 def noisy(array, share):
     found = array.copy()
     found.flat[:: round(1 / share)] *= 1.5
@@ -98,6 +114,7 @@ PICTURES = {
     "overview-many": lambda: plot.overview(deep()),
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.01)),
     "size": lambda: plot.size(blocks()),
+    "architecture": lambda: plot.architecture(residual()),
     "grid": lambda: plot.grid(blocks()),
     "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks()),
     "diff-many": lambda: plot.diff(deep(), deep(shift=0.01)),
@@ -120,6 +137,7 @@ WRONG = {
     "overview-many": lambda: plot.overview(deep(), kind="ridges"),
     "diff": lambda: plot.diff(deep(3), deep(3, shift=0.02)),
     "size": lambda: plot.size({**blocks(), "head.weight": bell(16, 30)}),
+    "architecture": lambda: plot.architecture(residual(skip=False)),
     "grid": lambda: plot.grid(blocks(), value="mean"),
     "grid-diff": lambda: plot.grid(blocks(1.5), before=blocks(), value="rank"),
     "diff-many": lambda: plot.diff(deep(), deep(shift=0.02)),

@@ -21,6 +21,7 @@ KINDS = {
     "histograms": (),
     "network": (),
     "size": (),
+    "architecture": (),
     "diff": ("before",),
     "grid": ("before",),
     "filters": ("name", "grid"),
@@ -44,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     """Draw the weights of a file as a picture: PNG, PDF or SVG, according to the suffix.
 
     The kind overview has a row for each weight, histograms has a panel for each of the first weights, network draws the
-    units of a network of dense layers, grid has a cell for each weight, blocks by parts, size is a treemap of the parameters, and
-    diff shows how far each weight is from that of an older file, --before, as grid does too. The others draw one weight, which
+    units of a network of dense layers, grid has a cell for each weight, blocks by parts, size is a treemap of the parameters,
+    architecture has the layers in order and what feeds each, and diff shows how far each weight is from that of an older file,
+    --before, as grid does too. The others draw one weight, which
     --name selects if there are several: filters those of a convolution, or the units of a dense layer on images; heads those of
     an attention layer; embedding its rows on two principal components; heatmap and spectrum any matrix. Without --out the picture
     is in the current folder, named after the file and the kind. Needs the extra "plot".

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from steelyard.plot._architecture import architecture
     from steelyard.plot._diff import diff
     from steelyard.plot._embedding import embedding
     from steelyard.plot._filters import filters
@@ -24,7 +25,20 @@ if TYPE_CHECKING:
     from steelyard.plot._size import size
     from steelyard.plot._spectrum import spectrum
 
-__all__ = ["diff", "embedding", "filters", "grid", "heads", "heatmap", "histograms", "network", "overview", "size", "spectrum"]
+__all__ = [
+    "architecture",
+    "diff",
+    "embedding",
+    "filters",
+    "grid",
+    "heads",
+    "heatmap",
+    "histograms",
+    "network",
+    "overview",
+    "size",
+    "spectrum",
+]
 
 
 def __getattr__(name: str) -> Any:
