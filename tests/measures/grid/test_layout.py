@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import steelyard
 from steelyard import Weights
 from steelyard.core.readers import from_array
+from steelyard.core.weight import Role
 from steelyard.measures.grid import layout_of
 
 SQUARE, VECTOR = (4, 4), (4,)
@@ -173,3 +174,22 @@ def test_every_weight_has_one_place_whatever_it_is_called(names, axes):
     assert sorted([*found.places, *found.outside, *found.left_out]) == sorted(names)
     assert all(row < len(found.rows) and column < len(found.columns) for row, column in found.places.values())
     assert len(found.rows) * len(found.columns) <= 16 * len(names) + 1024
+
+
+def test_weights_whose_names_do_not_say_where_they_are_have_the_place_of_their_layer():
+    placed = [
+        (f"onnx::Conv_{7 * block + 2 * nth + kind}", f"/stage{block // 2}/stage{block // 2}.{block % 2}/conv{nth}/Conv", kind)
+        for block in range(4)
+        for nth in range(2)
+        for kind in range(2)
+    ]
+    listed = [
+        from_array(name, np.zeros(VECTOR if kind else (4, 4, 3, 3), "f4"), layer=layer, role=Role.BIAS if kind else Role.KERNEL)
+        for name, layer, kind in placed
+    ]
+    found = layout_of(listed)
+    assert (found.kind, found.rows) == ("blocks", [f"/stage{block // 2}/stage{block // 2}.{block % 2}" for block in range(4)])
+    assert found.columns == ["conv0/Conv/kernel", "conv0/Conv/bias", "conv1/Conv/kernel", "conv1/Conv/bias"]
+    assert found.places["onnx::Conv_10"] == (1, 3)
+    layers = layout_of(each for each in listed if "stage0.0" in each.layer)
+    assert (layers.kind, layers.columns) == ("layers", ["kernel", "bias"])

@@ -113,7 +113,7 @@ def test_a_resnet_is_known_by_the_names_of_its_stages():
 
 
 STRUCTURES = [
-    (nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), "MLP 64-32-10: 2,410 parameters + 0 buffers, float32, 9.64 kB"),
+    (nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), "MLP 64-32-10, relu: 2,410 parameters + 0 buffers, float32, 9.64 kB"),
     (nn.Linear(4, 3), "dense layer 4-3: 15 parameters + 0 buffers, float32, 60 bytes"),
     (nn.Sequential(*(nn.Linear(2, 2) for _ in range(9))), "MLP 2-2-2-2-...-2-2: 54 parameters"),
     (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)),
@@ -178,3 +178,11 @@ def test_the_sentence_is_on_top_of_the_table_and_of_the_notebook():
     net = steelyard.weights(nn.Linear(4, 3))
     assert repr(net).splitlines()[:2] == [sentence(net), ""]
     assert net._repr_html_().index(sentence(net)) < net._repr_html_().index("<table")
+
+
+def test_a_chain_names_its_activations_where_a_graph_is_known():
+    net = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 10), nn.Softmax(1))
+    assert sentence(steelyard.weights(net)).startswith("MLP 784-128-32-10, relu, softmax: 104,938 parameters")
+    assert sentence(steelyard.weights(net.state_dict())).startswith("MLP 784-128-32-10: 104,938 parameters")
+    assert sentence(steelyard.weights(nn.Sequential(nn.Linear(4, 3), nn.Sigmoid()))).startswith("dense layer 4-3, sigmoid: ")
+    assert sentence(steelyard.weights(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()))).startswith("CNN: 1 convolution")

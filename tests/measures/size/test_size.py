@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import steelyard
+from steelyard.core.readers import from_array
 from steelyard.errors import ShapeError
 from steelyard.measures.size.beside import Beside, is_state
 
@@ -257,3 +258,9 @@ def test_no_number_is_read(tmp_path):
 
 def _refuse(start, stop):
     raise AssertionError((start, stop))
+
+
+def test_a_slash_at_the_beginning_of_a_name_separates_nothing():
+    layers = ("/a/conv/Conv", "/a/dense/MatMul", "/b/conv/Conv")
+    net = steelyard.Weights([from_array(f"onnx::{nth}", np.ones(3 + nth), layer=layer) for nth, layer in enumerate(layers)])
+    assert labels(steelyard.size(net)) == [(0, "/a", 1), (1, "conv/Conv", 1), (1, "dense/MatMul", 1), (0, "/b/conv/Conv", 1)]

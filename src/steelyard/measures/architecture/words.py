@@ -23,6 +23,8 @@ def what(layer: Layer) -> str:
     >>> from steelyard.core.graph import Layer
     >>> what(Layer("a", "conv", "Conv2D", {"strides": (2, 2), "groups": 1, "activation": "relu"}))
     'conv /2, relu'
+    >>> what(Layer("softmax", "softmax", "Softmax", {"activation": "softmax"}))
+    'softmax'
     >>> what(Layer("b", "other", "Conv1D")), what(Layer("c", "activation", "ReLU", {"activation": "relu6"}))
     ('Conv1D', 'relu6')
     """
@@ -42,7 +44,7 @@ def what(layer: Layer) -> str:
     parts = [f"{word}{_strides(settings.get('strides'))}"]
     if isinstance(heads := settings.get("heads"), int):
         parts.append(f"{heads:,} heads")
-    if layer.kind != "activation" and isinstance(activation, str) and activation != "linear":
+    if layer.kind not in ("activation", activation) and isinstance(activation, str) and activation != "linear":
         parts.append(activation)
     parts += [f"run {layer.calls:,} times"] if layer.calls > 1 else []
     return ", ".join([*parts, *(["unused"] if settings.get("unused") else [])])

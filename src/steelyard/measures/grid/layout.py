@@ -64,9 +64,18 @@ def layout_of(weights: Iterable[Weight]) -> Layout:
 
 
 def _by_block(held: Sequence[Weight]) -> dict[int, Spot]:
-    names = [weight.name for weight in held]
+    names = [_placed_name(weight) for weight in held]
     plain = [_without_collection(name) for name in names]
     return blocks_of(plain if len(set(plain)) == len(names) else names, [weight.shape for weight in held])
+
+
+def _placed_name(weight: Weight) -> str:
+    """Return a name that says where the weight is: that of `onnx::Conv_193` is its layer's, `/layer1/conv1/Conv/kernel`."""
+    return weight.name if _has_place(weight) else f"{weight.layer}/{weight.role.value}"
+
+
+def _has_place(weight: Weight) -> bool:
+    return not weight.layer or weight.layer in weight.name
 
 
 def _without_collection(name: str) -> str:
@@ -84,9 +93,11 @@ def _leaf(weight: Weight) -> str:
     """Return the name of a weight without that of its layer, which may be anywhere in it: "coefs_" of "coefs_.0"."""
     if not weight.layer:
         return ""
-    before, found, after = weight.name.partition(weight.layer)
+    if not _has_place(weight):
+        return weight.role.value
+    before, _, after = weight.name.partition(weight.layer)
     joined = f"{before.rstrip('./')}.{after.lstrip('./')}" if before and after else before or after
-    return joined.strip("./") if found else weight.name
+    return joined.strip("./")
 
 
 def _laid_out(kind: str, held: Sequence[Weight], spots: dict[int, Spot], left_out: list[str]) -> Layout | None:

@@ -9,7 +9,7 @@ from steelyard.errors import printable
 from steelyard.measures.headline.amounts import amount_text, in_bytes, trained, types
 from steelyard.measures.headline.blocks import count, experts, stages, width
 from steelyard.measures.headline.families import FAMILIES, WORDS, Family
-from steelyard.measures.headline.structure import structure
+from steelyard.measures.headline.structure import CHAINS, activations, structure
 from steelyard.text.rows import NUMBER, counts_of, rows_of
 from steelyard.text.units import counted
 
@@ -65,7 +65,8 @@ def kind_of(weights: Weights, rows: Sequence[Row]) -> Kind:
     family = next((family for family in FAMILIES if _shows(family, listed)), None)
     word = _own_word(weights.meta)
     if family is None and not word:
-        return structure(rows)
+        name, parts = structure(rows)
+        return ", ".join([name, *(activations(weights.graph) if name.startswith(CHAINS) else [])]), parts
     name = word or f"{family.name if family else ''}-like"
     return name, _parts(rows, family)
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
+from steelyard.errors import printable
 from steelyard.measures.headline.blocks import repeated, width
 from steelyard.text.rows import Row
 from steelyard.text.units import counted
 
+if TYPE_CHECKING:
+    from steelyard.core.graph import Graph
+
+CHAINS = ("MLP", "dense layer ")
+"""How the names of chains of dense layers begin."""
+MIXED = 3
+"""Maximum activations that are named."""
 SHOWN = 8
 """Maximum lengths of a chain that are written out."""
 _GATES = {4: "LSTM", 3: "GRU", 1: "RNN"}
@@ -34,7 +43,7 @@ def structure(rows: Sequence[Row]) -> tuple[str, list[str]]:
         return "", [counted(blocks, "block"), *([f"{wide:,} wide"] if wide else [])]
     chain = _chain(dense, {weight.shape[0] for row in rows for weight in row.weights if len(weight.shape) == 1})
     if chain and len(dense) == len(kernels):
-        return ("MLP" if len(dense) > 1 else "dense layer") + f" {_written(chain)}", []
+        return f"MLP {_written(chain)}" if len(dense) > 1 else f"dense layer {_written(chain)}", []
     return "", [counted(len(dense), "dense layer")] if len(dense) > 1 else []
 
 
@@ -72,6 +81,14 @@ def _lengths(dense: Sequence[Weight], *, turned: bool) -> list[int]:
     if any(one[1] != two[0] for one, two in pairwise(ends)):
         return []
     return [ends[0][0], *(end[1] for end in ends)]
+
+
+def activations(graph: Graph | None) -> list[str]:
+    """Return the words of a chain's activations in the order of its layers, equal ones once; none where no graph is known."""
+    layers = graph.layers if graph else []
+    words = ("softmax" if layer.kind == "softmax" else layer.settings.get("activation") for layer in layers)
+    known = dict.fromkeys(printable(word, 40) for word in words if isinstance(word, str) and word != "linear")
+    return [*known] if len(known) <= MIXED else []
 
 
 def _written(chain: Sequence[int]) -> str:

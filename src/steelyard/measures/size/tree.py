@@ -11,7 +11,8 @@ from steelyard.text.rows import span
 
 _DEEPEST = 32
 """Maximum words of a name that are levels of the tree; a hostile one may have thousands."""
-_WORDS = re.compile(r"([./])")
+_WORDS = re.compile(r"(?<!^)([./])")
+"""What separates words; ONNX begins names with a slash, which separates nothing."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})([^0-9]*)")
 """A word that may count up."""
 
