@@ -117,7 +117,15 @@ def test_a_served_page_fills_the_grid_with_what_it_reads(open_served, tmp_path):
     assert [float(text) for text in cells(page)[5][1:]] == [pytest.approx(cell.value, rel=0.006) for cell in found.cells[5]]
     for title in ("Size", "Architecture"):
         view(page, title)
-    expect(page.locator(".net-view")).to_contain_text("How the layers are connected is not known")
+    expect(page.locator(".summary")).to_have_text("the layers by their names; how they are connected is not known")
+    shown = page.locator(".layer-line").evaluate_all("(lines) => lines.map((line) => line.firstChild.textContent)")
+    assert shown == [row.label for row in steelyard.architecture(arrays)]
+    expect(page.locator(".layer-line.block")).to_contain_text("\u00d7\u200a6")
+    attention = page.locator(".layer-line:has-text('attn')")
+    expect(attention).to_contain_text("weight 64\u200a\u00d7\u200a192, bias 192")
+    page.locator(".layer-line.block").press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".detail h2")).to_have_text("h.0.attn.weight")
 
 
 def test_the_areas_of_layers_are_their_shares(open_report):

@@ -59,18 +59,22 @@ export function nameElement() {
 }
 
 /**
- * Write a name into its spans; all names share its first `shared` letters. Names of layers differ most at their ends, so the last
- * short words are kept.
- * @type {(spans: HTMLElement, text: string, shared?: number) => void}
+ * Write a name into its spans; all names share its first `shared` letters. Names of layers differ most at their ends, so of one
+ * that may not fit the last short words are kept.
+ * @type {(spans: HTMLElement, text: string, shared?: number, tail?: number) => void}
  */
-export function writeName(spans, text, shared = 0) {
-  const tail = text.length <= 24 ? 0 : (/(?<=[./]).{6,18}$/s.exec(text)?.[0].length ?? 16);
+export function writeName(spans, text, shared = 0, tail = tailOf(text)) {
   const head = Math.min(shared, text.length - tail);
   [text.slice(0, head), text.slice(head, text.length - tail), text.slice(text.length - tail)].forEach((part, nth) => {
     spans.children[nth].textContent = part;
   });
-  spans.style.setProperty("--tail", `${tail + (head ? 1 : 0)}ch`);
+  spans.style.setProperty("--tail", `${tail + (head ? 2 : 0)}ch`);
   spans.title = text;
+}
+
+/** @type {(text: string) => number} */
+function tailOf(text) {
+  return text.length <= 24 ? 0 : (/(?<=[./]).{6,18}$/s.exec(text)?.[0].length ?? 16);
 }
 
 /**

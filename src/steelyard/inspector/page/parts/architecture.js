@@ -1,8 +1,9 @@
 // @ts-check
-// A view of the net: its layers in order, what feeds each, and repeated blocks once.
+// A view of the net: its layers in order, what feeds each, and repeated blocks once; without a graph, its layers by their names.
 
 import { element } from "../draw/element.js";
 import { drawWires, wiresOf } from "../draw/wires.js";
+import { byNames } from "../data/named.js";
 import { counted, percent, rounded, shapeText, shownName, whole } from "../data/text.js";
 import { later } from "./later.js";
 import { focusIn, roving } from "./roving.js";
@@ -17,7 +18,13 @@ const [ABOVE, INPUT] = ["above", "the block's input"];
  * @type {(net: Net) => NetView}
  */
 export function architecture(net) {
-  return later(net, net.api.net("architecture"), (record) => made(net, record));
+  return later(net, asked(net), (record) => made(net, record));
+}
+
+/** @type {(net: Net) => Promise<ArchitectureRecord>} */
+async function asked({ api, index }) {
+  const record = await api.net("architecture");
+  return record.error || record.rows.length ? record : byNames(record, await api.net("size"), index);
 }
 
 /** @type {(net: Net, record: ArchitectureRecord) => NetView} */
@@ -59,14 +66,14 @@ function made(net, record) {
 
 /** @type {(record: ArchitectureRecord) => NetView} */
 function blank({ why }) {
-  const reason = why ? `: ${shownName(why)}` : "";
-  const text = `How the layers are connected is not known${reason}. The other views, and the tree below, show them by their names.`;
+  const text = `How the layers are connected is not known${why ? `: ${shownName(why)}` : ""}.`;
   return { element: element("p", { class: "none" }, text), focus() {}, open() {}, show() {}, refresh() {} };
 }
 
 /** @type {(record: ArchitectureRecord) => string} */
 function summary({ order, rows, inputs, why, outside }) {
   if (!rows.length) return "no graph is known";
+  if (order === "names") return `the layers by their names; how they are connected is not known${why ? `: ${shownName(why)}` : ""}`;
   const layers = rows.filter((row) => !isBlock(row)).reduce((sum, row) => sum + row.times, 0);
   const given = Object.entries(inputs).map(([name, shape]) => `${shownName(name)}${shape ? ` ${sizes(shape)}` : ""}`);
   const parts = [
@@ -100,12 +107,20 @@ function feedsOf(rows) {
     const found = row.sources.map((source) => {
       if (source === ABOVE) return last;
       if (source === INPUT) return before[row.depth - 1] ?? -1;
-      for (let at = nth - 1; at >= 0; at -= 1) if (!isBlock(rows[at]) && (rows[at].label === source || rows[at].name === source)) return at;
+      for (let at = nth - 1; at >= 0; at -= 1) if (!isBlock(rows[at]) && namesOf(rows[at]).includes(source)) return at;
       return -1;
     });
     last = nth;
     return found;
   });
+}
+
+/**
+ * What a row is called: its name, that within its block, and that of the first of its repetitions.
+ * @type {(row: LayerRow) => string[]}
+ */
+function namesOf({ name, label }) {
+  return [name, label, name.split(" \u2026 ")[0]];
 }
 
 /**
@@ -138,7 +153,7 @@ function lineOf(row, times, most, net) {
   const held = Object.entries(shapes).map(([word, shape]) => `${shownName(word)} ${shapeText(shape)}`);
   const cells = [
     name,
-    element("span", { class: "layer-what" }, times > 1 ? element("b", {}, `\u00d7\u200a${whole(times)}`) : null, block ? `${whole(row.layers)} layers` : shownName(what || kind || " ")),
+    element("span", { class: "layer-what" }, times > 1 ? element("b", {}, `\u00d7\u200a${whole(times)}`) : null, block && row.layers > 2 ? `${whole(row.layers)} layers` : shownName(what || kind || " ")),
     element("span", { class: "layer-shape" }, out ? sizes(out) : ""),
     element("span", { class: "layer-held" }, held.join(", ")),
     element("span", { class: parameters ? "bar-track" : "" }, parameters ? fill : null),

@@ -123,8 +123,9 @@ function viewOf(net, record) {
  * @type {(name: string) => HTMLElement}
  */
 function headOf(name) {
-  const words = (name && shownName(name)).split(/(?<=[./_])/);
-  return element("div", { role: "columnheader", title: name && shownName(name) }, ...words.flatMap((word) => [word, element("wbr")]));
+  const shown = name ? shownName(name) : "value";
+  const words = shown.split(/(?<=[./_])/);
+  return element("div", { role: "columnheader", title: shown }, ...words.flatMap((word) => [word, element("wbr")]));
 }
 
 /** @type {(record: GridRecord) => (number[] | undefined)[][]} */

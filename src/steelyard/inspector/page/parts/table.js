@@ -28,6 +28,7 @@ import { moved, virtual } from "./virtual.js";
  * @typedef {TableListeners & {
  *   index: Index,
  *   columns: Column[],
+ *   wanted: number,
  *   rows: number[],
  *   order: number[],
  *   by: Sorting,
@@ -42,6 +43,10 @@ import { moved, virtual } from "./virtual.js";
 const ROW = 26;
 const HEAD = 30;
 const PRINTED = 500;
+/** Pixels of a letter of a name, and beside the name in its cell. */
+const [LETTER, MARGIN] = [7.25, 30];
+/** The share of the table's width that names have at most, if other columns need it. */
+const NAMES = 0.42;
 /** @type {Sorting} */
 const UNSORTED = { key: null, descending: false };
 
@@ -113,8 +118,9 @@ function built(index, onOpen, onSight) {
     () => blankRow(columns),
     (node, nth) => fill(view, node, nth),
   );
+  const wanted = index.shown.reduce((most, name) => Math.max(most, name.length), 0) * LETTER + MARGIN;
   /** @type {TableView} */
-  const view = { index, columns, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1, heads, grid, list };
+  const view = { index, columns, wanted, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1, heads, grid, list };
   return view;
 }
 
@@ -139,12 +145,13 @@ function listen(view) {
 }
 
 /**
- * Give the names the room of a column that would be visible in part only.
+ * Give the names the room that they need, as far as the table is wide enough, and that of a column visible in part only.
  * @type {(view: TableView) => void}
  */
-function widenNames({ grid, columns }) {
+function widenNames({ grid, columns, wanted }) {
   grid.style.removeProperty("--name");
-  const least = Number.parseFloat(getComputedStyle(grid).getPropertyValue("--name"));
+  const own = Number.parseFloat(getComputedStyle(grid).getPropertyValue("--name"));
+  const least = Math.max(own, Math.min(wanted, grid.clientWidth * NAMES));
   const widths = columns.slice(1).map(({ width }) => width);
   const edges = widths.map((_, nth) => widths.slice(0, nth + 1).reduce((sum, width) => sum + width, 0));
   const whole = edges.filter((edge) => least + edge <= grid.clientWidth).pop() ?? 0;

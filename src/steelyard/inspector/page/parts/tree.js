@@ -22,6 +22,10 @@ import { moved, virtual } from "./virtual.js";
  */
 
 const ROW = 26;
+/** Letters of a name that surely fits, and those that are kept of the end of a longer one. */
+const [FITS, TAIL] = [13, 7];
+/** @type {WeakMap<Layer, number>} */
+const SHARED = new WeakMap();
 
 /**
  * The tree of an index; `onLayer(layer)` is called when a layer is chosen, `onOpen(row)` for a weight.
@@ -64,8 +68,24 @@ function fill({ index, lines, cursor, chosen, open }, node, nth) {
   node.classList.toggle("cursor", nth === cursor);
   node.classList.toggle("leaf", !layer);
   node.style.setProperty("--level", String(level));
-  writeName(/** @type {HTMLElement} */ (node.children[1]), layer ? shownName(layer.label) : lastPart(index, row));
+  const text = layer ? shownName(layer.label) : lastPart(index, row);
+  writeName(/** @type {HTMLElement} */ (node.children[1]), text, layer?.parent ? sharedOf(layer.parent) : 0, text.length > FITS ? TAIL : 0);
   node.children[2].textContent = rounded(layer ? layer.size : index.columns.size[row]);
+}
+
+/**
+ * How many letters the labels of a layer's parts have in common, in whole words.
+ * @type {(layer: Layer) => number}
+ */
+function sharedOf(layer) {
+  const known = SHARED.get(layer);
+  if (known !== undefined) return known;
+  const labels = [...layer.layers.values()].map(({ label }) => shownName(label));
+  const [first = "", ...others] = labels;
+  const ends = others.length ? [...first.matchAll(/[._/-]/g)].map((found) => (found.index ?? 0) + 1) : [];
+  const shared = Math.max(0, ...ends.filter((end) => others.every((label) => label.startsWith(first.slice(0, end)))));
+  SHARED.set(layer, shared);
+  return shared;
 }
 
 /** @type {(view: TreeView, layer: Layer, to?: boolean) => void} */
