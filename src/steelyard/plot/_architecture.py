@@ -13,10 +13,11 @@ from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.architecture import ABOVE, BLOCK_INPUT, Architecture
 from steelyard.measures.architecture import architecture as measured
-from steelyard.plot.canvas import axes_for, blended, caption, counted, inks, shown
+from steelyard.plot.canvas import axes_for, blended, caption, inks, shown
 from steelyard.text.architectures import remarks, shape_text, weights_text
 from steelyard.text.table import TIMES
 from steelyard.text.terminal import cut_alike
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
