@@ -35,12 +35,12 @@ function made(net, record) {
   if (!rows.length) return blank(record);
   const total = rows.reduce((most, row) => Math.max(most, row.share), 0);
   const times = timesOf(rows);
-  const lines = rows.map((row, nth) => lineOf(row, times[nth], total, net));
+  const lines = rows.map((row, nth) => lineOf(row, times[nth], total, net, isPlain(record)));
   const heights = rows.map((row, nth) => (isBlock(row) ? null : (nth + 0.5) * ROW));
   const holder = element("div", { class: "layer-list", role: "group", "aria-label": "Layers in order" }, ...lines);
   const wires = wiresOf(feedsOf(rows));
   const svg = record.order === "execution" ? drawWires(wires, heights, rows.length * ROW) : null;
-  const beside = element("div", { class: "layer-beside" }, holder);
+  const beside = element("div", { class: `layer-beside${isPlain(record) ? " plain" : ""}` }, holder);
   if (svg) beside.prepend(svg);
   roving(holder);
   /** @type {(event: Event) => void} */
@@ -142,19 +142,28 @@ function sizes(shape) {
   return shape.length ? shape.map((side) => side ?? "?").join("\u200a×\u200a") : "scalar";
 }
 
-/** @type {(row: LayerRow, times: number, most: number, net: Net) => HTMLElement} */
-function lineOf(row, times, most, net) {
+/**
+ * Whether nothing is known of the layers but their names and weights.
+ * @type {(record: ArchitectureRecord) => boolean}
+ */
+function isPlain({ order }) {
+  return order === "names";
+}
+
+/** @type {(row: LayerRow, times: number, most: number, net: Net, plain: boolean) => HTMLElement} */
+function lineOf(row, times, most, net, plain) {
   const { label, depth, what, kind, shapes, output_shape: out, parameters, share } = row;
   const block = isBlock(row);
-  const name = element("span", { class: "layer-name", title: shownName(row.name) }, shownName(label));
+  const repeats = times > 1 ? element("b", {}, `\u00d7\u200a${whole(times)}`) : null;
+  const name = element("span", { class: "layer-name", title: shownName(row.name) }, shownName(label), plain && repeats);
   name.style.paddingLeft = `${Math.min(depth, 8) * 16}px`;
   const fill = element("i", { "aria-hidden": "true" });
   fill.style.width = `${most ? (100 * share) / most : 0}%`;
   const held = Object.entries(shapes).map(([word, shape]) => `${shownName(word)} ${shapeText(shape)}`);
   const cells = [
     name,
-    element("span", { class: "layer-what" }, times > 1 ? element("b", {}, `\u00d7\u200a${whole(times)}`) : null, block && row.layers > 2 ? `${whole(row.layers)} layers` : shownName(what || kind || " ")),
-    element("span", { class: "layer-shape" }, out ? sizes(out) : ""),
+    !plain && element("span", { class: "layer-what" }, repeats, block && row.layers > 2 ? `${whole(row.layers)} layers` : shownName(what || kind || " ")),
+    !plain && element("span", { class: "layer-shape" }, out ? sizes(out) : ""),
     element("span", { class: "layer-held" }, held.join(", ")),
     element("span", { class: parameters ? "bar-track" : "" }, parameters ? fill : null),
     element("span", { class: "bar-count" }, parameters ? rounded(parameters) : ""),

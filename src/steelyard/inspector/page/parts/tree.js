@@ -26,6 +26,8 @@ const ROW = 26;
 const [FITS, TAIL] = [13, 7];
 /** @type {WeakMap<Layer, number>} */
 const SHARED = new WeakMap();
+/** @type {WeakMap<Layer, Map<string, number>>} */
+const BEGINNINGS = new WeakMap();
 
 /**
  * The tree of an index; `onLayer(layer)` is called when a layer is chosen, `onOpen(row)` for a weight.
@@ -69,7 +71,7 @@ function fill({ index, lines, cursor, chosen, open }, node, nth) {
   node.classList.toggle("leaf", !layer);
   node.style.setProperty("--level", String(level));
   const text = layer ? shownName(layer.label) : lastPart(index, row);
-  writeName(/** @type {HTMLElement} */ (node.children[1]), text, layer?.parent ? sharedOf(layer.parent) : 0, text.length > FITS ? TAIL : 0);
+  writeName(/** @type {HTMLElement} */ (node.children[1]), text, layer?.parent ? sharedOf(layer.parent) : 0, text.length > FITS && isAlike(layer, text) ? TAIL : 0);
   node.children[2].textContent = rounded(layer ? layer.size : index.columns.size[row]);
 }
 
@@ -86,6 +88,23 @@ function sharedOf(layer) {
   const shared = Math.max(0, ...ends.filter((end) => others.every((label) => label.startsWith(first.slice(0, end)))));
   SHARED.set(layer, shared);
   return shared;
+}
+
+/**
+ * Whether another part of the same layer begins alike, so that the ends of their names tell them apart; so may those of weights.
+ * @type {(layer: Layer | null, text: string) => boolean}
+ */
+function isAlike(layer, text) {
+  if (!layer?.parent) return !layer;
+  const known = BEGINNINGS.get(layer.parent) ?? new Map();
+  if (!known.size) {
+    for (const { label } of layer.parent.layers.values()) {
+      const begins = shownName(label).slice(0, TAIL);
+      known.set(begins, (known.get(begins) ?? 0) + 1);
+    }
+    BEGINNINGS.set(layer.parent, known);
+  }
+  return known.get(text.slice(0, TAIL)) > 1;
 }
 
 /** @type {(view: TreeView, layer: Layer, to?: boolean) => void} */
