@@ -23,12 +23,28 @@ def expanded(paths: Iterable[str]) -> list[str]:
     return [file for path in paths for file in _expanded(path)]
 
 
+def is_spread(source: object, *asked: object) -> bool:
+    """Whether a call is for an engine: it names one, or its source is a pattern of paths."""
+    return any(each is not None for each in asked) or (isinstance(source, str) and is_pattern(source))
+
+
+def is_pattern(path: str) -> bool:
+    """Whether this is a pattern such as "run*/*.pt", and not a path that has such characters; a URL may have a "?".
+
+    >>> is_pattern("run*/*.pt"), is_pattern("model.pt"), is_pattern("https://host/model.pt?a=1"), is_pattern("s3://bucket/*.pt")
+    (True, False, False, True)
+    """
+    if "://" in path:
+        return not path.lower().startswith(("http:", "https:")) and any(mark in path for mark in "*[")
+    return any(mark in path for mark in "*?[") and not os.path.lexists(path)
+
+
 def _expanded(path: str) -> list[str]:
     if os.path.isdir(path):
         return _in_folder(path)
     if "://" in path:
         return _at_urls(path)
-    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
+    if not is_pattern(path):
         return [path]
     from glob import glob
 
@@ -84,7 +100,7 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
 def _expanded_to(path: str) -> list[str]:
     if "://" in path:
         return _at_urls(path)
-    if os.path.lexists(path) or not any(mark in path for mark in "*?["):
+    if not is_pattern(path):
         return [path]
     from glob import glob
 

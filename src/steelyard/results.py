@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from steelyard.device.exported import Export
     from steelyard.editing.quantizing.what_if import WhatIf
     from steelyard.editing.units.plan import UnitPlan
+    from steelyard.engines.by_file import ByFile
+    from steelyard.engines.tasks import Failure
     from steelyard.measures.architecture import Architecture, LayerRow
     from steelyard.measures.check import Check
     from steelyard.measures.check.findings import Finding
@@ -47,12 +49,14 @@ __all__ = [
     "Architecture",
     "Audit",
     "AuditFinding",
+    "ByFile",
     "Check",
     "Curves",
     "Diff",
     "Difference",
     "Digest",
     "Export",
+    "Failure",
     "Finding",
     "Graph",
     "Grid",
@@ -91,12 +95,14 @@ _MODULES = {
     "Architecture": "measures.architecture",
     "Audit": "auditing",
     "AuditFinding": "auditing.findings",
+    "ByFile": "engines.by_file",
     "Check": "measures.check",
     "Curves": "runs.curves",
     "Diff": "measures.diff",
     "Difference": "measures.diff",
     "Digest": "measures.digest",
     "Export": "device.exported",
+    "Failure": "engines.tasks",
     "Finding": "measures.check.findings",
     "Graph": "core.graph",
     "Grid": "measures.grid",

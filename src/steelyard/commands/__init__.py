@@ -9,7 +9,8 @@ Modules that only some commands need are imported inside functions, to keep star
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Role
@@ -19,7 +20,10 @@ from steelyard.running import one_line, trouble
 if TYPE_CHECKING:
     import argparse
 
+    from steelyard.core.protocols import Scope
     from steelyard.core.weights import Weights
+    from steelyard.engines.calls import Asked, Stream
+    from steelyard.engines.opening import Opening
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +79,71 @@ def explain(args: argparse.Namespace, terms: Mapping[str, str], used: Iterable[s
 def add_skip(parser: argparse.ArgumentParser) -> None:
     """Declare the option that leaves out weights that cannot be read."""
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out weights that cannot be read, with a warning")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Declare the options for work by several processes."""
+    group = parser.add_argument_group("many workers", "the result is the same to the last bit; docs/scale.md has more")
+    group.add_argument("--engine", choices=("threads", "dask", "ray", "joblib"), help="who reads the files; threads by default")
+    group.add_argument("--workers", type=int, metavar="N", help="threads or processes that are started, two by default")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="a cluster of Dask or Ray that runs, such as tcp://host:8786")
+    group.add_argument("--resume", metavar="JOURNAL", help="write finished parts into this file, and leave out those in it")
+    group.add_argument("--progress", action="store_true", help="count finished files on stderr, also where it is no terminal")
+
+
+def asked_of(args: argparse.Namespace) -> Asked | None:
+    """Return what the options ask of an engine; None if nothing."""
+    if not any((args.engine, args.workers is not None, args.scheduler, args.resume)):
+        return None
+    from steelyard.engines.calls import Asked
+
+    return Asked(args.engine, args.workers, args.resume, args.scheduler)
+
+
+def opening_of(file: str, args: argparse.Namespace) -> Opening:
+    """Return how another process opens a file, and selects from it by the options."""
+    from steelyard.engines.opening import Opening
+
+    effective, select = getattr(args, "effective", False), tuple(getattr(args, "select", None) or ())
+    fold, role, skip = getattr(args, "fold", None), getattr(args, "role", None), getattr(args, "skip_unreadable", False)
+    return Opening(file, getattr(args, "scope", "model"), effective, fold, select, role, skip).stamped()
+
+
+@contextmanager
+def streamed(
+    files: Iterable[str], args: argparse.Namespace, measure: Callable[..., Any], *given: object, scope: Scope | None = None
+) -> Iterator[Stream | None]:
+    """Yield the stream of what an engine finds of the files by `measure`, called with what is given and an opening.
+
+    None if the options ask for no engine.
+    """
+    asked = asked_of(args)
+    if asked is None:
+        yield None
+        return
+    from functools import partial
+
+    from steelyard.engines.calls import streamed as stream
+
+    openings = (opening_of(file, args) for file in files)
+    meant = [each if scope is None else each._replace(scope=scope) for each in openings]
+    with stream(partial(measure, *given), meant, asked, progress=args.progress) as found:
+        yield found
+
+
+@contextmanager
+def jobs_shipped(files: Iterable[str], sources: Iterable[Weights], args: argparse.Namespace) -> Iterator[bool]:
+    """Have the jobs of this block that read the weights of the files done by an engine; false if the options ask for none."""
+    asked = asked_of(args)
+    if asked is None:
+        yield False
+        return
+    from steelyard.engines.shipping import shipped
+
+    openings = [opening_of(file, args) for file in files]
+    asked.require_versions(openings)
+    with asked.started() as (engine, journal), shipped(engine, zip(sources, openings, strict=True), journal):
+        yield True
 
 
 def add_scope(parser: argparse.ArgumentParser, default: str = "model") -> None:

@@ -7,13 +7,24 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_effective, add_explain, add_paths, each_file, explain, print_json, print_records
+from steelyard.commands import (
+    add_effective,
+    add_engine,
+    add_explain,
+    add_paths,
+    each_file,
+    explain,
+    print_json,
+    print_records,
+    streamed,
+)
 from steelyard.errors import FormatError, printable
 from steelyard.paths import PIPELINES
 
 if TYPE_CHECKING:
     import argparse
 
+    from steelyard.engines.calls import Stream
     from steelyard.measures.check import Check
     from steelyard.measures.check.outcomes import Outcome
     from steelyard.measures.check.policy import Policy
@@ -33,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard check model.pt --health
     """
+    from steelyard.measures.check import check_of
     from steelyard.measures.check.outcomes import summary
     from steelyard.paths import below
     from steelyard.text.terminal import screen_of
@@ -42,14 +54,16 @@ def run(args: argparse.Namespace) -> int:
     policy = _policy(args)
 
     def checked(file: str) -> tuple[Any, str]:
-        outcome = _outcome(file, args, policy, named=named[file])
+        outcome = _outcome(file, args, policy, stream, named=named[file])
         outcomes.append(outcome)
         imports = _imports(file) if args.imports else None
         record = outcome.to_dict() if imports is None else {**outcome.to_dict(), "imports": imports}
         is_shown = not args.json and outcome.word != "no model"
         return record, _text(outcome, imports or {}, screen, f"{printable(file)}: " if len(named) > 1 else "") if is_shown else ""
 
-    status, records = each_file(named, checked)
+    looked_at = named if not args.audit_only else ()
+    with streamed(looked_at, args, check_of, args.health, scope="all") as stream:
+        status, records = each_file(named, checked)
     errors = {record["file"]: record["error"] for record in records if "error" in record}
     _write(args, outcomes, errors)
     total = summary(outcomes, len(errors))
@@ -69,6 +83,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     scope.add_argument("--audit-only", action="store_true", help="read no numbers: only list what loading the files would run")
     add_effective(parser)
     add_explain(parser)
+    add_engine(parser)
     parser.add_argument("--imports", action="store_true", help="also list each class and function that pickles name")
     parser.add_argument(
         "--fail-on",
@@ -96,7 +111,7 @@ def _policy(args: argparse.Namespace) -> Policy:
     return Policy(args.allow, read_baseline(args.baseline) if args.baseline else frozenset())
 
 
-def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool) -> Outcome:
+def _outcome(file: str, args: argparse.Namespace, policy: Policy, stream: Stream | None, *, named: bool) -> Outcome:
     """Check a file; one of a folder may be anything but a model."""
     from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other, outcome_of_pipeline
 
@@ -105,7 +120,10 @@ def _outcome(file: str, args: argparse.Namespace, policy: Policy, *, named: bool
     if not named and os.path.basename(file) in PIPELINES:
         return outcome_of_pipeline(file, policy)
     try:
-        check = _check(file, health=args.health, effective=args.effective, named=named)
+        if stream is None:
+            check = _check(file, health=args.health, effective=args.effective, named=named)
+        else:
+            check = _taken(stream, file, health=args.health, named=named)
     except FormatError as error:
         if named:
             raise
@@ -130,6 +148,19 @@ def _check(file: str, *, health: bool, effective: bool, named: bool) -> Check:
             return checked(everything)
         with following(model_of(file, weights, effective=effective), "checking its health") as model:
             return checked(everything, model)
+
+
+def _taken(stream: Stream, file: str, *, health: bool, named: bool) -> Check:
+    """Take what an engine found; a file that it could not read as weights may be a model with missing shards."""
+    from steelyard.measures.check import refused
+
+    try:
+        found: Check = stream.of(file)
+    except FormatError as error:
+        if not named:
+            raise
+        return refused(file, error, health=health)
+    return found
 
 
 def _imports(file: str) -> dict[str, int]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import (
     add_effective,
+    add_engine,
     add_explain,
     add_scope,
     add_skip,
     code_in,
     explain,
+    jobs_shipped,
     print_json,
     unmatched,
     warn_of_code,
@@ -47,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
         raise ShapeError(unmatched(f"{args.before} and {args.after}", args.select))
     screen = screen_of(sys.stdout)
     histograms = screen.width is not None if args.histograms is None else args.histograms
-    with following_all(sources, "comparing") as watched:
+    with ExitStack() as stack:
+        is_shipped = stack.enter_context(jobs_shipped((args.before, args.after), sources, args))
+        watched = sources if is_shipped else stack.enter_context(following_all(sources, "comparing"))
         difference = diff(
             *watched,
             atol=args.atol,
@@ -107,6 +112,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_effective(parser)
     add_skip(parser)
     add_explain(parser)
+    add_engine(parser)
 
 
 def _adapter(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import Answer, add_paths, add_selection, opened, print_each, print_json
+from steelyard.commands import Answer, add_engine, add_paths, add_selection, asked_of, opened, print_each, print_json, streamed
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -25,19 +25,24 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard digest a.pt b.safetensors --total
     """
+    from steelyard.measures.digest import digest_of
     from steelyard.paths import expanded
     from steelyard.text.measured import digest_lines, unsure_line
 
     if args.check:
+        if asked_of(args):
+            raise ShapeError("-c verifies lists in this process; use it without --engine and its options")
         return _verified(args)
 
     def digested(file: str) -> Answer:
-        result = _digest(file, args, args.algorithm, args.layout)
+        result = _digest(file, args, args.algorithm, args.layout) if stream is None else stream.of(file)
         if result.unsure and not args.json:
             print(f"warning: {printable(file)}: {unsure_line(result)}", file=sys.stderr)
         return Answer(result.to_dict(), "\n".join(digest_lines(result, file, each=not args.total)))
 
-    return print_each(expanded(args.paths), digested, json=args.json)
+    files = expanded(args.paths)
+    with streamed(files, args, digest_of, args.algorithm, args.layout) as stream:
+        return print_each(files, digested, json=args.json)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--check", action="store_true", help="the paths are lists of digests: verify the files they name")
     parser.add_argument("--anywhere", action="store_true", help="with -c, open files outside the folder of a list too")
     add_selection(parser)
+    add_engine(parser)
 
 
 def _digest(file: str, args: argparse.Namespace, algorithm: Algorithm, layout: Layout) -> Digest:

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from steelyard.commands import add_effective, add_explain, add_paths, add_scope, add_skip, explain, print_json, selected
+from steelyard.commands import (
+    add_effective,
+    add_engine,
+    add_explain,
+    add_paths,
+    add_scope,
+    add_skip,
+    explain,
+    jobs_shipped,
+    print_json,
+    selected,
+)
 from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
@@ -33,7 +45,9 @@ def run(args: argparse.Namespace) -> None:
         raise FormatError(files[0], "there is nothing to compare it with; pass two or more files, or a folder of several")
     sources = [selected(weights(file, scope=args.scope), args, file) for file in files]
     sources = [readable_weights(source) for source in sources]
-    with following_all(sources, "comparing", len(files) - 1) as watched:
+    with ExitStack() as stack:
+        is_shipped = stack.enter_context(jobs_shipped(files, sources, args))
+        watched = sources if is_shipped else stack.enter_context(following_all(sources, "comparing", len(files) - 1))
         relations = lineage(dict(zip(files, watched, strict=True)))
     if args.json:
         print_json(relations.to_dict())
@@ -53,3 +67,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_effective(parser)
     add_skip(parser)
     add_explain(parser)
+    add_engine(parser)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import Answer, add_explain, add_paths, add_selection, explain, opened, print_each
+from steelyard.commands import Answer, add_engine, add_explain, add_paths, add_selection, explain, opened, print_each, streamed
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
     import argparse
 
+    from steelyard.core.weights import Weights
     from steelyard.measures.stats import Stats
     from steelyard.text.terminal import Screen
 
@@ -25,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard stats model.safetensors --by layer
     """
-    from steelyard.measures.stats import stats
+    from steelyard.measures.stats import stats, stats_of
+    from steelyard.numerics.weight_stats import NEAR
     from steelyard.paths import expanded
     from steelyard.text.progress import following
     from steelyard.text.records import plain
@@ -36,8 +38,12 @@ def run(args: argparse.Namespace) -> int:
         raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
 
     def of_file(file: str) -> Answer:
-        with following(opened(file, args), "reading") as watched:
-            result = stats(watched, args.by, histogram=not args.fast)
+        watched: Weights | None = None
+        if stream is not None:
+            result = stream.of(file)
+        else:
+            with following(opened(file, args), "reading") as watched:
+                result = stats(watched, args.by, histogram=not args.fast)
         if args.out:
             result.write(args.out)
             return Answer({"out": args.out}, "", watched)
@@ -52,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
 
             explain(args, FIGURES)
 
-    return print_each(files, of_file, json=args.json, closing=closing)
+    with streamed(files, args, stats_of, args.by, not args.fast, NEAR) as stream:
+        return print_each(files, of_file, json=args.json, closing=closing)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file to a .csv, .json or .parquet file")
     add_selection(parser)
     add_explain(parser)
+    add_engine(parser)
 
 
 def _text(result: Stats, screen: Screen, args: argparse.Namespace) -> str:

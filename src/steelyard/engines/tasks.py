@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.threads import with_threads
-from steelyard.errors import SteelyardError, printable
+from steelyard.errors import FormatError, SteelyardError, printable
 
 if TYPE_CHECKING:
     Function = Callable[[Any], Any]
@@ -31,6 +31,8 @@ class Failure(NamedTuple):
             return SteelyardError(f"{self.kind}: {self.text}")
         made: Any = own
         error: SteelyardError = made.__new__(made, self.text)  # without the arguments of which it makes its text
+        if isinstance(error, FormatError):
+            error.file, error.offset, error.audit = "", None, None
         return error
 
     def to_dict(self) -> dict[str, str]:

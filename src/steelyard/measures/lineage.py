@@ -9,18 +9,23 @@ same indices.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from math import hypot, inf
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.core.wrappers import shapes_of, wrapping
 from steelyard.errors import ShapeError, printable
 from steelyard.io import readable_weights
+from steelyard.paths import is_spread
 from steelyard.storage.opening import public
 
 if TYPE_CHECKING:
+    import os
+
     from steelyard.core.weight import Array
 
 SHUFFLES = 9999
@@ -123,7 +128,13 @@ class Lineage:
 
 
 def lineage(
-    sources: Mapping[str, object] | Iterable[object], *, skip_unreadable: bool = False, effective: bool = False
+    sources: Mapping[str, object] | Iterable[object],
+    *,
+    skip_unreadable: bool = False,
+    effective: bool = False,
+    engine: object = None,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Lineage:
     """Compare several models, files or `Weights` pair by pair: distances, shared weights, a tree, and common origins.
 
@@ -133,6 +144,7 @@ def lineage(
     without such layers get no verdict. The test is not valid for layers whose initial weights prefer an order, such as
     identity matrices. Raises `ShapeError` for two sources of one name, and `UnreadableError` for weights that cannot be read,
     unless `skip_unreadable` leaves them out with a warning. With `effective` the weights are those of `Weights.effective`.
+    With an `engine`, `workers` or `resume`, pairs of files are compared by several workers, as in `stats`.
 
     Examples:
         >>> import numpy as np
@@ -140,9 +152,29 @@ def lineage(
         >>> found.duplicates
         [['a', 'b']]
     """
+    if is_spread(None, engine, workers, resume):
+        from steelyard.engines.calls import Asked, together
+
+        named = _named(sources)
+        asked = Asked(engine, workers, resume)
+        found: Lineage = together(
+            partial(_lineage, list(named), skip_unreadable=skip_unreadable), named.values(), asked, effective=effective
+        )
+        return found
     options = {"skip_unreadable": skip_unreadable, "effective": effective}
-    nets = {name: readable_weights(net, **options) for name, net in _named(sources).items()}
-    return Lineage(list(nets), (_kinship(*pair) for pair in combinations(nets.items(), 2)))
+    return lineage_of({name: readable_weights(net, **options) for name, net in _named(sources).items()})
+
+
+def _lineage(names: Sequence[str], *nets: object, skip_unreadable: bool) -> Lineage:
+    return lineage_of(
+        {name: readable_weights(net, skip_unreadable=skip_unreadable) for name, net in zip(names, nets, strict=True)}
+    )
+
+
+def lineage_of(nets: Mapping[str, Weights]) -> Lineage:
+    """Compare nets, whose weights are all readable, pair by pair; each pair is a job, which one worker of an engine does."""
+    jobs = ((*one, *other) for one, other in combinations(nets.items(), 2))
+    return Lineage(list(nets), in_turn(jobs, kinship_of, lambda *_: False))
 
 
 def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, object]:
@@ -160,8 +192,9 @@ def _named(sources: Mapping[str, object] | Iterable[object]) -> dict[str, object
     return {name: source for name, (_, source) in zip(names, listed, strict=True)}
 
 
-def _kinship(one: tuple[str, Weights], other: tuple[str, Weights]) -> Kinship:
+def kinship_of(name: str, net: Weights, other_name: str, other_net: Weights) -> Kinship:
     """Compare two nets."""
+    one, other = (name, net), (other_name, other_net)
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
     kinship = Kinship(one[0], other[0])

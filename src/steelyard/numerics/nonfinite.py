@@ -50,6 +50,15 @@ def nonfinite(weights: Iterable[Weight]) -> Iterator[NonFinite]:
                 yield finding
 
 
+def counted(weight: Weight, start: int, stop: int) -> tuple[int, int, int | None]:
+    """Return the counts of NaN and of infinite numbers among the elements [start, stop), and the offset of the first."""
+    found = Summary(wide=False)
+    for at, block in blocks_of(weight, start, stop, sizes.SUMMARY_BLOCK):
+        if not surely_finite_block(block):
+            found.finite_ones(block, at)
+    return found.nan, found.inf, None if found.first is None else found.first[1]
+
+
 class Scans:
     """Looks for NaN and Inf in the numbers of weights while something else reads them, so that they are read only once.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from steelyard import sizes
@@ -12,18 +13,22 @@ from steelyard.auditing import audit
 from steelyard.auditing.rules import DAMAGED, NOTED, RULES, RUNS, UNREAD
 from steelyard.core.net_facts import noted
 from steelyard.core.readers import raw_chunks
+from steelyard.core.threads import in_turn
 from steelyard.core.weight import Role, Weight
 from steelyard.dtypes import UNKNOWN, is_floating
+from steelyard.engines.tasks import Failure, failure
 from steelyard.errors import FormatError, IncompleteWarning, ShapeError, SteelyardError, printable
 from steelyard.formats import SHA256
 from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
+from steelyard.paths import is_spread
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.core.protocols import Scope
     from steelyard.core.weights import Weights
+    from steelyard.engines.opening import Opening
     from steelyard.numerics.nonfinite import NonFinite
 
 
@@ -77,7 +82,15 @@ class Check:
         return record | {"notes": list(self.notes)} if self.notes else record
 
 
-def check(source: object, *, health: bool = False, effective: bool = False) -> Check:
+def check(
+    source: object,
+    *,
+    health: bool = False,
+    effective: bool = False,
+    engine: object = None,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
+) -> Check:
     """Read every number of a source once, and return the defects.
 
     `source` is a model, a file, or any other source of `weights`. The findings are weights that cannot be read, weights with
@@ -85,7 +98,8 @@ def check(source: object, *, health: bool = False, effective: bool = False) -> C
     missing shards of a model. All tensors of a file are checked, including the optimizer's. `health` adds properties that
     trained nets rarely have: constant kernels, dead or duplicate outputs, norms far from those at initialization, numbers
     clipped by a narrow type, running variances of zero or less, and unused words of an embedding. With `effective` the
-    weights are those of `Weights.effective`: real numbers instead of packed ones.
+    weights are those of `Weights.effective`: real numbers instead of packed ones. With an `engine`, `workers` or `resume` a file
+    is read by several workers, and a pattern of paths has a check for each file, as in `stats`.
     Raises the errors of `weights` if nothing can be read at all.
 
     Examples:
@@ -97,11 +111,35 @@ def check(source: object, *, health: bool = False, effective: bool = False) -> C
         >>> check({"fc": {"weight": np.zeros((8, 8))}}, health=True)
         fc.weight holds the same number 64 times, 0, so that all units learn the same
     """
+    if is_spread(source, engine, workers, resume):
+        from steelyard.engines.calls import Asked, spread
+
+        here = partial(check, source, health=health, effective=effective)
+        asked = Asked(engine, workers, resume)
+        found: Check = spread(partial(check_or_refuse, health), here, source, asked, scope="all", effective=effective)
+        return found
     try:
         everything = listed(source, "all", effective=effective)
     except FormatError as error:
         return refused(source, error, health=health)
     return checked(everything, model_of(source, everything, effective=effective) if health else None)
+
+
+def check_of(health: bool, opening: Opening) -> Check:
+    """Check a file, for an engine; raises `FormatError` for one that cannot be read as weights."""
+    from steelyard.engines.opening import listed as listed_by
+
+    everything = listed_by(opening)
+    return checked(everything, model_of(opening.path, everything, effective=opening.effective) if health else None)
+
+
+def check_or_refuse(health: bool, opening: Opening) -> Check:
+    """Check a file, for an engine, also one that cannot be read as weights."""
+    opening.require_unchanged()
+    try:
+        return check_of(health, opening)
+    except FormatError as error:
+        return refused(opening.path, error, health=health)
 
 
 def refused(source: object, error: FormatError, *, health: bool = False) -> Check:
@@ -143,7 +181,9 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
 
     distinct = list(everything.distinct().values())
     finite = surely_finite(distinct)
-    looked = [finding for weight in distinct if weight.name not in finite for finding in _of(weight, everything)]
+    others = [weight for weight in distinct if weight.name not in finite]
+    scans = in_turn(_runs(others), scan, _is_worth_a_thread)
+    looked = [finding for weight in others for finding in _of(weight, everything, scans)]
     findings = [
         *as_findings(everything.audit),
         *_incomplete(everything),
@@ -176,22 +216,55 @@ def _missing(source: object) -> list[Finding]:
     ]
 
 
-def _of(weight: Weight, weights: Weights) -> Iterator[Finding]:
-    """Read all numbers of a weight."""
-    from steelyard.numerics.nonfinite import nonfinite  # it imports dataclasses, which `import steelyard` must not
+def _runs(weights: Sequence[Weight]) -> Iterator[tuple[Weight, int]]:
+    """Yield each weight with the first element of each of its runs; one of integers is read whole, as it is written."""
+    for weight in weights:
+        whole = not _is_scanned(weight) or weight.unreadable is not None
+        yield from ((weight, start) for start in range(0, 1 if whole else max(weight.size, 1), sizes.SUMMARY_RUN))
 
+
+def _is_worth_a_thread(weight: Weight, start: int) -> bool:
+    from steelyard.numerics.blocks import is_shared
+
+    return weight.size - start >= sizes.SUMMARY_THRESHOLD and is_shared(weight)
+
+
+def _is_scanned(weight: Weight) -> bool:
+    return is_floating(weight.dtype) or weight.dtype.startswith("complex")
+
+
+def scan(weight: Weight, start: int) -> tuple[int, int, int | None] | Failure:
+    """Read a run of a weight: the counts of NaN and Inf, and the offset of the first; or why it cannot be read."""
+    from steelyard.numerics.nonfinite import counted
+
+    try:
+        if _is_scanned(weight):
+            return counted(weight, start, min(start + sizes.SUMMARY_RUN, weight.size))
+        read_as_written(weight)
+    except SteelyardError as error:
+        return failure(error)
+    return 0, 0, None
+
+
+def _of(weight: Weight, weights: Weights, scans: Iterator[tuple[int, int, int | None] | Failure]) -> Iterator[Finding]:
+    """Yield the findings of a weight, from the scans of its runs."""
+    from steelyard.core.indexing import place_of
+    from steelyard.numerics.nonfinite import NonFinite
+
+    found = [next(scans) for _ in _runs([weight])]
     if weight.unreadable is not None and weight.encoding.lower() in TEXTS:
         what = f"{printable(weight.name)} holds text, not numbers, and was not checked"
         yield Finding("text", weight.name, what, severity="info")
         return
-    try:
-        if is_floating(weight.dtype) or weight.dtype.startswith("complex"):
-            for bad in nonfinite([weight]):
-                yield not_finite(weight, bad, weights)
-        else:
-            read_as_written(weight)
-    except SteelyardError as error:
-        yield unreadable(weight, error)
+    failed = next((each for each in found if isinstance(each, Failure)), None)
+    if failed is not None:
+        yield unreadable(weight, failed.error())
+        return
+    counts = [each for each in found if not isinstance(each, Failure)]
+    nan, inf = sum(each[0] for each in counts), sum(each[1] for each in counts)
+    first = next((each[2] for each in counts if each[2] is not None), None)
+    if first is not None:
+        yield not_finite(weight, NonFinite(weight.name, nan, inf, place_of(weight.shape, first)), weights)
 
 
 def read_as_written(weight: Weight) -> None:

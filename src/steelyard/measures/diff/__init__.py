@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
 from steelyard.io import readable_weights
+from steelyard.paths import is_spread
 
 if TYPE_CHECKING:
+    import os
+
     from steelyard.core.loading import Loading
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
     from steelyard.measures.diff.entries import Sums, Tolerance
-    from steelyard.measures.diff.pairing import Couple, Names
+    from steelyard.measures.diff.pairing import Couple, Coupling, Names
     from steelyard.measures.diff.verdicts import Verdict
     from steelyard.numerics.summary import Summary
 
@@ -172,6 +176,9 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     verdicts: bool = True,
     skip_unreadable: bool = False,
     effective: bool = False,
+    engine: object = None,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Diff:
     """Compare the weights of two models, files or `Weights`, of any two frameworks.
 
@@ -191,7 +198,8 @@ def diff(  # noqa: PLR0913 - each is an option, by name
     With `effective` the weights of both sides are those of `Weights.effective`, so that a packed net is compared with a plain
     one. Numbers are read in blocks, from files by two threads, and summed in float64. Raises the errors of `weights`,
     `ShapeError` or `AmbiguityError` if the rules or the permutation do not fit, and `UnreadableError` for weights that cannot
-    be read, unless `skip_unreadable` leaves them out with a warning.
+    be read, unless `skip_unreadable` leaves them out with a warning. With an `engine`, `workers` or `resume`, the numbers of two
+    files are compared by several workers, as in `stats`; verdicts are found here.
 
     Examples:
         >>> import numpy as np
@@ -199,26 +207,51 @@ def diff(  # noqa: PLR0913 - each is an option, by name
         >>> found.same, found.rows[0].max_abs, found.rows[0].place
         (False, 0.5, (1, 1))
     """
-    from steelyard.measures.diff.entries import Tolerance
     from steelyard.measures.diff.loads import loading
-    from steelyard.measures.diff.pairing import couple
 
+    tolerance = _tolerance(atol, rtol)
     if align not in (None, "permutation"):
         raise ShapeError(f'align is {align!r}; it must be "permutation" or None')
-    if not (atol >= 0 and rtol >= 0):
-        raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
+    if is_spread(None, engine, workers, resume):
+        how: dict[str, Any] = {"align": align, "atol": atol, "rtol": rtol, "rules": rules, "pairs": pairs, "verdicts": verdicts}
+        return _by_engine(
+            partial(diff, **how, skip_unreadable=skip_unreadable), before, after, (engine, workers, resume), effective=effective
+        )
     one, other = (readable_weights(e, skip_unreadable=skip_unreadable, effective=effective) for e in (before, after))
-    coupling = couple(one, other, rules, pairs)
-    permutations: dict[str, list[int]] = {}
-    if align:
-        from steelyard.measures.diff.permutation import aligned
-
-        coupling, permutations = aligned(coupling, other)
-    tolerance = Tolerance(float(atol), float(rtol))
+    coupling, permutations = _coupled(one, other, rules, pairs, align)
     notes = [*coupling.notes, *([] if effective else _packing(one, other))]
     loads = None if any((rules, pairs, effective)) else loading(before, after, one, other)
     rows = differences(coupling.couples, tolerance, verdicts=verdicts)
     return Diff(rows, tolerance, notes, permutations, coupling.prefixes, loads, remote=one.remote or other.remote)
+
+
+def _tolerance(atol: float, rtol: float) -> Tolerance:
+    from steelyard.measures.diff.entries import Tolerance
+
+    if not (atol >= 0 and rtol >= 0):
+        raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
+    return Tolerance(float(atol), float(rtol))
+
+
+def _by_engine(here: Any, before: object, after: object, asked: tuple[Any, ...], *, effective: bool) -> Diff:
+    from steelyard.engines.calls import Asked, together
+
+    found: Diff = together(here, (before, after), Asked(*asked), effective=effective)
+    return found
+
+
+def _coupled(
+    one: Weights, other: Weights, rules: Names, pairs: Names, align: str | None
+) -> tuple[Coupling, dict[str, list[int]]]:
+    """Return the couples of two nets, and the permutations that were undone."""
+    from steelyard.measures.diff.pairing import couple
+
+    coupling = couple(one, other, rules, pairs)
+    if not align:
+        return coupling, {}
+    from steelyard.measures.diff.permutation import aligned
+
+    return aligned(coupling, other)
 
 
 def _packing(one: Weights, other: Weights) -> list[str]:

@@ -22,6 +22,7 @@ prints it. Leaves can be digested in any order, or on several machines.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
@@ -32,9 +33,13 @@ from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
 from steelyard.errors import MissingExtraError, ShapeError
 from steelyard.io import readable_weights
+from steelyard.paths import is_spread
 from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
+    import os
+
+    from steelyard.engines.opening import Opening
     from steelyard.storage.source import Source
 
 Algorithm = Literal["sha256", "blake3", "xxh3"]
@@ -107,6 +112,9 @@ def digest(
     layout: Layout = "own",
     skip_unreadable: bool = False,
     effective: bool = False,
+    engine: object = None,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Digest:
     """Return the digests of the weights of a model, a file, or any other source of `weights`.
 
@@ -117,7 +125,8 @@ def digest(
     a net keeps its digest when it moves to another framework; `steelyard.measures.digest.canonical` defines this digest. It
     needs the memory of one weight if its axes have to be transposed. Raises `MissingExtraError`, `ShapeError` for another
     algorithm or layout, `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out with a
-    warning, and the errors of `weights`.
+    warning, and the errors of `weights`. With an `engine`, `workers` or `resume` a file is read by several workers, and a pattern
+    of paths has a digest for each file, as in `stats`.
 
     Examples:
         >>> import numpy as np
@@ -125,6 +134,15 @@ def digest(
         True
     """
     new = _algorithm(algorithm)
+    if is_spread(source, engine, workers, resume):
+        from steelyard.engines.calls import Asked, spread
+
+        here = partial(digest, source, algorithm, layout=layout, skip_unreadable=skip_unreadable, effective=effective)
+        asked = Asked(engine, workers, resume)
+        found: Digest = spread(
+            partial(digest_of, algorithm, layout), here, source, asked, skip_unreadable=skip_unreadable, effective=effective
+        )
+        return found
     if layout not in LAYOUTS:
         raise ShapeError(f"{layout!r} is not a layout; choose one of {', '.join(LAYOUTS)}")
     listed = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
@@ -142,6 +160,13 @@ def digest(
     for key, each in sorted((name.encode("utf-8", "surrogatepass"), each) for name, each in named.items()):
         whole.update(len(key).to_bytes(8, "little") + key + each)
     return Digest(algorithm, whole.digest().hex(), {name: each.hex() for name, each in named.items()})
+
+
+def digest_of(algorithm: Algorithm, layout: Layout, opening: Opening) -> Digest:
+    """Return the digests of a file, for an engine."""
+    from steelyard.engines.opening import listed
+
+    return digest(listed(opening), algorithm, layout=layout)
 
 
 def weight_digests(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[bytes]:

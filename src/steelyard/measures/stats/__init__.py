@@ -7,14 +7,20 @@ equal weights have equal statistics, to the last bit, from any container and wit
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from steelyard.core.threads import in_turn
 from steelyard.errors import ShapeError, WeightNotFoundError, meant, quoted
 from steelyard.io import readable_weights
 from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, Subject, WeightStats, weight_stats
+from steelyard.paths import is_spread
 
 if TYPE_CHECKING:
+    import os
+
     from steelyard.core.weight import Weight
+    from steelyard.engines.opening import Opening
     from steelyard.numerics.summary import Summary
 
 
@@ -84,7 +90,7 @@ class Stats:
         write_table(self.columns(), self.to_dict(), path)
 
 
-def stats(
+def stats(  # noqa: PLR0913 - each is an option, by name
     source: object,
     by: str | None = None,
     *,
@@ -92,6 +98,9 @@ def stats(
     near: float = NEAR,
     skip_unreadable: bool = False,
     effective: bool = False,
+    engine: object = None,
+    workers: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> Stats:
     """Return statistics of the weights of a model, a file, or any other source of `weights`.
 
@@ -104,6 +113,10 @@ def stats(
     if no weight has the axis, and `UnreadableError` for weights that cannot be read, unless `skip_unreadable` leaves them out
     with a warning.
 
+    With an `engine` ("threads", "dask", "ray", "joblib", or a Client of Dask) or `workers`, a file is read by so many workers,
+    with the same result to the last bit, and finished parts are kept in the journal `resume`; `steelyard.engines` has the rest.
+    For a pattern, such as "run*/*.pt", or with these for a list of paths, the result is a `ByFile`, with the statistics of each.
+
     Examples:
         >>> import numpy as np
         >>> found = stats({"fc": {"kernel": np.array([[1.0, -3.0], [2.0, 0.0]]), "bias": np.array([0.5, np.nan])}})
@@ -112,6 +125,10 @@ def stats(
         >>> stats({"a": np.ones(2), "b": np.zeros(2)}, "all").rows[0].std
         0.5
     """
+    if is_spread(source, engine, workers, resume):
+        here = partial(stats, source, by, histogram=histogram, near=near, skip_unreadable=skip_unreadable, effective=effective)
+        there = partial(stats_of, by, histogram, near)
+        return _by_engine(there, here, source, (engine, workers, resume), skip_unreadable=skip_unreadable, effective=effective)
     weights = readable_weights(source, skip_unreadable=skip_unreadable, effective=effective)
     listed = list(weights.distinct().values())
     if by is None or by in TOGETHER:
@@ -125,9 +142,25 @@ def stats(
             f"no weight has the axis {quoted(by)}; the known axes are {', '.join(known)}{meant(by, (*TOGETHER, *known))}"
         )
     kept = [weight for weight in listed if axes[weight.name] and weight.size]  # an axis of an empty weight may have any length
-    rows = [row for weight in kept for row in _channels(weight, axes[weight.name], near)]
+    jobs = ((weight, axes[weight.name], near) for weight in kept)
+    # a weight at a time, in this thread, or one for each worker of an engine
+    rows = [row for found in in_turn(jobs, _channels, lambda *_: False) for row in found]
     names = {weight.name for weight in kept}
     return Stats(by, rows, [name for name in axes if name not in names])
+
+
+def _by_engine(there: Any, here: Any, source: object, asked: tuple[Any, ...], **meant: bool) -> Stats:
+    from steelyard.engines.calls import Asked, spread
+
+    found: Stats = spread(there, here, source, Asked(*asked), **meant)
+    return found
+
+
+def stats_of(by: str | None, histogram: bool, near: float, opening: Opening) -> Stats:
+    """Return the statistics of a file, for an engine."""
+    from steelyard.engines.opening import listed
+
+    return stats(listed(opening), by, histogram=histogram, near=near)
 
 
 def _together(listed: Sequence[Weight], by: str, histogram: bool, near: float) -> Iterator[WeightStats]:
@@ -151,12 +184,14 @@ def _subject(weight: Weight) -> Subject:
     return Subject(weight.name, weight.layer, str(weight.role), weight.shape, weight.dtype)
 
 
-def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> Iterator[WeightStats]:
-    """Yield the statistics of each channel of a weight."""
+def _channels(weight: Weight, axes: tuple[int, ...], near: float) -> list[WeightStats]:
+    """Return the statistics of each channel of a weight."""
     from steelyard.measures.stats.channels import channels_of, units_of
 
     subject, figures = _subject(weight), channels_of(weight, axes, near).figures()
     columns = [figures[key].tolist() for key in FIGURES]
+    rows = []
     for nth, (unit, values) in enumerate(zip(units_of(weight, axes), zip(*columns, strict=True), strict=True)):
         numbers = [None if number != number else number for number in values]  # noqa: PLR0124 - NaN alone differs
-        yield WeightStats(subject._replace(channel=nth, unit=unit), numbers)
+        rows.append(WeightStats(subject._replace(channel=nth, unit=unit), numbers))
+    return rows

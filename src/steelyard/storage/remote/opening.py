@@ -33,6 +33,13 @@ def open_url(url: str) -> Source:
     return _web(url, sizes.REMOTE_WHOLE_BYTES) if scheme_of(url) in WEB else _store(url)
 
 
+def version_of(url: str) -> tuple[object, ...]:
+    """Return what the server says of the version of a file, its size first; empty if that is nothing, or a folder."""
+    open_url(url)
+    version = _lately.get(url.removeprefix(WHOLE), (None, None))[0]
+    return version if isinstance(version, tuple) else ()
+
+
 def _web(url: str, most: int) -> Source:
     """Open a URL of HTTP; a file of at most so many bytes is fetched whole where the server ignores ranges."""
     from steelyard.storage.remote.web import Web
