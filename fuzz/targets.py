@@ -270,6 +270,21 @@ def ctranslate2():
         yield _one("model.bin", (carried.folder("effective") / f"ctranslate2-{kind}" / "model.bin").read_bytes())
 
 
+def tfjs():
+    """Yield models of TensorFlow.js: its own, and a graph model."""
+    for path in sorted(folder for folder in carried.folder("tfjs").iterdir() if folder.is_dir()):
+        files = {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+        yield Seed(files, "model.json" if "model.json" in files else "weights_manifest.json")
+        yield Seed(files, "")
+    node = {"name": "y", "op": "MatMul", "input": ["x", "w"], "attr": {"transpose_b": {"b": True}}}
+    weights = [{"name": "w", "shape": [2, 3], "dtype": "float32", "quantization": {"dtype": "uint8", "scale": 0.5, "min": -1}}]
+    weights += [{"name": "b", "shape": [2], "dtype": "string"}, {"name": "i", "shape": [], "dtype": "int32"}]
+    manifest = [{"paths": ["a.bin", "b.bin"], "weights": weights}]
+    model = {"format": "graph-model", "modelTopology": {"node": [node]}, "weightsManifest": manifest}
+    numbers = {"a.bin": bytes(range(7)), "b.bin": b"\0\0\0\1\0\0\0a\7\0\0\0"}
+    yield Seed({**numbers, "model.json": json.dumps(model).encode()}, "model.json")
+
+
 def leaves():
     """Yield the leaves of a tree without names, also after a line of settings."""
     data = (carried.folder("effective") / "equinox-weight-norm" / "model.eqx").read_bytes()
@@ -299,6 +314,7 @@ TARGETS = {
     "sklearn-compressed": lambda: [*compressed(golden("sklearn.joblib"))],
     "skops": lambda: [*hostile("skops")],
     "tensorflow": lambda: [*checkpoints(), *hostile("tf-checkpoint", "tf-savedmodel")],
+    "tfjs": lambda: [*tfjs()],
     "tflite": lambda: [*golden("model.tflite"), *hostile("tflite")],
     "torch": lambda: [*golden("torch.pt"), *of_r("rtorch"), *hostile("torch-zip")],
     "torch-legacy": lambda: [*hostile("torch-legacy", "torch-tar")],

@@ -171,6 +171,15 @@ class FormatError(SteelyardError, ValueError):
         self.audit: Audit | None = None
 
 
+def cut_off(file: str, size: int, whole: int) -> FormatError:
+    """Return the error for a file of `size` bytes that says of itself that it has `whole` bytes.
+
+    >>> print(cut_off("net.h5", 400, 1000))
+    net.h5: is cut off after 40 %: it has 400 of 1,000 bytes (partial download?)
+    """
+    return FormatError(file, f"is cut off after {100 * size // whole} %: it has {size:,} of {whole:,} bytes (partial download?)")
+
+
 class UnsafeFileError(FormatError):
     """A file tries to run code, or to make its reader leave the file's own folder."""
 

@@ -42,6 +42,7 @@ SUFFIXES = {
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
     "skops": (".skops",),
     "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
+    "tfjs": ("model.json", "weights_manifest.json"),
     "tflite": (".tflite", ".lite"),
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
 }
@@ -63,6 +64,8 @@ _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
+_SHARED = (".bin", "checkpoint")
+"""Suffixes that files of formats have too that no reader takes."""
 _DISTRIBUTED = ".distcp"
 _DCP = "a PyTorch distributed checkpoint, which cannot be read; its program can save the state dict as one file"
 
@@ -112,7 +115,7 @@ def format_of(source: Source) -> Format:
         if candidate.sniff(source):
             return candidate
         asked.append(name)
-    raise FormatError(source.name, f"{_guess(source)}; known formats are {', '.join(asked)}")
+    raise FormatError(source.name, _refusal(source, asked))
 
 
 def format_name(path: str) -> str:
@@ -203,24 +206,28 @@ def _writable() -> Iterator[str]:
             yield from candidate.SUFFIXES
 
 
-def _guess(source: Source) -> str:
-    """Describe a file of an unknown format."""
+def _refusal(source: Source, asked: list[str]) -> str:
+    """Return what a source is that no format recognises, and what to do."""
     if source.is_folder:
-        inside = weight_files_of(source.names()) if source.path is None else weight_files(source.path)
-        several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
-        which = (
-            f"with several models: {several}; choose the file of one"
-            if len(inside) > 1
-            else f"with one weight file: {several}; pass it"
-        )
-        return f"a folder {which if inside else 'without weight files'}"
-    head = source.head(256)
-    if not head:
+        return _of_folder(source)
+    if not source.size:
         return "the file is empty (0 bytes)"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
-    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
-        return "an HTML page, not a weight file; a download answered with a web page"
     if source.name.lower().endswith(".raw"):
         return f"numbers without their manifest, {printable(os.path.basename(source.name))}.json, which has names and shapes"
-    return f"not a known weight file; it begins with {printable(head[:16])}"
+    from steelyard.codecs.signatures import named
+
+    begin = printable(source.head(16))
+    return named(source) or f"not a known weight file; it begins with {begin}; known formats are {', '.join(asked)}"
+
+
+def _of_folder(source: Source) -> str:
+    from steelyard.codecs.signatures import named
+
+    inside = weight_files_of(source.names()) if source.path is None else weight_files(source.path)
+    known = named(source) if all(name.endswith(_SHARED) for name in inside) else ""
+    if known or not inside:
+        return known or "a folder without weight files"
+    several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
+    if len(inside) > 1:
+        return f"a folder with several models: {several}; choose the file of one"
+    return f"a folder with one weight file: {several}; pass it"

@@ -17,7 +17,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, cut_off, printable
 from steelyard.storage.atomic import replacing
 from steelyard.storage.source import Stored
 
@@ -149,10 +149,10 @@ def _tensors(source: Source, begin: int, header: Mapping[str, Plain]) -> Iterato
             )
         end = stop
         yield _weight(source, begin + start, name, word, shape)
+    if begin + end > source.size:
+        raise cut_off(source.name, source.size, begin + end)
     if begin + end != source.size:
-        raise FormatError(
-            source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (partial download, or trailing data?)"
-        )
+        raise FormatError(source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (trailing data?)")
 
 
 def _entry(source: Source, name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...], str]:

@@ -246,3 +246,10 @@ def test_plain_bytes_are_listed_with_the_reason_and_check_names_them(tmp_path):
     checked = steelyard.check(path)
     assert (checked.readable, checked.ok) == (1, False)
     assert {finding.name for finding in checked.findings} == {"blob", "inner/more"}
+
+
+def test_the_index_of_a_t5x_checkpoint_is_named(tmp_path):
+    spec = {"driver": "zarr", "kvstore": {"driver": "gfile", "path": "state.kernel/"}, "dtype": "float32"}
+    tree = {"kernel": {**spec, "metadata": {"shape": [3, 4], "chunks": [3, 4]}}, "bias": FLOATS[0]}
+    with pytest.raises(FormatError, match="the index of a checkpoint of T5X, whose arrays are in other files"):
+        steelyard.weights(saved(tmp_path, tree, "checkpoint"))

@@ -221,6 +221,17 @@ def test_a_checkpoint_outside_the_folder_is_refused(tmp_path, path):
             steelyard.weights(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", ["", "old.ckpt", "checkpoint"])
+def test_a_checkpoint_of_the_first_version_is_named(tmp_path, name):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable("kernel", initializer=tf.ones((2, 3)))
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver(write_version=1).save(session, str(tmp_path / "old.ckpt"))
+    (tmp_path / "old.ckpt.meta").unlink()
+    with pytest.raises(FormatError, match=r"a checkpoint of TensorFlow's first version \(V1\)"):
+        steelyard.weights(tmp_path / name)
+
+
 def test_a_saved_model_without_variables_is_refused(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
     with pytest.raises(FormatError, match=r"SavedModel without variables/variables\.index"):

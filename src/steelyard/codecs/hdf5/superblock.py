@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.hdf5.space import SIGNATURE, Fields, Space
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, cut_off
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -55,8 +55,7 @@ def open_space(source: Source) -> tuple[Space, int]:
     stored_base, _, end = fields.existing_offset(), fields.offset(), fields.existing_offset()
     fields.take(2 * space.address_bytes if old else 0)
     if base + end - stored_base > source.size:
-        cut = f"is cut off: it should have {base + end - stored_base:,} bytes, and has {source.size:,} (partial download?)"
-        raise FormatError(source.name, cut)
+        raise cut_off(source.name, source.size, base + end - stored_base)
     return space, fields.existing_offset()
 
 

@@ -11,7 +11,7 @@ from the config, where there is one, and from names.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
@@ -74,6 +74,12 @@ def model_weights(hdf5: Hdf5File) -> list[Weight]:
             shown = distinct_name(name, layer, weights)
             weights[shown] = _explained(weight.replace(name=shown), layer, layers)
     return with_cudnn_facts(weights.values())
+
+
+def with_layers(weights: Iterable[Weight], config: Config) -> list[Weight]:
+    """Return weights that are named as this layout names them, with what the config of the model says of their layers."""
+    layers = _layers(dict(config))
+    return with_cudnn_facts([_explained(weight, weight.layer, layers) for weight in weights])
 
 
 def distinct_name(name: str, layer: str, taken: Container[str]) -> str:

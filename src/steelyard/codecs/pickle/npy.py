@@ -15,7 +15,7 @@ from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Record
 from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.dtypes import ITEMSIZES, itemsize
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, cut_off, printable
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -57,6 +57,8 @@ def numbers_in(source: Source, dtype: str | None = None) -> PickledTensor | None
     if code is None:
         return None
     size = prod(shape) * itemsize(code[1])
+    if offset + size > source.size:
+        raise cut_off(source.name, source.size, offset + size)
     if offset + size != source.size:
         raise FormatError(
             source.name, f"shape {list(shape)} of {descr} takes {size:,} bytes, but {source.size - offset:,} follow the header"

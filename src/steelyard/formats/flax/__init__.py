@@ -49,6 +49,12 @@ CHUNKED = "__msgpack_chunked_array__"
 CHUNK_LIMIT = 1 << 30
 """Arrays of more bytes are written in chunks: lengths in MessagePack end at four gigabytes."""
 
+_T5X = (
+    "is the index of a checkpoint of T5X, whose arrays are in other files, which are not read; "
+    "load it with t5x.checkpoints.load_t5x_checkpoint, and pass its arrays to steelyard.weights as a dict"
+)
+"""What is said of a map that describes an array for tensorstore: {"driver": "zarr", "kvstore": {...}, ...}."""
+
 
 def sniff(source: Source) -> bool:
     """Recognise a map whose first key is a text; with the suffix, anything that is not plain text."""
@@ -88,6 +94,8 @@ def _leaves(path: tuple[str, ...], node: Decoded, source: Source) -> Iterator[tu
         raise FormatError(source.name, f"holds more than {limits.RECURSION} messages in messages")
     inner = _message_in(node, source) if isinstance(node, Blob) and node.code is None else node
     if isinstance(inner, dict) and CHUNKED not in inner:
+        if {"driver", "kvstore"} <= inner.keys():
+            raise FormatError(source.name, _T5X)
         for key, value in inner.items():
             yield from _leaves((*path, key), value, source)
     elif isinstance(inner, list):

@@ -39,7 +39,7 @@ def sniff(source: Source) -> bool:
     """Recognise an index, the text file that names one, a file of numbers next to its index, or a SavedModel's folder."""
     try:
         if source.is_folder:
-            return any(_is_beside(source, name) for name in (MODEL, "checkpoint"))
+            return _is_beside(source, MODEL) or _names_checkpoint(source)
         name = _file_name(source)
         if name == MODEL or _DATA.search(name):
             return _is_beside(source, VARIABLES if name == MODEL else _DATA.sub(".index", name))
@@ -82,6 +82,14 @@ def _is_beside(source: Source, name: str) -> bool:
     return True
 
 
+def _names_checkpoint(folder: Source) -> bool:
+    """Whether a folder has the text file that names a checkpoint; other libraries have files and folders of this name."""
+    if not _is_beside(folder, "checkpoint"):
+        return False
+    state = folder.beside("checkpoint")
+    return not state.is_folder and _STATE.match(state.head(4096)) is not None
+
+
 def _bundle(source: Source) -> Bundle:
     """Open the index that a path refers to, with its files of numbers."""
     name = _file_name(source)
@@ -94,8 +102,14 @@ def _bundle(source: Source) -> Bundle:
         return Bundle(index, index.beside)
     if is_table(source):
         return Bundle(source, source.beside)
-    index = source.beside(f"{_latest(source)}.index")
+    latest = _latest(source)
+    index = source.beside(latest if _is_old(source, latest) else f"{latest}.index")
     return Bundle(index, index.beside)
+
+
+def _is_old(source: Source, name: str) -> bool:
+    """Whether a checkpoint is one file of the first version, which the bundle names in its refusal."""
+    return not _is_beside(source, f"{name}.index") and _is_beside(source, name)
 
 
 def _saved_variables(source: Source) -> Bundle:

@@ -63,6 +63,11 @@ WORDS = {STRING: "string", 11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16"
 """TensorFlow's own names of types, where ours have less information."""
 
 RANK = 254
+_OLD = b"\n"
+"""The first byte of what is under the empty key in a checkpoint of the first version, whose numbers are in the table itself."""
+_OLD_WHAT = (
+    "is a checkpoint of TensorFlow's first version (V1), which is not read; load it with tf.compat.v1.train.Saver, and save it"
+)
 
 Extent = tuple[int, int]
 
@@ -95,6 +100,8 @@ class Bundle:
         header = values.pop(b"", None)
         if header is None:
             raise FormatError(source.name, "the index has no header")
+        if header[:1] == _OLD:
+            raise FormatError(source.name, _OLD_WHAT)
         shards, self.version = _header(source, header)
         self.entries = {key: _entry(source, value, shards) for key, value in values.items()}
         prefix = source.name.replace("\\", "/").rpartition("/")[2].removesuffix(".index")

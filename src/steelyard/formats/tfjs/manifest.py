@@ -1,0 +1,168 @@
+"""The manifest of TensorFlow.js: groups of weights, and the files that hold the numbers of each group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import TYPE_CHECKING
+
+from steelyard.codecs.budget import Budget
+from steelyard.codecs.limits import is_possible
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Refused, Weight
+from steelyard.dtypes import UNKNOWN, itemsize
+from steelyard.errors import FileMissingError, FormatError, printable
+from steelyard.storage.source import Source
+
+if TYPE_CHECKING:
+    from steelyard.codecs.plain import Plain
+    from steelyard.core.weight import Array, Reader
+
+TEXT = "string"
+"""The type of an array of texts: the length of each, uint32, before its bytes."""
+
+_TYPES = ("float32", "float16", "int32", "uint8", "uint16", "bool", "complex64")
+_CODES = ("uint8", "uint16", "float16")
+_TEXT_COST = 2048
+"""bytes of memory that stand for the time to read the length of a text"""
+
+
+class ManifestReader:
+    """The weights of a manifest; what its files lack is in `incomplete`, what they have beyond it in `notes`.
+
+    Raises `FormatError` for anything but a manifest, and for a name that two weights have.
+    """
+
+    __slots__ = ("_source", "incomplete", "notes", "weights")
+
+    def __init__(self, source: Source, manifest: Plain) -> None:
+        self._source = source
+        self.incomplete: list[str] = []
+        self.notes: list[str] = []
+        self.weights: list[Weight] = []
+        if not isinstance(manifest, list) or not manifest:
+            raise FormatError(source.name, "has no groups of weights in its manifest")
+        for group in manifest:
+            self.weights += self._group(group if isinstance(group, dict) else {})
+        names: set[str] = set()
+        for weight in self.weights:
+            if weight.name in names:
+                raise FormatError(source.name, f"duplicate name {printable(weight.name)}; the manifest is ambiguous")
+            names.add(weight.name)
+
+    def _group(self, group: Mapping[str, Plain]) -> Iterator[Weight]:
+        entries, paths = group.get("weights"), group.get("paths")
+        if not isinstance(entries, list) or not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise FormatError(self._source.name, "has a group without a list of weights or of paths")
+        numbers, missing = self._joined([str(path) for path in paths])
+        at: int | None = 0
+        for entry in entries:
+            weight, at = self._weight(entry if isinstance(entry, dict) else {}, numbers, at, missing)
+            yield weight
+        if at is not None and at < numbers.size and not missing:
+            self.notes.append(f"{numbers.size - at:,} bytes follow the last weight of a group, and were not read")
+
+    def _joined(self, paths: Sequence[str]) -> tuple[Source, str]:
+        """Return the files of a group as one, up to the first that is missing, and the name of that."""
+        parts: list[Source] = []
+        for path in paths:
+            try:
+                parts.append(self._source.beside(path))
+            except FileMissingError:
+                self.incomplete.append(f"lacks the file {printable(path)!r} of its numbers")
+                return joined(self._source, parts), path
+        return joined(self._source, parts), ""
+
+    def _weight(self, entry: Mapping[str, Plain], numbers: Source, at: int | None, missing: str) -> tuple[Weight, int | None]:
+        """Return a weight, and where the next one begins; None where that is not known."""
+        name, dtype, lengths = entry.get("name"), entry.get("dtype"), entry.get("shape")
+        shape = tuple(length for length in lengths if type(length) is int) if isinstance(lengths, list) else ()
+        if not isinstance(name, str) or not isinstance(lengths, list) or len(shape) < len(lengths) or not is_possible(shape):
+            raise FormatError(self._source.name, f"a weight lacks a name or a possible shape: {printable(entry, 200)}")
+        made = Weight(name=name, shape=shape, dtype=UNKNOWN, read=_refused(numbers, ""), layer=layer_of(name))
+        if dtype == TEXT:
+            read = _refused(numbers, f"{printable(name)} is an array of texts")
+            return made.replace(read=read, encoding=TEXT), None if at is None else self._end_of_texts(numbers, at, prod(shape))
+        codes, decode = self._decoding(name, dtype, entry.get("quantization"))
+        end = None if at is None else at + prod(shape) * itemsize(codes)
+        if at is None or end is None or end > numbers.size:
+            what = f"the file {printable(missing)!r} is missing" if missing else "its files end before that (partial download?)"
+            read = _refused(numbers, f"{printable(name)} cannot be read: {what}")
+        else:
+            read = numbers.numbers(at, codes)
+            read = read if decode is None else Decoded(read, *decode)
+        encoding = codes if decode is not None else ""
+        return made.replace(dtype=str(dtype), read=read, encoding=encoding), end
+
+    def _decoding(self, name: str, dtype: Plain, quantization: Plain) -> tuple[str, tuple[str, float, float] | None]:
+        """Return the type of the stored numbers; of quantised ones also the type that they had, the scale and the offset."""
+        if not isinstance(dtype, str) or dtype not in _TYPES:
+            raise FormatError(self._source.name, f"{printable(name)} is of the type {printable(dtype, 40)!r}, which is not known")
+        if quantization is None:
+            return dtype, None
+        facts = quantization if isinstance(quantization, dict) else {}
+        codes, scale, least = facts.get("dtype"), facts.get("scale", 1.0), facts.get("min", 0.0)
+        is_affine = codes != "float16"
+        known = isinstance(codes, str) and codes in _CODES and dtype in ("float32", "int32")
+        given = not is_affine or ("scale" in facts and "min" in facts)
+        if not known or not given or not _is_number(scale) or not _is_number(least) or (not is_affine and dtype != "float32"):
+            raise FormatError(self._source.name, f"{printable(name)} is quantised in an unknown way: {printable(facts, 200)}")
+        return str(codes), (dtype, float(scale), float(least)) if is_affine else (dtype, 1.0, 0.0)
+
+    def _end_of_texts(self, numbers: Source, at: int, count: int) -> int | None:
+        """Return where the texts end; None if they reach past the end."""
+        budget = Budget(self._source)
+        for _ in range(count):
+            if at + 4 > numbers.size:
+                return None
+            budget.spend(_TEXT_COST)
+            at += 4 + int.from_bytes(numbers.read(at, 4), "little")
+        return at
+
+
+def _is_number(value: Plain) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _refused(numbers: Source, what: str) -> Reader:
+    return Refused(FormatError(numbers.name, what))
+
+
+class Decoded:
+    """A reader of quantised numbers: code * scale + least, in float64, as TensorFlow.js computes."""
+
+    __slots__ = ("dtype", "least", "scale", "stored")
+
+    def __init__(self, stored: Reader, dtype: str, scale: float, least: float) -> None:
+        self.stored = stored
+        self.dtype = dtype
+        self.scale = scale
+        self.least = least
+
+    def __call__(self, start: int, stop: int) -> Array:
+        import numpy as np
+
+        codes = self.stored(start, stop)
+        if codes.dtype == np.float16:
+            return codes.astype(self.dtype)
+        real = codes.astype(np.float64) * self.scale + self.least
+        with np.errstate(over="ignore"):
+            return (np.round(real) if self.dtype == "int32" else real).astype(self.dtype)
+
+
+def joined(source: Source, parts: Sequence[Source]) -> Source:
+    """Return several files as one run of bytes, within the budget of the file that names them."""
+    if len(parts) == 1:
+        return parts[0]
+    starts = [0]
+    for part in parts:
+        starts.append(starts[-1] + part.size)
+
+    def fill(offset: int, buffer: memoryview) -> None:
+        for part, start in zip(parts, starts, strict=False):
+            begin, end = max(offset, start), min(offset + len(buffer), start + part.size)
+            if begin < end:
+                part.fill(begin - start, buffer[begin - offset : end - offset])
+
+    return Source(f"{source.name} (numbers)", starts[-1], fill, source.beside, within=source)
