@@ -292,6 +292,27 @@ def leaves():
     yield _one("net.eqx", b'{"width": 4}\n' + data)
 
 
+def wrapped():
+    """Yield archives of one model: zip, tar, compressed, of stable-baselines3, and in each other."""
+    model = next(golden("torch.pt")).files["torch.pt"]
+    packed = _zipped({"a/model.pt": model, "a/notes.txt": b"a"})
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in {"./model_config.yaml": b"a: 1", "./model_weights.ckpt": model}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    tar = buffer.getvalue()
+    yield _one("net.zip", packed)
+    yield _one("net.nemo", tar)
+    yield _one("net.tar.gz", gzip.compress(tar))
+    yield _one("net.tar.zst", zstandard.compress(tar))
+    yield _one("net.pt.gz", gzip.compress(model))
+    yield _one("deep.zip", _zipped({"net.zip": packed}))
+    yield _one("ppo.zip", _zipped({"policy.pth": model, "policy.optimizer.pth": model, "_stable_baselines3_version": b"1"}))
+    yield Seed({"net.zip": packed}, "net.zip!/a/model.pt")
+
+
 TARGETS = {
     "ctranslate2": lambda: [*ctranslate2()],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
@@ -317,6 +338,7 @@ TARGETS = {
     "tfjs": lambda: [*tfjs()],
     "tflite": lambda: [*golden("model.tflite"), *hostile("tflite")],
     "torch": lambda: [*golden("torch.pt"), *of_r("rtorch"), *hostile("torch-zip")],
+    "wrapped": lambda: [*wrapped()],
     "torch-legacy": lambda: [*hostile("torch-legacy", "torch-tar")],
 }
 

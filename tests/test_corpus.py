@@ -40,6 +40,7 @@ MORE = {
         *("config/network_config/hidden_size", "config/network_config/num_hiddens"),
         *("config/normalize_inputs", "config/normalize_targets"),
     },
+    "burn-tar-weight-bias": {"weight", "bias"},  # of which PyTorch cannot read the keys of the storages, and Burn can
     "silero-jit": {"_state", "_context", "constants.0"},
 }
 """Tensors that a file holds beyond those of the manifest, which here is of a state_dict."""
@@ -78,7 +79,7 @@ def test_a_file_without_tensors_gives_none_or_is_refused_in_one_line(entry):
         found, said = list(steelyard.weights(carried.path_of(entry), scope="all")), "one line"
     except SteelyardError as error:
         found, said = [], str(error)
-    assert not found
+    assert set(found) == MORE.get(entry["id"], set())
     assert len(said.splitlines()) == 1
 
 

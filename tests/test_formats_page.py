@@ -66,6 +66,7 @@ def page():
         "",
         "The files that Steelyard reads and writes. A format is a module in `steelyard/formats` that recognises its files by",
         "content; the formats of the suffix are tried first. Frameworks are not needed. The tests make this page.",
+        "The one model in an archive is read where it is; `net.zip!/inner/model.pt` names one of several, in every command too.",
         "",
         "| format | description | suffixes | written | real files read by the tests |",
         "|---|---|---|---|---|",

@@ -207,10 +207,10 @@ def files_of(path: str, scope: Scope = "model") -> set[str]:
 
 
 def _opened(path: str, scope: Scope) -> tuple[Weights, Source, set[str]]:
-    from steelyard.storage.source import open_path
+    from steelyard.storage.opening import open_source
 
     used: set[str] = set()
-    source = _watched(open_path(path), used)
+    source = _watched(open_source(path), used)
     return _read(source, scope), source, used
 
 
@@ -244,7 +244,8 @@ def _watched(source: Source, used: set[str]) -> Source:
     from steelyard.storage.source import Source
 
     if not source.is_folder:
-        used.add(source.name if source.path is None else os.path.realpath(source.path))
+        path = source.path or source.whole.path  # a member of an archive is in the file of that
+        used.add(source.name if path is None else os.path.realpath(path))
 
     def beside(name: str) -> Source:
         return _watched(source.beside(name), used)

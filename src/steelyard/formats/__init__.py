@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.gc_pause import uncollected
@@ -45,6 +45,7 @@ SUFFIXES = {
     "tfjs": ("model.json", "weights_manifest.json"),
     "tflite": (".tflite", ".lite"),
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
+    "wrapped": (".nemo", ".mar"),
 }
 """The suffixes of each format, known without importing it; a test keeps this table up to date."""
 
@@ -63,6 +64,7 @@ TRAINING = re.compile(r"(optimizer|scheduler|scaler|rng_state(_\d+)?|random_stat
 _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
+_TFJS = re.compile(r"group\d+-shard\d+of\d+\.bin")
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
 _SHARED = (".bin", "checkpoint")
 """Suffixes that files of formats have too that no reader takes."""
@@ -120,9 +122,9 @@ def format_of(source: Source) -> Format:
 
 def format_name(path: str) -> str:
     """Return the word for the format of a local file, or of a folder that is one model. Raises as `format_of` does."""
-    from steelyard.storage.source import open_path
+    from steelyard.storage.opening import open_source
 
-    module: Any = format_of(open_path(path))
+    module: Any = format_of(open_source(path))
     name: str = module.__name__.rpartition(".")[2]
     return name
 
@@ -172,13 +174,19 @@ def weight_files(folder: str) -> list[str]:
 
 
 def weight_files_of(names: Iterable[str]) -> list[str]:
-    """Return those of a folder's names that are weight files, as `weight_files` does."""
+    """Return those of the names, which may have folders, that weight files have; an index stands for its shards."""
     known = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix not in ALONGSIDE)
-    files = [name for name in names if not name.startswith(".")]
-    recognised = sorted(name for name in files if name.lower().endswith(known))
-    return [
-        name for name in recognised if f"{re.sub(_SHARD, '', name)}.index.json" not in recognised or not re.search(_SHARD, name)
-    ]
+    there = {name for name in names if not name.rpartition("/")[2].startswith(".")}
+    recognised = sorted(name for name in there if name.lower().endswith(known))
+    return [name for name in recognised if not _is_read_through(name, there)]
+
+
+def _is_read_through(name: str, there: Collection[str]) -> bool:
+    """Whether a file is a shard of one that is there too."""
+    if re.search(_SHARD, name) and f"{re.sub(_SHARD, '', name)}.index.json" in there:
+        return True
+    folder, slash, last = name.rpartition("/")
+    return bool(_TFJS.fullmatch(last)) and any(f"{folder}{slash}{index}" in there for index in SUFFIXES["tfjs"])
 
 
 def _is_distributed(source: Source) -> bool:

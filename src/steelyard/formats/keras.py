@@ -18,7 +18,7 @@ from steelyard.codecs.keras.layout import model_weights
 from steelyard.codecs.keras.writing import LAYOUT, contents
 from steelyard.codecs.original import BLOCK, ORIGINAL, Original, copied, original_of
 from steelyard.codecs.plain import from_json
-from steelyard.codecs.zip import Member, directory, is_zip, member_source
+from steelyard.codecs.zip import Member, directory, is_zip, member_source, mentions
 from steelyard.core.net_facts import with_derive
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
@@ -40,11 +40,15 @@ _FRAMEWORK = "Keras"
 
 
 def sniff(source: Source) -> bool:
-    """Recognise a zip archive whose last bytes, the directory, name the HDF5 file or the config."""
+    """Recognise a zip archive with the HDF5 file or the config; a damaged one if its directory names them."""
     if not is_zip(source):
         return False
-    tail = source.read(max(source.size - 4096, 0), min(source.size, 4096))
-    return WEIGHTS.encode() in tail or (b"config.json" in tail and source.name.lower().endswith(SUFFIXES))
+    is_named = source.name.lower().endswith(SUFFIXES)
+    try:
+        members = directory(source)
+    except FormatError:
+        return is_named or mentions(source, WEIGHTS.encode())
+    return WEIGHTS in members or ("config.json" in members and is_named)
 
 
 def read(source: Source, scope: Scope) -> Weights:

@@ -69,12 +69,10 @@ def _members(source: Source) -> str:
     try:
         members = directory(source)
     except SteelyardError as error:
-        return (
-            "a zip archive that is cut off: its directory, at the end, is missing (partial download?)"
-            if "no end record" in str(error)
-            else ""
-        )
-    return next((what for pattern, what in ARCHIVES if any(re.search(pattern, name) for name in members)), "")
+        is_cut = "no end record" in str(error) or "bytes follow the end" in str(error)  # of an archive in it
+        return "a zip archive that is cut off: its directory, at the end, is missing (partial download?)" if is_cut else ""
+    known = next((what for pattern, what in ARCHIVES if any(re.search(pattern, name) for name in members)), "")
+    return known or "a zip archive in which no weight file is known by its name"
 
 
 def _name(source: Source) -> str:

@@ -85,6 +85,7 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"IxMp", f"an index of Faiss, {NET}"),
     (0, b"IwFl", f"an index of Faiss, {NET}"),
     (0, b"MATLAB 5.0 MAT-file", _MATLAB),
+    (257, b"ustar", "a tar archive in which no weight file is known by its name"),
     # data
     (0, b"PAR1", f"a table of Parquet, {OTHER}"),
     (0, b"ARROW1", f"a table of Arrow, {OTHER}"),

@@ -9,7 +9,8 @@ from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.values import Global, is_args
-from steelyard.codecs.torch.tensors import TensorDecoder, size_of, storage_dtype
+from steelyard.codecs.torch.tensors import TensorDecoder
+from steelyard.codecs.torch.words import size_of, storage_dtype
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.errors import FormatError, printable, quoted
 

@@ -6,8 +6,8 @@ tensor is decoded, and its numbers are read on request.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
@@ -17,7 +17,8 @@ from steelyard.codecs.pickle.values import Global, Persistent, Record, as_source
 from steelyard.codecs.torch.distributed import is_dtensor, whole
 from steelyard.codecs.torch.quantised import quantised
 from steelyard.codecs.torch.strides import Strided, complex_halves, flagged, stepped, unpacked
-from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
+from steelyard.codecs.torch.words import KNOWN, PACKED, dtype_of, listed_as, size_of, storage_dtype, unknown
+from steelyard.dtypes import ITEMSIZES, UNKNOWN
 from steelyard.errors import FormatError, printable
 from steelyard.storage.source import Source, Stored
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     Nested = Callable[[Source], tuple["TensorDecoder", Pickled]]
     """Opens a whole file of torch that is nested in a pickle: the decoder of its tensors, and its root."""
+    OldTensor = tuple[Persistent, int, tuple[int, ...], tuple[int, ...]]
+    """A tensor of PyTorch 0.1: its storage, the offset, the shape and the strides."""
     Open = Callable[[str | int, str, int], Source]
     """Opens the storage of a key, a dtype and a number of elements; raises `FormatError` if there is none."""
 
@@ -34,53 +37,24 @@ _STORAGE = ("storage", b"storage")
 _NESTED = "torch.storage._load_from_bytes"
 _JAGGED = "torch.nested._internal.nested_tensor.NestedTensor"
 
-_STORAGES = {
-    "Float": "float32",
-    "Double": "float64",
-    "Half": "float16",
-    "BFloat16": "bfloat16",
-    "Char": "int8",
-    "Byte": "uint8",
-    "Short": "int16",
-    "Int": "int32",
-    "Long": "int64",
-    "Bool": "bool",
-    "ComplexFloat": "complex64",
-    "ComplexDouble": "complex128",
-    "QInt8": "qint8",
-    "QUInt8": "quint8",
-    "QInt32": "qint32",
-    "QUInt4x2": "quint4x2",
-    "QUInt2x4": "quint2x4",
-    "Untyped": "",
-}
-_NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
-_NAMES |= {"cfloat": "complex64", "cdouble": "complex128", "chalf": "complex32"}
-_CARRIED = {  # the dtype that lists a type which NumPy lacks; its own name is in `encoding`
-    "qint8": "int8",
-    "quint8": "uint8",
-    "qint32": "int32",
-    "float4_e2m1fn_x2": "uint8",
-    "bits8": "uint8",
-    **{f"{sign}int{bits}": f"{sign}int8" for sign in ("", "u") for bits in range(1, 8)},
-    "complex32": "complex64",
-    "quint4x2": "uint8",
-    "quint2x4": "uint8",
-    "": "uint8",
-}
-_PACKED = {"quint4x2": 2, "quint2x4": 4}
-"""Types with several numbers in a byte, the first in the lowest bits, and how many; their rows follow each other without gaps."""
-_KNOWN = {word: (size, word) for word, size in ITEMSIZES.items() if word != "object"}
-_KNOWN |= {word: (itemsize(listed), listed) for word, listed in _CARRIED.items()} | {"complex32": (4, "complex64")}
-"""For each of torch's types, the bytes of an element and the dtype that lists it."""
-
 
 class TensorDecoder:
-    """Makes tensors of the records of one pickle. `source` is for messages, `open_storage` gives the bytes."""
+    """Makes tensors of the records of one pickle. `source` is for messages, `open_storage` gives the bytes.
 
-    __slots__ = ("_inner", "_opened", "_parts", "_views", "_words", "byteorder", "nested", "open_storage", "source")
+    `old` has the tensors of PyTorch 0.1, to which a pickle refers by their numbers.
+    """
 
-    def __init__(self, source: Source, open_storage: Open, byteorder: str = "<", nested: Nested | None = None) -> None:
+    __slots__ = ("_inner", "_opened", "_parts", "_views", "_words", "byteorder", "nested", "old", "open_storage", "source")
+
+    def __init__(
+        self,
+        source: Source,
+        open_storage: Open,
+        byteorder: str = "<",
+        nested: Nested | None = None,
+        old: Mapping[int, OldTensor] | None = None,
+    ) -> None:
+        self.old = old
         self.source = source
         self.open_storage = open_storage
         self.byteorder = byteorder
@@ -134,9 +108,9 @@ class TensorDecoder:
             word, count = dtype, count if word else count // size_of(dtype)
         if view is None or type(offset) is not int or offset < 0:
             return refused(self.source, f"shape {printable(shape, 80)}, strides {printable(stride, 80)} or offset are invalid")
-        size, listed = _KNOWN.get(word) or _unknown(word)
+        size, listed = KNOWN.get(word) or unknown(word)
         last = offset + view.extent if view.extent else 0
-        if word in _PACKED:
+        if word in PACKED:
             return self._packed(source, word, offset, view)
         if last > count or last * size > source.size:
             what = f"ends at element {last:,} of a storage that has {min(count, source.size // size):,}"
@@ -155,7 +129,7 @@ class TensorDecoder:
         return view
 
     def _view(self, source: Source, word: str, offset: int, view: Strided, flags: str, trainable: bool | None) -> PickledTensor:
-        size, listed = _KNOWN[word]
+        size, listed = KNOWN[word]
         shape, total = view.shape, view.size * ITEMSIZES[listed]
         if total > limits.DENSE and (total >= MAX_BYTES or (view.extent and limits.is_bomb(total, source.size))):
             what = f"shape {list(shape)} makes {total:,} bytes of {source.size:,}; refused, see steelyard.limits"
@@ -174,7 +148,7 @@ class TensorDecoder:
 
     def _packed(self, source: Source, word: str, offset: int, view: Strided) -> PickledTensor:
         """Unpack a tensor with several numbers in a byte."""
-        shape, each = view.shape, _PACKED[word]
+        shape, each = view.shape, PACKED[word]
         if offset or not view.contiguous:
             return refused(
                 self.source, f"is a part of another tensor that is packed as {word}, which is not read", shape, "uint8"
@@ -189,7 +163,10 @@ class TensorDecoder:
     def _storage(self, value: Pickled) -> tuple[Source, str, int]:
         """Return a storage's bytes, its type ("" when it has none) and its number of elements."""
         if type(value) is Persistent:
-            return (value.home or self)._referred(value.key)
+            old = self._old(value.key)
+            return (value.home or self)._referred(old[0].key if old else value.key)
+        if self.old is not None and is_args(value, 5):
+            return self._referred(value)
         if isinstance(value, Record) and value.text == _NESTED:
             data = as_source(value.args[0], self.source) if is_args(value.args) and len(value.args) == 1 else None
             if data is not None:
@@ -239,29 +216,25 @@ class TensorDecoder:
 
     def _bare_storage(self, value: Persistent | Record) -> PickledTensor | None:
         """Return a storage that no tensor views: all its elements, which of an untyped one are bytes."""
-        if type(value) is Persistent and is_args(value.key) and value.key[0] in ("module", b"module"):
+        if type(value) is Persistent and is_args(value.key) and (value.key[0] in ("module", b"module") or self.old is not None):
             return None  # the class of a module, with its source text
+        old = self._old(value.key) if type(value) is Persistent else None
+        if old is not None:
+            return self.strided(*old)
         try:
             _, word, count = self._storage(value)
             return self.strided(value, 0, (count,), (1,), dtype="" if word else "uint8")
         except FormatError as error:
             return self._refused(error)
 
+    def _old(self, key: Pickled) -> OldTensor | None:
+        """Return the tensor or storage of PyTorch 0.1 with this number."""
+        number = key if self.old is not None and isinstance(key, (str, int)) else ""
+        return self.old.get(int(number)) if self.old is not None and str(number).isdecimal() else None
+
     def _refused(self, error: FormatError, shape: Pickled = (), word: str = UNKNOWN) -> PickledTensor:
         what = str(error).removeprefix(f"{printable(self.source.name)}: ")
-        return refused(self.source, what, shape_of(shape), _listed(word))
-
-
-def storage_dtype(kind: Global) -> str:
-    """Return the type of the elements of a storage class; "" for one that has none.
-
-    >>> storage_dtype(Global("torch", "FloatStorage"))
-    'float32'
-    """
-    name = kind.name.rpartition(".")[2].removesuffix("Storage")
-    if kind.module.partition(".")[0] != "torch" or name not in _STORAGES:
-        raise FormatError("the pickle", f"its storage is a {printable(kind.text)}, whose type is not known")
-    return _STORAGES[name]
+        return refused(self.source, what, shape_of(shape), listed_as(word))
 
 
 def _word_of(storage: Pickled) -> str:
@@ -271,30 +244,6 @@ def _word_of(storage: Pickled) -> str:
         return (storage_dtype(kind) or UNKNOWN) if isinstance(kind, Global) else UNKNOWN
     except FormatError:
         return UNKNOWN
-
-
-def _dtype(value: Pickled) -> str:
-    """Return the word of `torch.float8_e4m3fn` and the like."""
-    if not isinstance(value, Global) or value.module != "torch":
-        raise FormatError("the pickle", f"is of type {printable(value, 60)}, which is not a type of torch")
-    word = _NAMES.get(value.name, value.name)
-    size_of(word)
-    return word
-
-
-def size_of(word: str) -> int:
-    """Return the bytes of an element of one of torch's types."""
-    return (_KNOWN.get(word) or _unknown(word))[0]
-
-
-def _unknown(word: str) -> NoReturn:
-    """Refuse a type that torch lacks, or that is not supported."""
-    raise FormatError("the pickle", f"is of type {printable(word)}, which is not known")
-
-
-def _listed(word: str) -> str:
-    """Return the dtype that lists one of torch's types."""
-    return _CARRIED.get(word, word)
 
 
 def _flags(metadata: Pickled) -> str:
@@ -315,7 +264,7 @@ def _v3(  # noqa: PLR0913, PLR0917 - the arguments of torch's own function
     metadata: Pickled = None,
 ) -> PickledTensor:
     """Decode a type newer than typed storages, whose storage is untyped bytes."""
-    return decoder.strided(storage, offset, shape, stride, grad, hooks, metadata, _dtype(dtype))
+    return decoder.strided(storage, offset, shape, stride, grad, hooks, metadata, dtype_of(dtype))
 
 
 def _parameter(decoder: TensorDecoder, data: Pickled, requires_grad: Pickled = True, *_: Pickled) -> PickledTensor | None:
@@ -345,7 +294,7 @@ def _sparse(decoder: TensorDecoder, layout: Pickled, data: Pickled) -> PickledTe
 
 def _on_meta(decoder: TensorDecoder, dtype: Pickled, shape: Pickled, *_: Pickled) -> PickledTensor:
     return refused(
-        decoder.source, "is on the meta device: the file has no numbers of it", shape_of(shape), _listed(_dtype(dtype))
+        decoder.source, "is on the meta device: the file has no numbers of it", shape_of(shape), listed_as(dtype_of(dtype))
     )
 
 

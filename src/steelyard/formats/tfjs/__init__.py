@@ -45,7 +45,9 @@ def sniff(source: Source) -> bool:
     """Recognise a manifest, a model with one, or a folder with either."""
     if source.is_folder:
         return _inside(source) is not None
-    head = source.head(1).strip() and source.head(_HEAD)
+    head = source.head(64).lstrip()[:1] in (b"[", b"{") and source.head(_HEAD).lstrip()
+    if not head:
+        return False
     if head[:1] == b"[":
         return _IS_MANIFEST.match(head) is not None
     return head[:1] == b"{" and _IS_MODEL.search(head) is not None

@@ -23,7 +23,8 @@ TEXT = "string"
 """The type of an array of texts: the length of each, uint32, before its bytes."""
 
 _TYPES = ("float32", "float16", "int32", "uint8", "uint16", "bool", "complex64")
-_CODES = ("uint8", "uint16", "float16")
+_QUANTISED = ("float32", "int32")
+_CODES = ("uint8", "uint16")
 _TEXT_COST = 2048
 """bytes of memory that stand for the time to read the length of a text"""
 
@@ -102,13 +103,13 @@ class ManifestReader:
         if quantization is None:
             return dtype, None
         facts = quantization if isinstance(quantization, dict) else {}
-        codes, scale, least = facts.get("dtype"), facts.get("scale", 1.0), facts.get("min", 0.0)
-        is_affine = codes != "float16"
-        known = isinstance(codes, str) and codes in _CODES and dtype in ("float32", "int32")
-        given = not is_affine or ("scale" in facts and "min" in facts)
-        if not known or not given or not _is_number(scale) or not _is_number(least) or (not is_affine and dtype != "float32"):
+        codes = facts.get("dtype")
+        if codes == "float16" and dtype == "float32":
+            return codes, (dtype, 1.0, 0.0)
+        scale, least = _number(facts.get("scale")), _number(facts.get("min"))
+        if not isinstance(codes, str) or codes not in _CODES or dtype not in _QUANTISED or scale is None or least is None:
             raise FormatError(self._source.name, f"{printable(name)} is quantised in an unknown way: {printable(facts, 200)}")
-        return str(codes), (dtype, float(scale), float(least)) if is_affine else (dtype, 1.0, 0.0)
+        return codes, (dtype, scale, least)
 
     def _end_of_texts(self, numbers: Source, at: int, count: int) -> int | None:
         """Return where the texts end; None if they reach past the end."""
@@ -121,8 +122,13 @@ class ManifestReader:
         return at
 
 
-def _is_number(value: Plain) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+def _number(value: Plain) -> float | None:
+    """Return a finite number; None for anything else."""
+    try:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _refused(numbers: Source, what: str) -> Reader:

@@ -8,10 +8,10 @@ from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
 from steelyard.codecs.torch.modules import graph_maker
+from steelyard.codecs.torch.tar import is_old_tar, open_tar
 from steelyard.codecs.zip import mentions
 from steelyard.core.loading import VERSIONS
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,14 +26,12 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
 
 def sniff(source: Source) -> bool:
     """Recognise a zip archive with a data.pkl, a stream that begins with torch's magic number, or a tar of version 0.1."""
-    return mentions(source, b"data.pkl") or is_stream(source) or _is_tar(source)
+    return mentions(source, b"data.pkl") or is_stream(source) or is_old_tar(source)
 
 
 def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the pickle, by the names of the state_dict; scope "all" lists every tensor by its path."""
-    if _is_tar(source):
-        raise FormatError(source.name, "is a tar archive as PyTorch 0.1 wrote it, or another one, which is not read")
-    archive = open_archive(source)
+    archive = open_tar(source) if is_old_tar(source) else open_archive(source)
     walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
@@ -75,7 +73,3 @@ def _is_frozen(walk: TensorWalk) -> bool:
 def _add_constants(walk: TensorWalk, archive: Archive) -> None:
     constants, decoder = archive.constants or ((), archive.decoder)
     walk.tensors += TensorWalk(archive.source, decoder.decode).through({"constants": constants}).tensors
-
-
-def _is_tar(source: Source) -> bool:
-    return source.size > 512 and source.read(257, 5) == b"ustar"

@@ -1,0 +1,126 @@
+"""One model in an archive, read where it is: `.zip`, `.tar`, `.tar.gz`, `.nemo`, `.mar`, stable-baselines3, and compressed files.
+
+A zip or tar archive, which may be compressed as a whole by gzip, bz2, xz or Zstandard, is looked into as a folder would be.
+If it has several models, `archive.zip!/inner/model.pt` names one. This format is asked last, when no other recognises the bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from steelyard.codecs import limits
+from steelyard.codecs.archive import MARK, is_archive, members, unpacked
+from steelyard.codecs.compression import begins, is_compressed
+from steelyard.codecs.tar import is_tar
+from steelyard.codecs.zip import mentions
+from steelyard.core.net_facts import noted
+from steelyard.errors import FormatError, printable
+
+if TYPE_CHECKING:
+    from steelyard.core.protocols import Scope
+    from steelyard.core.weights import Weights
+    from steelyard.storage.source import Source
+
+SUFFIXES = (".nemo", ".mar")
+
+_BEGIN = 1024
+_KNOWN = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]|\x89HDF|\x93NUMPY|GGUF|.{4}TFL3|.{8}\s*\{|.{257}ustar", re.DOTALL)
+"""The first bytes of what may be in a compressed file."""
+_BASELINES = "_stable_baselines3_version"
+"""The member by which an archive of stable-baselines3 is known; its model is in the next."""
+_POLICY = "policy.pth"
+_PREFERRED = re.compile(r"(.*/)?(model|pytorch_model|model_weights|adapter_model)\.(safetensors|bin|ckpt)(\.index\.json)?")
+_FOREIGN = ("coefficients.bin",)
+"""Members with the suffix of a weight file that are in archives of another kind: of Deeplearning4j."""
+_NAMED = 5
+
+
+def sniff(source: Source) -> bool:
+    """Recognise an archive with a weight file in it, and a compressed file whose content begins as one does."""
+    if source.is_folder:
+        return False
+    if is_compressed(source):
+        return _KNOWN.match(begins(source, _BEGIN)) is not None
+    try:
+        return is_archive(source) and bool(_models([*members(source)]))
+    except FormatError:
+        return is_tar(source) or mentions(source, b"")  # reading it raises the reason, unless it is cut off before the directory
+
+
+def read(source: Source, scope: Scope) -> Weights:
+    """List the weights of the one model in an archive; other weight files in it are named in a note."""
+    content, others = source, list[str]()
+    for _ in range(limits.NESTED_FILES + 1):
+        content = unpacked(content)
+        if not is_archive(content) or _is_of_another(content):
+            return _with_note(_read(content, scope), others)
+        content, others = _chosen(content, others)
+    raise FormatError(source.name, f"more than {limits.NESTED_FILES} levels of archives in archives")
+
+
+def _is_of_another(source: Source) -> bool:
+    """Whether another format than this one recognises the source, as it does many zip archives."""
+    from steelyard.formats import format_of
+
+    try:
+        return getattr(format_of(source), "__name__", "") != __name__
+    except FormatError:
+        return False
+
+
+def _read(source: Source, scope: Scope) -> Weights:
+    from steelyard.formats import part_in
+
+    return part_in(source, scope)
+
+
+def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
+    """Return the member with the one model, and the other weight files. Raises `FormatError` if it is not the only one."""
+    found = members(archive)
+    models = _models([*found])
+    if len(models) > 1:
+        several = " and ".join(printable(name) for name in models[:_NAMED]) + (" and others" if len(models) > _NAMED else "")
+        which = f"{printable(archive.name)}{MARK}{printable(models[0])}"
+        raise FormatError(archive.name, f"an archive with several models: {several}; name one, such as {which}")
+    if not models:
+        raise FormatError(archive.name, "an archive without a weight file")
+    from steelyard.formats import weight_files_of
+
+    left = [name for name in weight_files_of(found) if name != models[0]] if _BASELINES in found else []
+    return found[models[0]], others + left
+
+
+def _models(names: list[str]) -> list[str]:
+    """Return the members that are models by their names."""
+    from steelyard.formats import TRAINING, weight_files_of
+
+    if _BASELINES in names and _POLICY in names:
+        return [_POLICY]
+    found = [name for name in _without_parts(weight_files_of(names)) if name not in _FOREIGN]
+    found = [name for name in found if not TRAINING.fullmatch(name.rpartition("/")[2])]
+    preferred = [name for name in found if _PREFERRED.fullmatch(name)]
+    if len(found) > 1 and len(preferred) == 1:
+        return preferred
+    return found or (names if len(names) == 1 else [])
+
+
+def _without_parts(names: Iterable[str]) -> Iterator[str]:
+    """Leave out the files of TensorFlow that are read through another one."""
+    there = set(names)
+    for name in there and names:
+        folder, _, last = name.rpartition("/")
+        outer = folder.removesuffix("variables")
+        is_of_saved = last == "variables.index" and f"{outer}saved_model.pb" in there
+        has_index = any(other.endswith(".index") and other.rpartition("/")[0] == folder for other in there)
+        if not is_of_saved and not (last == "checkpoint" and has_index):
+            yield name
+
+
+def _with_note(weights: Weights, others: list[str]) -> Weights:
+    if not others:
+        return weights
+    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+    note = f"the archive also holds {', '.join(map(printable, others[:_NAMED]))}{more}, which were not read"
+    return weights.with_weights(weights.values(), meta={**weights.meta, "notes": [*noted(weights.meta), note]})
