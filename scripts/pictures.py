@@ -2,6 +2,7 @@
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 
 import carried
@@ -166,6 +167,27 @@ def architecture():
     return plot.architecture(net, probe=torch.zeros(1, 1, 8, 8))
 
 
+def history():
+    """A small net on the digits of scikit-learn, at each step of Adam."""
+    import torch
+    from sklearn.datasets import load_digits
+
+    x, y = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
+    with tempfile.TemporaryDirectory() as folder:
+        with steelyard.record(f"{folder}/digits") as rec:
+            for step in range(300):
+                batch = torch.randint(0, len(x), (64,))
+                loss = torch.nn.functional.cross_entropy(net(x[batch].float() / 16), y[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                rec(step, net, metrics={"loss": loss})
+        return plot.history(f"{folder}/digits")
+
+
 def train(net, steps, x, y):
     import torch
 
@@ -198,6 +220,7 @@ PICTURES = {
         grid_diff,
         size,
         architecture,
+        history,
     )
 }
 

@@ -22,6 +22,7 @@ OPTIONS = {
     "embedding": ["--labels", "names.txt"],
     "heatmap": ["--name", "fc.weight"],
     "spectrum": ["--name", "fc.weight"],
+    "history": ["--view", "norms", "--name", "w"],
     "network": ["--select", "fc.*", "--select", "last.*"],
 }
 
@@ -35,6 +36,9 @@ def folder(tmp_path, monkeypatch):
     with torch.no_grad():
         net["fc"].weight.mul_(1.1)
     steelyard.save(net, tmp_path / "net.safetensors")
+    with steelyard.record(tmp_path / "net.run") as rec:
+        for step in range(3):
+            rec(step, {"w": np.arange(1.0, 4.0) * step})
     (tmp_path / "names.txt").write_text("".join(f"word {nth}\n" for nth in range(9)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -46,7 +50,8 @@ def test_every_picture_of_python_is_a_kind_of_the_command():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_command_writes_a_picture_in_the_current_folder(kind, folder, capsys):
-    assert main(["plot", "net.safetensors", "--kind", kind, "--dark", "--json", "--dpi", "60", *OPTIONS.get(kind, [])]) == 0
+    file = "net.run" if kind == "history" else "net.safetensors"
+    assert main(["plot", file, "--kind", kind, "--dark", "--json", "--dpi", "60", *OPTIONS.get(kind, [])]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["kind"] == kind
     assert record["out"].startswith("net.")
@@ -89,10 +94,12 @@ def test_a_name_from_the_file_is_no_path_in_that_of_the_picture(folder, capsys):
         (["-o", "net.bmp"], "the suffix of a picture must be one of png, pdf, svg"),
         (
             ["-o", "net.png", "--name", "0.weight"],
-            "--name is for --kind filters, heads, embedding, heatmap, spectrum, not for overview",
+            "--name is for --kind history, filters, heads, embedding, heatmap, spectrum, not for overview",
         ),
         (["--grid", "4x4", "--kind", "heatmap"], "--grid is for --kind filters, not for heatmap"),
         (["--before", "old.safetensors", "--kind", "network"], "--before is for --kind diff, grid, not for network"),
+        (["--view", "path"], "--view is for --kind history, not for overview"),
+        (["--kind", "history"], "pass a mapping of steps to files"),
         (["--kind", "diff"], "--kind diff needs an older file to compare with: --before OLDER"),
         (["-o", "net.png", "--kind", "filters"], "none is a convolution of images"),
         (["-o", "net.png", "--kind", "heads"], "the number of heads of attn is not known; pass heads"),

@@ -101,6 +101,19 @@ def spiral(turns=2.0):
     return from_array("wte.weight", flat @ np.array([[1.0, 2.0, -1.0], [0.5, -1.0, -1.5]]), role=Role.EMBEDDING, axes="vocab out")
 
 
+def training(steps=24, broken=False):
+    """Return a net at each of some steps: a kernel that grows and spreads, one that shrinks, and a bias that begins at zero."""
+    nets = {}
+    for step in range(steps):
+        t = step / steps
+        one = bell(40, 30) * (1 + t) + t * bell(40, 30, seed=1)
+        if broken and step > 20:
+            one[0, 0] = np.nan
+        two, offset = bell(10, 40, seed=2) / (1 + 3 * t), numbers(10) * t**2 + 1e-3
+        nets[10 * step] = Weights([kernel("0.weight", one), kernel("2.weight", two), bias("2.bias", offset)])
+    return nets
+
+
 PICTURES = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", noisy(bell(24, 40), 0.01))),
     "heatmap-large": lambda: plot.heatmap(kernel("fc.weight", np.add.outer(np.arange(900), -np.arange(1300)) / 1e3)),
@@ -121,6 +134,8 @@ PICTURES = {
     "filters-dense": lambda: plot.filters(kernel("fc.weight", stripes(7, 16))),
     "heads": lambda: plot.heads(attention(), heads=4),
     "embedding": lambda: plot.embedding(spiral(), labels=[f"word {nth}" for nth in range(40)]),
+    "history": lambda: plot.history(training()),
+    "history-nan": lambda: plot.history(training(broken=True), "ratios"),
 }
 WRONG = {
     "heatmap": lambda: plot.heatmap(kernel("fc.weight", -noisy(bell(24, 40), 0.01))),
@@ -144,6 +159,8 @@ WRONG = {
     "filters-dense": lambda: plot.filters(kernel("fc.weight", stripes(7, 16)), grid=(8, 32)),
     "heads": lambda: plot.heads(attention(), heads=8),
     "embedding": lambda: plot.embedding(spiral(turns=3.0), labels=[f"word {nth}" for nth in range(40)]),
+    "history": lambda: plot.history(training(), name="2.weight"),
+    "history-nan": lambda: plot.history(training(), "ratios"),
 }
 """Each picture with an error in it, which the comparison must notice."""
 

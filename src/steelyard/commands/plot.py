@@ -24,6 +24,7 @@ KINDS = {
     "architecture": (),
     "diff": ("before",),
     "grid": ("before",),
+    "history": ("name", "view"),
     "filters": ("name", "grid"),
     "heads": ("name", "heads"),
     "embedding": ("name", "labels"),
@@ -47,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     The kind overview has a row for each weight, histograms has a panel for each of the first weights, network draws the
     units of a network of dense layers, grid has a cell for each weight, blocks by parts, size is a treemap of the parameters,
     architecture has the layers in order and what feeds each, and diff shows how far each weight is from that of an older file,
-    --before, as grid does too. The others draw one weight, which
-    --name selects if there are several: filters those of a convolution, or the units of a dense layer on images; heads those of
-    an attention layer; embedding its rows on two principal components; heatmap and spectrum any matrix. Without --out the picture
-    is in the current folder, named after the file and the kind. Needs the extra "plot".
+    --before, as grid does too. The kind history draws a folder that steelyard.record wrote, or one of checkpoints. The others
+    draw one weight, which --name selects if there are several: filters those of a convolution, or the units of a dense layer on
+    images; heads those of an attention layer; embedding its rows on two principal components; heatmap and spectrum any matrix.
+    Without --out the picture is in the current folder, named after the file and the kind. Needs the extra "plot".
 
     steelyard plot model.safetensors -o model.png
     """
@@ -79,6 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kind", choices=tuple(KINDS), help=f"the kind of picture (default: {default})")
     add_before(parser)
     parser.add_argument("--name", metavar="WEIGHT", help="the weight to draw, where a kind draws one")
+    parser.add_argument("--view", metavar="VIEW", help="history: norms, ratios, ridgeline or path alone (default: all of them)")
     parser.add_argument("--grid", type=_grid, metavar="SIDES", help="filters: the image a dense layer sees, as 28x28 or 3x32x32")
     parser.add_argument("--heads", type=_count, metavar="N", help="heads: their number, where the file does not say it")
     parser.add_argument("--labels", metavar="TEXT", help="embedding: a text file with the name of each row, one a line")
@@ -139,6 +141,8 @@ def _drawing(args: argparse.Namespace, kind: str) -> Callable[[], Axes]:
     from steelyard import plot
 
     draw = getattr(plot, kind)
+    if kind == "history":
+        return lambda: draw(args.file, args.view or "", args.name)
     weights = opened(args.file, args)
     how = {option: value for option in KINDS[kind] if (value := getattr(args, option)) is not None}
     if args.before is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard.plot._heads import heads
     from steelyard.plot._heatmap import heatmap
     from steelyard.plot._histograms import histograms
+    from steelyard.plot._history import history
     from steelyard.plot._network import network
     from steelyard.plot._overview import overview
     from steelyard.plot._size import size
@@ -34,6 +35,7 @@ __all__ = [
     "heads",
     "heatmap",
     "histograms",
+    "history",
     "network",
     "overview",
     "size",

@@ -11,6 +11,5 @@
 and leaves the rest to a thread: `measuring` computes the records.
 
 `history` looks back. Its source is a recorded run or, in `checkpoints`, a pile of checkpoints, whose `steps` are in their
-names, and
-whose records are computed when they are asked for. `curves`, `events`, `places`, `units` and `comparing` have the answers.
+names and whose records are computed when they are asked for. `curves`, `events`, `places`, `units` and `comparing` answer.
 """

@@ -7,6 +7,7 @@ each of its fits, records each fit into a folder of its own, `fit-000`, `fit-001
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     Each = Literal["epoch", "batch"]
     Record = Callable[[str], Recorder]
     """Opens a recorder; it can be pickled."""
+
+_COUNTED = re.compile(r"^epoch|^batches|^dur|_batch_count$")
+"""What is in the history of skorch beside its metrics."""
 
 
 class Callback:
@@ -76,7 +80,7 @@ class Callback:
         if isinstance(where, int):
             self._add(self.model, _numbers(logs))
         else:
-            metrics = {key: value for key, value in _last(where).items() if not key.startswith(("epoch", "batches", "dur"))}
+            metrics = {key: value for key, value in _last(where).items() if not _COUNTED.search(key)}
             self._add(where, metrics)
 
     def on_train_batch_end(self, _batch: int, logs: object = None) -> None:
