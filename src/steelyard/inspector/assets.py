@@ -13,9 +13,25 @@ SUFFIXES = (".html", ".css", ".js")
 """Suffixes of the files that a browser loads; type declarations (`.d.ts`) are for the type checker only."""
 
 
+RUN = "run/"
+"""The folder of the page of a run."""
+SHARED = ("page.css", "data/pack.js", "draw/canvas.js", "draw/element.js", "draw/scheme.js", "draw/theme.js")
+"""The files that the page of a run has in common with that of a net."""
+
+
 def page_files() -> dict[str, str]:
     """Return the text of every file that a browser loads, by its path in the page: `page.css`, `data/pack.js`."""
-    return dict(_walk(files("steelyard.inspector") / "page", ""))
+    return {name: text for name, text in _all_files() if not name.startswith(RUN)}
+
+
+def run_files() -> dict[str, str]:
+    """Return the same for the page of a run, whose first file is `index.html` too."""
+    found = {name: text for name, text in _all_files() if name.startswith(RUN) or name in SHARED}
+    return {"index.html": found.pop(f"{RUN}index.html"), **found}
+
+
+def _all_files() -> Iterator[tuple[str, str]]:
+    yield from _walk(files("steelyard.inspector") / "page", "")
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:

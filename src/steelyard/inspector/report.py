@@ -12,14 +12,14 @@ import os
 import posixpath
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from json import dumps
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from steelyard.errors import FormatError, ShapeError, meant, printable, quoted
-from steelyard.inspector.assets import page_files
+from steelyard.inspector.assets import page_files, run_files
 from steelyard.storage.atomic import replacing
 from steelyard.text.units import counted, in_units
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ENTRY = "report.js"  # the module that runs in a report
 NOTEBOOK_ENTRY = "notebook.js"  # the module that runs in a notebook's frame
 SERVED_ENTRY = "served.js"  # the module that runs in a page of the server
+RUN_ENTRY, RUN_SERVED_ENTRY = "run/report.js", "run/served.js"  # those of the page of a run
 HEIGHT = 660
 """Pixels of the frame in which a notebook shows a page: its parts next to each other, and most of a notebook's window."""
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -39,6 +40,7 @@ PREFIX = "steelyard/"
 """The modules are imported by bare names with this prefix: a `data:` URL has no folder that './' could refer to."""
 _IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
 
+_SERVED = re.compile(r'<script type="module" src="[\w/]+\.js"></script>\n')
 _COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
 """Comments on lines of their own: types and reasons, which a third of the text is."""
 
@@ -100,6 +102,9 @@ def report(
     "some" matrices (those that take seconds together), for "all" or for "none". With `effective` the weights are those of
     `Weights.effective`. The page loads no other file.
 
+    The folder of a recorded run, or a history, gets a page with a slider of steps: norms, update ratios, the distributions of
+    each weight and the path of all.
+
     A weight that cannot be read is shown with its error. Raises the errors of `weights`, `ShapeError` for any other `spectra`,
     `FormatError` if the page would replace one of the files that it shows, and `OSError` if the file cannot be written; an
     existing file is then kept.
@@ -116,6 +121,9 @@ def report(
     if path is not None:
         write(source, path, before, spectra=spectra, effective=effective)
         return None
+    if (run := run_of(source, before)) is not None:
+        title, record = run
+        return Report(title, "".join(run_document(title, record)), record["records"])
     title, data = _collect(source, before, "model", spectra, progress=False, effective=effective)
     return Report(title, "".join(document(title, data.index, data.net, data.packed_details())), len(data.details))
 
@@ -135,12 +143,29 @@ def write(
 
     With `skip_unreadable` those have no rows, and a warning names them.
     """
+    if (run := run_of(source, before)) is not None:
+        with replacing(path) as file:
+            file.writelines(piece.encode() for piece in run_document(*run))
+        return run[1]["records"], 0
     _refuse_own_file([each for each in (source, before) if each is not None], path, scope)
     options = {"progress": progress, "skip_unreadable": skip_unreadable, "effective": effective}
     title, data = _collect(source, before, scope, spectra, **options)
     with replacing(path) as file:
         file.writelines(piece.encode() for piece in document(title, data.index, data.net, data.packed_details()))
     return len(data.details), data.unreadable
+
+
+def run_of(source: object, before: object = None) -> tuple[str, dict[str, Any]] | None:
+    """Return the title and the data of the page of a run; None for anything else."""
+    from steelyard.inspector.run_page import is_run, run_record, run_title
+    from steelyard.runs.history import history
+
+    if not is_run(source):
+        return None
+    if before is not None:
+        raise ShapeError(f"a page shows one run; steelyard.history(...).compare(...) compares it with {printable(before, 60)}")
+    found = history(source)
+    return run_title(found), run_record(found)
 
 
 def _collect(
@@ -197,17 +222,24 @@ def framed(title: str) -> str:
     return "".join([*_begin(title, NOTEBOOK_ENTRY), end])
 
 
-def _begin(title: str, entry: str) -> Iterator[str]:
+def run_document(title: str, record: dict[str, Any]) -> Iterator[str]:
+    """Yield the parts of the page of a run."""
+    from steelyard.inspector.packing import pack
+
+    yield from _begin(title, RUN_ENTRY, run_files())
+    yield _packed("run-pack", pack(record))
+    yield f'<script type="module">{_run(RUN_ENTRY)}</script>\n</body>\n</html>\n'
+
+
+def _begin(title: str, entry: str, texts: Mapping[str, str] | None = None) -> Iterator[str]:
     """Yield a page up to its last element."""
-    texts = page_files()
-    others = {ENTRY, NOTEBOOK_ENTRY, SERVED_ENTRY} - {entry}
+    texts = page_files() if texts is None else texts
+    others = {ENTRY, NOTEBOOK_ENTRY, SERVED_ENTRY, RUN_SERVED_ENTRY} - {entry}
     modules = {name: _COMMENT.sub("", text) for name, text in texts.items() if name.endswith(".js") and name not in others}
     page = texts["index.html"]
     style = "".join(text for name, text in texts.items() if name.endswith(".css"))
     yield _head(title, style, modules, entry)
-    yield page[page.index("<body>") : page.index("</body>")].replace(
-        f'<script type="module" src="{SERVED_ENTRY}"></script>\n', ""
-    )
+    yield _SERVED.sub("", page[page.index("<body>") : page.index("</body>")])
 
 
 def _head(title: str, style: str, modules: dict[str, str], entry: str) -> str:

@@ -20,8 +20,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import MissingExtraError, SteelyardError, printable
-from steelyard.inspector.assets import page_files
+from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
+from steelyard.inspector.assets import page_files, run_files
 from steelyard.inspector.questions import QUESTIONS, Query
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from steelyard.core.protocols import Scope
-    from steelyard.inspector.api import Api
 
 ADDRESS = "127.0.0.1"
 PORT = 8137
@@ -56,7 +55,8 @@ def serve(source: object, before: object = None, *, scope: Scope = "model", port
 
     Prints the address, which works on this machine only and contains a secret token. Numbers are read when the page shows
     them, so a file of any size opens at once, and a live model shows its current numbers. With `before`, an older source of any
-    format or framework, the page also shows the differences. `scope` is that of `weights`. The server takes `port`, or the next
+    format or framework, the page also shows the differences. The folder of a run, or a history, gets the page of a run, which
+    follows it while it is recorded. `scope` is that of `weights`. The server takes `port`, or the next
     free one; 0 lets the system choose. Raises the errors of `weights`, and `MissingExtraError` without the extra "view".
     """
     with suppress(KeyboardInterrupt):
@@ -80,17 +80,28 @@ def serve_sources(
     """Serve one or two sources, the newer first, after `announce` has got the address. Ctrl-C raises `KeyboardInterrupt`."""
     from importlib.util import find_spec
 
-    from steelyard.inspector.api import Api
-
     if not (find_spec("starlette") and find_spec("uvicorn")):
         raise MissingExtraError("the inspector", "view")
-    api = Api(sources, scope)
+    api = _api_of(sources, scope)
     with listen(port) as listening:
         token = new_token()
         url = address(listening, token)
         announce(url)
         with opened_in_browser(url) if open_browser else nullcontext():
             run(api, listening, token)
+
+
+def _api_of(sources: Sequence[object], scope: Scope) -> Any:
+    """Return what answers the pages: of a run, which may be recorded meanwhile, or of one or two nets."""
+    from steelyard.inspector.run_page import RunApi, is_run
+
+    if any(map(is_run, sources)):
+        if len(sources) > 1:
+            raise ShapeError("a page shows one run; steelyard history RUN --before OTHER compares two")
+        return RunApi(sources[0])
+    from steelyard.inspector.api import Api
+
+    return Api(sources, scope)
 
 
 @contextmanager
@@ -125,7 +136,7 @@ def listen(port: int) -> socket.socket:
     raise OSError("no port is free")  # pragma: no cover - the loop returned or raised
 
 
-def run(api: Api, listening: socket.socket, token: str) -> None:
+def run(api: Any, listening: socket.socket, token: str) -> None:
     """Answer requests until Ctrl-C, which raises `KeyboardInterrupt` after all readings have ended."""
     import uvicorn
 
@@ -222,13 +233,13 @@ def new_token() -> str:
     return secrets.token_urlsafe(24)
 
 
-def application(api: Api, port: int, token: str) -> Any:
+def application(api: Any, port: int, token: str) -> Any:
     """Return the ASGI application."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import Route
 
-    pages = page_files()
+    pages, questions = _parts_of(api)
 
     def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
@@ -244,7 +255,7 @@ def application(api: Api, port: int, token: str) -> Any:
     def broken(request: Request, error: Exception) -> Response:
         return _refused(500, f"the server failed: {type(error).__name__}")
 
-    routes = [Route(f"/api/{word}", _endpoint(api, answer)) for word, answer in QUESTIONS.items()]
+    routes = [Route(f"/api/{word}", _endpoint(api, answer)) for word, answer in questions.items()]
     inner = Starlette(
         routes=[*routes, Route("/", page), Route("/{name:path}", page)],
         exception_handlers={HTTPException: unknown, SteelyardError: refused, OSError: refused, Exception: broken},
@@ -303,7 +314,14 @@ def _refused(status: int, reason: str, headers: Mapping[str, str] | None = None)
     return JSONResponse({"error": reason}, status, headers)
 
 
-def _endpoint(api: Api, answer: Callable[[Api, Query], Any]) -> Callable[[Request], Response]:
+def _parts_of(api: Any) -> tuple[dict[str, str], Mapping[str, Callable[[Any, Query], Any]]]:
+    """Return the files of a page and its questions: those of a run, or of a net."""
+    from steelyard.inspector.api import Api
+
+    return (page_files(), QUESTIONS) if isinstance(api, Api) else (run_files(), {"run": lambda run, query: run.run(query)})
+
+
+def _endpoint(api: Any, answer: Callable[[Any, Query], Any]) -> Callable[[Request], Response]:
     """Return an endpoint; it is not async, so Starlette runs it in a thread."""
 
     def endpoint(request: Request) -> Response:

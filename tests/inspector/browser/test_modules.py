@@ -5,17 +5,18 @@ import re
 
 import pytest
 
-from steelyard.inspector.assets import page_files
+from steelyard.inspector.assets import page_files, run_files
 
-FILES = page_files()
+FILES = {**run_files(), **page_files()}
 MODULES = {name: text for name, text in FILES.items() if name.endswith(".js")}
-ENTRIES = ("report.js", "served.js", "notebook.js")
+ENTRIES = ("report.js", "served.js", "notebook.js", "run/report.js", "run/served.js")
 FORBIDDEN = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|DOMParser|srcdoc|localStorage|cookie"
 NAMESPACE = "http://www.w3.org/2000/svg"
 MAY_IMPORT = {
     "data": {"data"},
     "draw": {"data", "draw"},
     "parts": {"data", "draw", "parts"},
+    "run": {"data", "draw", "run"},
     "": {"data", "draw", "parts", ""},
 }
 """The folders from which the modules of a folder may import; the entries and `page.js` are in the page's own folder."""
@@ -56,6 +57,12 @@ def test_every_module_is_reached_from_an_entry():
 
 
 def test_the_style_sheet_and_the_page_load_nothing_from_elsewhere():
-    for name in ("page.css", "net.css"):
+    for name in ("page.css", "net.css", "run/run.css"):
         assert re.findall(r"url\(|@import", FILES[name]) == []
     assert re.findall(r'(?:src|href)="([^"]*)"', FILES["index.html"]) == ["data:,", "page.css", "net.css", "served.js"]
+    of_run = re.findall(r'(?:src|href)="([^"]*)"', run_files()["index.html"])
+    assert of_run == ["data:,", "page.css", "run/run.css", "run/served.js"]
+
+
+def test_the_page_of_a_run_has_each_module_that_it_imports():
+    assert all(imports(name) <= set(run_files()) for name in run_files() if name.endswith(".js"))
