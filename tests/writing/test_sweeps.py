@@ -40,11 +40,14 @@ NOT_INTO_A_PATH = {
     ("runs/callbacks.py", "makedirs"): "the folder of the runs of a search",
     ("runs/callbacks.py", "mkdir"): "the folder of one of them",
     ("runs/store.py", "memmap"): "it only reads",
+    ("runs/tensorboard.py", "makedirs"): "the folder of event files",
+    ("runs/zarr.py", "makedirs"): "the new folder of a group, whose zarr.json is written last",
     ("testing.py", "TemporaryDirectory"): "the folder in which a format of a plug-in is tried",
 }
 """Calls that write elsewhere than by `replacing`, and why they may: module and function."""
-KILLED_ELSEWHERE = {"steelyard.runs.appending"}
-"""What replaces a file as a part of a run, whose journal has times: `tests/runs/test_killing.py` kills its recorder at any point."""
+KILLED_ELSEWHERE = {"steelyard.runs.appending", "steelyard.runs.zarr"}
+"""What replaces a file as a part of a run, whose journal has times: `tests/runs/test_killing.py` kills its recorder at any point;
+and the files of a new folder, which is no group without its last file, as `tests/runs/test_exports.py` proves."""
 MAKING = {"write_text", "write_bytes", "touch", "mkdir", "makedirs", "mkstemp", "mkdtemp", "TemporaryFile", "NamedTemporaryFile"}
 MAKING |= {"TemporaryDirectory", "SpooledTemporaryFile", "memmap", "tofile", "savez", "symlink_to", "hardlink_to"}
 OF_OS = {"rename", "replace", "link", "symlink", "truncate", "sendfile", "copyfile", "copytree", "move"}

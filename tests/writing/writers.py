@@ -66,6 +66,10 @@ def _adapter(made: Path, out: Path, number: int) -> None:
     steelyard.extract_adapter(before, after, rank=4, out=out)
 
 
+def _events(made: Path, out: Path, number: int) -> None:
+    steelyard.history(made / f"{number}.npz").to_tensorboard(out)
+
+
 def _forward(suffix: str, made: Path, out: Path, number: int) -> None:
     path = str(out / f"net.{suffix}")
     write(_planned(f"{made}/{number}.keras", path), path)
@@ -100,6 +104,7 @@ WRITERS = [
     Writer("grid json", ["grid", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("history csv", ["history", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("history json", ["history", "{made}/{n}.npz", "-o", "{out}/table.json"]),
+    Writer("history tensorboard", _events),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),

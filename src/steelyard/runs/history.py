@@ -305,6 +305,12 @@ class History:
 
         return compare(self.run, history(other).run)
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a page of the run with a slider of steps, as `steelyard.report` does."""
+        from steelyard.inspector.report import report
+
+        report(self, path)
+
     def __repr__(self) -> str:
         from steelyard.text.histories import history_text
 
@@ -345,6 +351,21 @@ class History:
         from steelyard.text.frames import write_table
 
         write_table(self.columns(), self.to_dict(), path)
+
+    def to_tensorboard(self, folder: str | os.PathLike[str]) -> str:
+        """Write an event file of TensorBoard into a folder, and return its path: metrics, norms, ratios, and histograms."""
+        from steelyard.runs.tensorboard import write_events
+
+        return write_events(self.run, os.fspath(folder))
+
+    def to_zarr(self, folder: str | os.PathLike[str]) -> None:
+        """Write the records into a new folder as a group of zarr 3: steps, metrics, statistics and sketches.
+
+        No library is needed. Raises `ShapeError` for a folder that is not empty.
+        """
+        from steelyard.runs.zarr import write_zarr
+
+        write_zarr(self.run, os.fspath(folder))
 
     def _rank(self, name: str) -> int:
         names = self.names
