@@ -99,7 +99,7 @@ def test_a_name_from_the_file_is_no_path_in_that_of_the_picture(folder, capsys):
         (["--grid", "4x4", "--kind", "heatmap"], "--grid is for --kind filters, not for heatmap"),
         (["--before", "old.safetensors", "--kind", "network"], "--before is for --kind diff, grid, not for network"),
         (["--view", "path"], "--view is for --kind history, not for overview"),
-        (["--kind", "history"], "pass a mapping of steps to files"),
+        (["--kind", "history"], "has 1 record, and a curve needs two"),
         (["--kind", "diff"], "--kind diff needs an older file to compare with: --before OLDER"),
         (["-o", "net.png", "--kind", "filters"], "none is a convolution of images"),
         (["-o", "net.png", "--kind", "heads"], "the number of heads of attn is not known; pass heads"),

@@ -23,6 +23,7 @@ from steelyard.runs.steps import by_names
         (["v2/3/model.npz", "v2/20/model.npz"], [3, 20], [None] * 2, "in the names"),
         (["net7_step_5.pt", "net7_step_6.pt"], [5, 6], [None] * 2, "after 'step' in"),
         (["a/7.npz"], [7], [None], "such as 7 in '7.npz'"),
+        (["net.npz"], [0], [None], "'net' has no number, and is step 0"),
     ],
 )
 def test_names_of_frameworks_tell_their_steps_in_natural_order(names, steps, epochs, origin):

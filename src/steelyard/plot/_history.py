@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from steelyard.core.weight import Role
-from steelyard.errors import ShapeError, meant, printable
+from steelyard.errors import ShapeError, meant, printable, quoted
 from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, shown
 from steelyard.runs.curves import BAND, STATE
 from steelyard.runs.history import history as looked_back
@@ -60,7 +60,7 @@ def history(source: Any, view: str = "", name: str | None = None, *, by: str = "
         [3.742, 7.483, 11.225]
     """
     if view and view not in VIEWS:
-        raise ShapeError(f"view is {printable(view)!r}; it must be one of {', '.join(VIEWS)}{meant(view, VIEWS)}")
+        raise ShapeError(f"view is {quoted(view)}; it must be one of {', '.join(VIEWS)}{meant(view, VIEWS)}")
     h = looked_back(source)
     if len(h) < 2:
         raise ShapeError(f"{printable(h.path)} has {counted(len(h), 'record')}, and a curve needs two")

@@ -79,7 +79,8 @@ def by_steps(sources: Mapping[int, Any]) -> Pile:
 def by_names(paths: Sequence[str]) -> Pile:
     """Return checkpoints whose steps are in their names.
 
-    Raises `AmbiguityError` if the names do not tell which number is the step, or two have the same.
+    A single one without a number is step 0. Raises `AmbiguityError` if names do not tell which number is the step, or two have the
+    same.
 
     >>> by_names(["a/epoch=1-step=20.ckpt", "a/epoch=0-step=10.ckpt"]).checkpoints[0][1:]
     (10, 0.0, {})
@@ -87,6 +88,8 @@ def by_names(paths: Sequence[str]) -> Pile:
     "steps are the numbers in the names, such as 9 in 'w.9-0.25.keras'"
     """
     stems = _stems(paths)
+    if len(paths) == 1 and not _NUMBER.search(stems[0]):
+        return Pile((Checkpoint(paths[0], 0, None, {}),), f"{quoted(stems[0])} has no number, and is step 0")
     labels = [_labels(stem) for stem in stems]
     steps, words = _steps(stems, labels)
     first = min(range(len(paths)), key=steps.__getitem__)
