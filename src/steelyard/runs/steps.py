@@ -79,8 +79,8 @@ def by_steps(sources: Mapping[int, Any]) -> Pile:
 def by_names(paths: Sequence[str]) -> Pile:
     """Return checkpoints whose steps are in their names.
 
-    A single one without a number is step 0. Raises `AmbiguityError` if names do not tell which number is the step, or two have the
-    same.
+    A single one without a number is step 0. Raises `AmbiguityError` if names do not tell which number is the step, or two have
+    the same.
 
     >>> by_names(["a/epoch=1-step=20.ckpt", "a/epoch=0-step=10.ckpt"]).checkpoints[0][1:]
     (10, 0.0, {})
