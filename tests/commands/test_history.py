@@ -29,14 +29,15 @@ def said(capsys, *args):
 
 def test_the_summary_has_alarms_the_last_records_and_a_sparkline_for_each_weight(folder, capsys):
     text = said(capsys, "history", folder / "a", "--last", 2)
-    first, alarm, *lines = text.splitlines()
+    first, *alarms = text.partition("\n\n")[0].splitlines()
+    lines = text.splitlines()
     assert first == f"{folder / 'a'}: 6 records, steps 0 to 5; 2 weights with 6 numbers; 3 snapshots"
-    assert alarm == "NaN since step 5: fc.weight[0, 1]"
+    assert alarms == ["NaN since step 5: fc.weight[0, 1]", "frozen in the last 5 records: fc.bias"]
     assert [line.split()[:2] for line in lines if "kept" in line] == [["4", "0.2"]]
     row = next(line for line in lines if line.startswith("fc.weight"))
     assert row.split()[1] == "\u2581\u2583\u2584\u2586\u2588\u2588"
     record = json.loads(said(capsys, "history", folder / "a", "--json", "--last", 1))
-    assert (record["records"], record["alarms"], record["would_run"]) == (6, [alarm], {})
+    assert (record["records"], record["alarms"], record["would_run"]) == (6, alarms, {})
     assert [each["step"] for each in record["last"]] == [5]
 
 

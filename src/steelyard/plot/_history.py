@@ -11,9 +11,10 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, meant, printable, quoted
-from steelyard.plot.canvas import LARGEST, axes_for, caption, counted, inks, shown
+from steelyard.plot.canvas import LARGEST, axes_for, caption, inks, shown
 from steelyard.runs.curves import BAND, STATE
 from steelyard.runs.history import history as looked_back
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
