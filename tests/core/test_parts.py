@@ -155,4 +155,4 @@ def test_without_torch_the_error_names_the_extra(monkeypatch):
 
 def test_the_repr_of_a_weight_is_one_short_line():
     weight = steelyard.Weights.from_arrays({"fc\n.weight": np.ones((3, 2), "f4")}, axes={"fc\n.weight": "out in"})
-    assert [repr(each) for each in weight.values()] == [r"Weight('fc\\u000a.weight', (3, 2), float32, kernel, axes='out in')"]
+    assert [repr(each) for each in weight.values()] == [r"Weight('fc\u000a.weight', (3, 2), float32, kernel, axes='out in')"]

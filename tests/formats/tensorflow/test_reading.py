@@ -187,7 +187,7 @@ def test_a_partitioned_tensor_without_all_its_slices_is_refused(one, monkeypatch
 def test_a_missing_file_of_numbers_is_reported_by_its_name(tmp_path):
     prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(5.0), name="v")).write(str(tmp_path / "ck"))
     shutil.move(f"{prefix}.data-00000-of-00001", tmp_path / "elsewhere")
-    with pytest.raises(SteelyardError, match=r"ck\.data-00000-of-00001"):
+    with pytest.raises(FormatError, match=r"the shard 'ck\.data-00000-of-00001' is missing \(partial download\?\)"):
         steelyard.weights(prefix)["v"].numpy()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import save_file
 
 from steelyard.auditing.imports import imports
@@ -247,3 +248,12 @@ def test_imports_lists_what_pickletools_lists_in_every_nested_pickle(tmp_path, c
     assert imports(tmp_path / "twice.pkl") == {"my.Net": 1, "os.getcwd": 2}
     record = json.loads("\n".join(said(capsys, "check", tmp_path / "twice.pkl", "--imports", "--json", status=3)))
     assert record["imports"] == {"my.Net": 1, "os.getcwd": 2}
+
+
+def test_a_saved_model_of_a_folder_that_lacks_its_numbers_is_no_file_without_a_model(tmp_path, capsys):
+    prefix = tf.train.Checkpoint(v=tf.Variable(np.arange(5.0), name="v")).write(str(tmp_path / "variables" / "variables"))
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    Path(f"{prefix}.data-00000-of-00001").unlink()
+    *lines, total = said(capsys, "check", tmp_path, status=1)
+    assert [line.count("the shard 'variables.data-00000-of-00001' is missing") for line in lines] == [1, 1]
+    assert total == "looked into 2 files: 2 not looked into: saved_model.pb, variables/variables.index"

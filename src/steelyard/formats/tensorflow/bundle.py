@@ -19,7 +19,7 @@ from steelyard.codecs.protobuf import Field, message
 from steelyard.core.readers import by_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import itemsize, numpy_dtype
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
 from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 from steelyard.formats.tensorflow.sstable import entries
 from steelyard.storage.source import Source, from_bytes
@@ -105,7 +105,9 @@ class Bundle:
         shards, self.version = _header(source, header)
         self.entries = {key: _entry(source, value, shards) for key, value in values.items()}
         prefix = source.name.replace("\\", "/").rpartition("/")[2].removesuffix(".index")
-        self.shard = lru_cache(maxsize=None)(lambda number: open_beside(f"{prefix}.data-{number:05d}-of-{shards:05d}"))
+        self.shard = lru_cache(maxsize=None)(
+            lambda number: _opened(source, f"{prefix}.data-{number:05d}-of-{shards:05d}", open_beside)
+        )
 
     def weights(self) -> Iterator[Weight]:
         """Yield all tensors under their keys. A partitioned tensor is one weight."""
@@ -171,6 +173,13 @@ class Bundle:
         if sum(prod(n for _, n in box) for box, _ in slices) != prod(entry.shape) or _overlap([box for box, _ in slices]):
             raise FormatError(self.source.name, f"the slices of {printable(name)} do not cover its shape exactly once")
         return by_rows(entry.shape, lambda first, last: _rows(slices, entry, first, last))
+
+
+def _opened(source: Source, name: str, open_beside: Callable[[str], Source]) -> Source:
+    try:
+        return open_beside(name)
+    except FileMissingError:
+        raise FormatError(source.name, f"the shard {quoted(name)} is missing (partial download?)") from None
 
 
 # BundleHeaderProto: 1 num_shards, 2 endianness (0 little), 3 version (1 producer)

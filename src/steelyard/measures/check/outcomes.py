@@ -35,6 +35,8 @@ _WEIGHTS = (
 """Suffixes of files that are damaged if no format can read them."""
 _PERHAPS = (
     ".bin",
+    ".index",
+    "saved_model.pb",
     ".pkl",
     ".pickle",
     ".joblib",
