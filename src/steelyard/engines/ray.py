@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,12 @@ SETTINGS = {
 """The settings of a Ray that is started here, where the user has not set them."""
 
 
+def _of_this_machine(workers: int | None) -> dict[str, Any]:
+    """Return how a Ray is started here, whose processes find the modules that this one finds."""
+    found = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}
+    return {"num_cpus": workers or sizes.THREADS, "include_dashboard": False, "runtime_env": found}
+
+
 class Ray:
     """Runs tasks on the Ray that runs already, on the one at the address `scheduler`, or on one that is started here."""
 
@@ -43,7 +50,7 @@ class Ray:
             return
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        how = {"address": scheduler} if scheduler else {"num_cpus": workers or sizes.THREADS, "include_dashboard": False}
+        how = {"address": scheduler} if scheduler else _of_this_machine(workers)
         try:
             ray.init(log_to_driver=False, logging_level=CRITICAL, **how)
         except Exception as error:  # noqa: BLE001 - Ray raises it where a part of it did not start
