@@ -579,7 +579,7 @@ def _object(folder):
 BAD = {
     "no such file": (lambda folder: ["ls", folder / "none\x1b[2J.pt"], "none"),
     "garbage": (_garbage, "not JSON"),
-    "unknown format": (_unknown, "known formats are"),
+    "unknown format": (_unknown, "not a weight file"),
     "objects": (_object, "never unpickled"),
     "a device": (lambda folder: ["ls", "/dev/null"], "not a regular file"),
     "no such weight": (lambda folder: ["show", folder / "net.safetensors", "0.wieght"], "did you mean '0.weight'"),

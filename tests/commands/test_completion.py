@@ -35,7 +35,7 @@ CASES = {
     "ls x --role ker": ["kernel"],
     "ls x --role=ker": ["--role=kernel"],
     "ls x --role = ker": ["kernel"],
-    "plot x --kind h": ["heads", "heatmap", "histograms"],
+    "plot x --kind h": ["heads", "heatmap", "histograms", "history"],
     "convert a b --dtype bf": ["bfloat16"],
     "show ne": ["net.npz"],
     "show ": ["bad.pt", "hostile.npz", "large.npz", "net.npz", "sub/"],

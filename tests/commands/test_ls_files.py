@@ -45,7 +45,7 @@ def test_a_folder_has_a_row_for_each_file_also_for_one_that_cannot_be_listed(zoo
     rows, rest, err = listed(capsys, zoo, status=2)
     assert [*rows] == ["bad\\u001b[31m.pt", "run2.safetensors", "run10.safetensors"]
     assert rows["run10.safetensors"][1:] == ["safetensors", "3", "40", "float32,", "float16", "+1", "148", "bytes"]
-    assert "not a known weight file" in " ".join(rows["bad\\u001b[31m.pt"])
+    assert "not a weight file" in " ".join(rows["bad\\u001b[31m.pt"])
     assert rest[0].startswith("3 files: 6 weights, 48 parameters, ")
     assert rest[1] == "1 folder not looked into; -r does"
     assert err == "error: 1 of 3 files cannot be listed\n"

@@ -49,7 +49,7 @@ CELLS = (800_000, 180)
 LARGEST_PICTURE = 1 << 16  # cells
 VALUES = (16, 128, 40_000)
 """The least and the greatest number of singular values in a spectrum, and the number in all spectra together."""
-WORK_BUDGET = 2e10  # rows times columns times the shorter side of all decomposed matrices: some seconds
+WORK_BUDGET = 6e9  # rows times columns times the shorter side of all decomposed matrices: about two seconds
 LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed in parallel; two larger ones need too much memory
 DETAILED = 2_000
 """The weights whose details a report shows: the largest, and as many others with findings. All others have a row."""

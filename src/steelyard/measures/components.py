@@ -8,7 +8,7 @@ import numpy as np
 
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable
-from steelyard.numerics.matrices import row_blocks
+from steelyard.numerics.matrices import one_blas_thread, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,8 @@ def components(weight: Weight, count: int = 2) -> Components:
     mean, total, kept = _mean(blocks, columns)
     if not kept:
         raise ShapeError(f"{printable(weight.name)} has no row without NaN or Inf; steelyard.check finds them")
-    axes = _exact(blocks, mean, count) if columns <= EXACT else _randomised(blocks, mean, count)
+    with one_blas_thread():
+        axes = _exact(blocks, mean, count) if columns <= EXACT else _randomised(blocks, mean, count)
     axes *= np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], 0))
     points = np.concatenate([_centred(block, mean, np.nan) @ axes for _, block in blocks()])
     squares = np.nansum(np.square(points), axis=0)

@@ -63,7 +63,7 @@ class UnitScan:
             mixed = (_bits(block) + np.uint64(1)) * _factors(box, shape, axis)
             mixed ^= mixed >> np.uint64(29)
             here = slice(box.corner[axis], box.corner[axis] + box.shape[axis])
-            self.hashes[here] += (mixed * _ODD).sum(others, dtype=np.uint64)
+            self.hashes[here] += mixed.sum(others, dtype=np.uint64) * _ODD
 
     def same(self) -> list[list[int]]:
         """Return the indices of equal slices, except those of zeros, along the axis `told_apart`, in groups of two or more."""
@@ -77,15 +77,18 @@ class UnitScan:
 
 def _bits(block: Array) -> Array:
     """Return the bits of each number as an integer; both zeros have the same bits."""
-    whole = np.where(block == 0, block.dtype.type(0), block) if block.dtype.kind != "c" else block.view(block.real.dtype)
-    return whole.view(f"u{whole.itemsize}").astype(np.uint64)
+    if block.dtype.kind == "f":
+        block = block + block.dtype.type(0)  # -0 becomes 0
+    elif block.dtype.kind == "V":  # a type of ml_dtypes
+        block = np.where(block == 0, block.dtype.type(0), block)
+    return block.view(f"u{block.itemsize}").astype(np.uint64)
 
 
 def _factors(box: Box, shape: tuple[int, ...], axis: int) -> Array:
-    """Return a hash for each element of a box that depends on its indices along all axes but one."""
+    """Return a hash for each element of a box that depends on its indices along all axes but one, on which it has one row."""
     place = np.zeros((), np.uint64)
     for nth, (corner, length) in enumerate(zip(box.corner, box.shape, strict=True)):
-        along = np.zeros(length, np.uint64) if nth == axis else np.arange(corner, corner + length, dtype=np.uint64)
+        along = np.zeros(1, np.uint64) if nth == axis else np.arange(corner, corner + length, dtype=np.uint64)
         shaped = along.reshape([-1 if each == nth else 1 for each in range(len(shape))])
         place = place * np.uint64(1 if nth == axis else shape[nth]) + shaped
     mixed = (place + np.uint64(1)) * _ODD
