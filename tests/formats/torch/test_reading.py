@@ -447,13 +447,6 @@ def test_a_type_that_torch_lacks_is_refused_before_a_file_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.shared
-def test_a_tar_of_version_0_1_is_refused_with_a_remedy():
-    path = carried.OUTSIDE / "burn-tar-weight-bias/tar_weight_bias.tar"
-    with pytest.raises(FormatError, match=r"a tar archive as PyTorch 0\.1 wrote it"):
-        steelyard.weights(path)
-
-
 def test_the_format_of_a_file_is_recognised_by_content(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "model.dat")
     assert format_of(open_path(tmp_path / "model.dat")).__name__.endswith("formats.torch")
