@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -212,5 +213,6 @@ def test_a_small_file_costs_little(cases, tmp_path):
     done = subprocess.run([sys.executable, "-c", RUN, *paths], capture_output=True, text=True, check=True)
     costs = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(costs) == len(paths)
-    dear = [cost for cost in costs if cost[1] not in (0, 1, 2, 3) or cost[2] > SECONDS or cost[3] > MEGABYTES]
+    seconds = SECONDS * (2 if os.getloadavg()[0] > 2 * (os.cpu_count() or 1) else 1)
+    dear = [cost for cost in costs if cost[1] not in (0, 1, 2, 3) or cost[2] > seconds or cost[3] > MEGABYTES]
     assert not dear, done.stderr

@@ -88,6 +88,7 @@ EVERY = {
     "architecture": plot.architecture,
     "heads": lambda net, **how: plot.heads({"attn.q_proj.weight": np.eye(6)}, "attn.q_proj.weight", heads=2, **how),
     "embedding": lambda net, **how: plot.embedding(net, "3.weight", **how),
+    "history": lambda net, **how: plot.history({0: net, 1: net}, "norms", **how),
 }
 
 
@@ -160,7 +161,7 @@ def test_several_candidates_raise_an_error_instead_of_a_guess(name, net):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("name", sorted(set(plot.__all__) - {"diff", "network"}))
+@pytest.mark.parametrize("name", sorted(set(plot.__all__) - {"diff", "network", "history"}))
 @pytest.mark.parametrize("source", [{}, {"w": np.zeros(0)}])
 def test_an_empty_source_raises_an_error_and_leaves_no_figure_open(name, source):
     with pytest.raises(ShapeError, match="there is nothing to draw: the source has"):
@@ -191,7 +192,7 @@ def test_an_impossible_picture_raises_an_error_of_one_line(call, what):
 
 
 def test_an_unknown_kind_of_picture_raises_an_error_that_lists_the_kinds():
-    with pytest.raises(AttributeError, match="the pictures are diff, embedding, filters"):
+    with pytest.raises(AttributeError, match=", ".join(plot.__all__)):
         plot.nothing  # noqa: B018 - the access itself raises
 
 

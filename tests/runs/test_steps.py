@@ -145,3 +145,8 @@ def test_a_folder_of_a_search_names_one_of_its_runs(tmp_path):
         rec(1, {"w": np.ones(2)})
     with pytest.raises(FormatError, match="it holds runs, such as fit-x: pass one of them"):
         steelyard.history(tmp_path)
+
+
+def test_checkpoints_without_a_weight_that_has_numbers_are_no_history():
+    with pytest.raises(ShapeError, match=r"nothing to look back at: 2 checkpoints without a weight that has numbers"):
+        steelyard.history({0: {}, 1: {"w": np.zeros(3)}}).norms()

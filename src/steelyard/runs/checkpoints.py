@@ -60,8 +60,11 @@ class CheckpointRun:
 
     @cached_property
     def layout(self) -> Layout:
-        """The facts of the weights, which are those of the first checkpoint."""
-        return Layout(facts_of(weights(self.pile.checkpoints[0].source).values()), 1, self.seed)
+        """The facts of the weights, which are those of the first checkpoint; raises `ShapeError` if none has numbers."""
+        layout = Layout(facts_of(weights(self.pile.checkpoints[0].source).values()), 1, self.seed)
+        if not layout.recorded:
+            raise ShapeError(f"there is nothing to look back at: {printable(self.path)} without a weight that has numbers")
+        return layout
 
     @property
     def names(self) -> list[str]:

@@ -8,6 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -51,20 +52,23 @@ def history(source: Any, *, seed: int = 0) -> History:
 
     if isinstance(source, History):
         return source
-    if isinstance(source, (str, os.PathLike)) and _is_run(os.fspath(source)):
-        return History(open_run(source))
+    is_run = isinstance(source, (str, os.PathLike)) and _is_run(os.fspath(source))
+    return History(open_run(source) if is_run else _pile(source, seed))
+
+
+def _pile(source: Any, seed: int) -> CheckpointRun:
     from steelyard.runs.checkpoints import CheckpointRun
     from steelyard.runs.steps import by_steps
 
     if isinstance(source, Mapping):
         if not all(isinstance(step, int) and step >= 0 for step in source):
             raise ShapeError("the keys of a mapping must be steps, numbers from 0; steelyard.weights takes a mapping of arrays")
-        pile, name = by_steps(source), f"{len(source):,} checkpoints"
+        pile, name = by_steps(source), counted(len(source), "checkpoint")
     else:
         pile, name = _named(source)
     if not pile.checkpoints:
         raise ShapeError("there are no checkpoints; pass at least one")
-    return History(CheckpointRun(name, pile, seed))
+    return CheckpointRun(name, pile, seed)
 
 
 def _is_run(path: str) -> bool:
@@ -89,7 +93,7 @@ def _named(source: str | os.PathLike[str] | Iterable[Any]) -> tuple[Any, str]:
         raise ShapeError("checkpoints without names have no steps; pass a mapping of steps to models, as {1000: net}")
     if not named:
         raise ShapeError("there are no checkpoints; pass at least one")
-    return by_names(named), f"{len(named):,} checkpoints"
+    return by_names(named), counted(len(named), "checkpoint")
 
 
 class History:
