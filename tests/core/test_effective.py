@@ -92,3 +92,11 @@ def test_on_request_packed_weights_have_the_type_of_their_scales(scale, expected
 def test_another_word_for_the_type_is_refused():
     with pytest.raises(ShapeError, match="dtype is 'float16'; it must be \"scales\""):
         steelyard.effective(PRUNED, dtype="float16")
+
+
+def test_scales_behind_a_slash_are_those_of_no_scheme_and_are_listed_as_they_are_stored():
+    stored = {"encoder/emb/weight": np.ones((3, 2), "i2"), "encoder/emb/weight_scale": np.full(1, 0.5, "f4")}
+    listed = steelyard.effective(stored)
+    assert {name: weight.numpy().tolist() for name, weight in listed.items()} == {
+        name: each.tolist() for name, each in stored.items()
+    }

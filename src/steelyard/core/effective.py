@@ -89,8 +89,12 @@ class Pieces:
         return tuple(self.get(joined(stem, leaf)) for leaf in leaves)
 
     def stems(self, leaf: str) -> list[str]:
-        """Return what comes before this last word in the names of the weights that have it; blank for the word alone."""
-        return [name[: -len(leaf) - 1] for name in self._leaves.get(leaf, ()) if name not in self.taken]
+        """Return what comes before this last word and a dot in the names of weights; blank for the word alone.
+
+        Schemes join the names of what they need by dots; words behind a slash are those of other frameworks, or of CTranslate2.
+        """
+        named = [name for name in self._leaves.get(leaf, ()) if name not in self.taken]
+        return [name[: -len(leaf) - 1] for name in named if name == leaf or name.endswith(f".{leaf}")]
 
     def beside(self, name: str) -> Source | None:
         """Open another file of the folder that the weights are from; None if there is none, or they are not of a local file."""
