@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from steelyard import errors, plot, results
     from steelyard.auditing import audit
+    from steelyard.catalogs.catalog import catalog
     from steelyard.codecs import limits
     from steelyard.core.weight import Role, Weight
     from steelyard.core.weights import Weights
@@ -55,6 +56,7 @@ __all__ = [
     "audit",
     "average",
     "build",
+    "catalog",
     "check",
     "dequantize",
     "diff",
@@ -107,6 +109,7 @@ _LATER = {
     "audit": "auditing",
     "average": "editing.averaging",
     "build": "transfers.build",
+    "catalog": "catalogs.catalog",
     "check": "measures.check",
     "dequantize": "editing.quantizing.quantize",
     "diff": "measures.diff",

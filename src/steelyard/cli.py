@@ -37,6 +37,7 @@ PURPOSES = {
         "digest": "digests that are equal for equal weights in any container",
         "diff": "what changed from one file to another, weight by weight",
         "lineage": "which of several files are related, as a tree",
+        "catalog": "a table of all weights of many files, and questions to it",
     },
     "carry weights elsewhere": {
         "convert": "into another format",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MISUSED = 2
 WHENS = ("auto", "always", "never")
 """When the output has colours."""
-PAGED = frozenset(("ls", "show", "stats", "size", "grid", "spectra", "check", "digest", "diff", "lineage"))
+PAGED = frozenset(("ls", "show", "stats", "size", "grid", "spectra", "check", "digest", "diff", "lineage", "catalog"))
 """The commands whose output may be long; the others print what they wrote, or run until they are stopped."""
 LEAST = 0.6
 """How similar a word of the command line must be to one that is suggested: most options are short."""

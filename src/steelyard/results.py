@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
     from steelyard.auditing.findings import AuditFinding
+    from steelyard.catalogs.answers import CatalogTable
+    from steelyard.catalogs.catalog import Catalog
     from steelyard.core.graph import Graph, Layer, Run
     from steelyard.device.exported import Export
     from steelyard.editing.quantizing.what_if import WhatIf
@@ -50,6 +52,8 @@ __all__ = [
     "Audit",
     "AuditFinding",
     "ByFile",
+    "Catalog",
+    "CatalogTable",
     "Check",
     "Curves",
     "Diff",
@@ -96,6 +100,8 @@ _MODULES = {
     "Audit": "auditing",
     "AuditFinding": "auditing.findings",
     "ByFile": "engines.by_file",
+    "Catalog": "catalogs.catalog",
+    "CatalogTable": "catalogs.answers",
     "Check": "measures.check",
     "Curves": "runs.curves",
     "Diff": "measures.diff",

@@ -63,6 +63,8 @@ def command_lines(file, net, out):
         "history": [["history", file], ["history", "--json", file, net], ["history", file, net, "-o", f"{out}/t.csv"]],
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
+        "catalog": [["catalog", file, "-o", f"{out}/c.parquet"], ["catalog", "--json", file, net, "-o", f"{out}/c.parquet"],
+                    ["catalog", "query", file, "formats"]],
         "average": [["average", net, file, "-o", f"{out}/o.npz"], ["average", "--json", file, net, "--dry-run"]],
         "merge": [["merge", net, file, "-o", f"{out}/o.npz"], ["merge", "--json", file, net, "--dry-run"]],
         "prune": [["prune", file, "--amount", "0.5", "-o", f"{out}/o.npz"], ["prune", "--json", file, "--amount", "0.5", "--dry-run"]],

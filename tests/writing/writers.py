@@ -105,6 +105,7 @@ WRITERS = [
     Writer("history csv", ["history", "{made}/{n}.npz", "-o", "{out}/table.csv"]),
     Writer("history json", ["history", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("history tensorboard", _events),
+    Writer("catalog", ["catalog", "{made}/{n}.npz", "-o", "{out}/catalog.parquet"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),

@@ -185,9 +185,7 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
     scans = in_turn(_runs(others), scan, _is_worth_a_thread)
     looked = [finding for weight in others for finding in _of(weight, everything, scans)]
     findings = [
-        *as_findings(everything.audit),
-        *_incomplete(everything),
-        *_altered(everything),
+        *of_file(everything),
         *looked,
         *_tied(everything, looked),
     ]
@@ -196,6 +194,11 @@ def checked(everything: Weights, model: Weights | None = None) -> Check:
 
         findings += health(model)
     return Check(len(everything), findings, _notes(everything), health=model is not None)
+
+
+def of_file(everything: Weights) -> list[Finding]:
+    """Return the findings of a file as a whole: what loading it would run, missing files, and altered numbers."""
+    return [*as_findings(everything.audit), *_incomplete(everything), *_altered(everything)]
 
 
 def _missing(source: object) -> list[Finding]:

@@ -133,7 +133,7 @@ def digest(
         >>> digest({"w": np.arange(3.0), "b": np.zeros(1)}) == digest({"b": [0.0], "w": [0.0, 1.0, 2.0]})
         True
     """
-    new = _algorithm(algorithm)
+    new = hash_of(algorithm)
     if is_spread(source, engine, workers, resume):
         from steelyard.engines.calls import Asked, spread
 
@@ -155,11 +155,16 @@ def digest(
     distinct = list(listed.distinct().values())
     digests = {w.tied or w.name: each for w, each in zip(distinct, weight_digests(distinct, new), strict=True)}
     named = {name: digests[weight.tied or name] for name, weight in listed.items()}
+    return Digest(algorithm, whole_of(named, new).hex(), {name: each.hex() for name, each in named.items()})
+
+
+def whole_of(named: Mapping[str, bytes], new: Callable[[], Hash]) -> bytes:
+    """Return the digest of the whole, of those of its weights by name."""
     whole = new()
     # sorted by the bytes of the names, whose lengths precede them: two lists of weights cannot have the same bytes
     for key, each in sorted((name.encode("utf-8", "surrogatepass"), each) for name, each in named.items()):
         whole.update(len(key).to_bytes(8, "little") + key + each)
-    return Digest(algorithm, whole.digest().hex(), {name: each.hex() for name, each in named.items()})
+    return whole.digest()
 
 
 def digest_of(algorithm: Algorithm, layout: Layout, opening: Opening) -> Digest:
@@ -187,9 +192,9 @@ def _by_leaves(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[b
     in_files = sum(weight.nbytes for weight in weights if _is_shared(weight))
     worthwhile = in_files > LEAF  # otherwise one thread finishes before another starts
     jobs = ((weight, start, new) for weight in weights for start in range(0, weight.nbytes, LEAF))
-    leaves = in_turn(jobs, _leaf, lambda weight, *_: worthwhile and _is_shared(weight))
+    leaves = in_turn(jobs, leaf_digest, lambda weight, *_: worthwhile and _is_shared(weight))
     for weight in weights:
-        yield _joined(weight, islice(leaves, -(-weight.nbytes // LEAF)), new)
+        yield joined(weight, islice(leaves, -(-weight.nbytes // LEAF)), new)
 
 
 def _runs_of_small(weights: Sequence[Weight]) -> Iterator[tuple[int, int]]:
@@ -223,7 +228,7 @@ def _together(weights: Sequence[Weight], new: Callable[[], Hash]) -> Iterator[by
     for weight, (offset, nbytes) in zip(weights, places, strict=True):
         leaf = new()
         leaf.update(held[offset - low : offset - low + nbytes])
-        yield _joined(weight, [leaf.digest()], new)
+        yield joined(weight, [leaf.digest()], new)
 
 
 def _is_shared(weight: Weight) -> bool:
@@ -233,7 +238,8 @@ def _is_shared(weight: Weight) -> bool:
     return plain and weight.nbytes > sizes.DIGEST_THRESHOLD_BYTES
 
 
-def _joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) -> bytes:
+def joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) -> bytes:
+    """Return the digest of a weight, of those of its leaves."""
     top = new()
     top.update(f"{weight.dtype} {','.join(map(str, weight.shape))}\n".encode())
     for leaf in leaves:
@@ -241,7 +247,7 @@ def _joined(weight: Weight, leaves: Iterable[bytes], new: Callable[[], Hash]) ->
     return top.digest()
 
 
-def _leaf(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
+def leaf_digest(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
     """Return the digest of the leaf that starts at a byte offset of a weight; every item size divides the leaf size."""
     leaf, size = new(), itemsize(weight.dtype)
     for chunk in raw_run(weight, start // size, min(start + LEAF, weight.nbytes) // size, sizes.DIGEST_CHUNK_BYTES):
@@ -249,7 +255,7 @@ def _leaf(weight: Weight, start: int, new: Callable[[], Hash]) -> bytes:
     return leaf.digest()
 
 
-def _algorithm(name: str) -> Callable[[], Hash]:
+def hash_of(name: str) -> Callable[[], Hash]:
     """Return the constructor of an algorithm's hash."""
     if name not in ALGORITHMS:
         raise ShapeError(f"{name!r} is not an algorithm; choose one of {', '.join(ALGORITHMS)}")
