@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _EXACT = (1e-30, 1e30)
 """The squared distances that are computed in float32; others might be too small or too large for it."""
 
+_LARGEST = 1.5e38
+"""The largest entry of a sketch; the difference of two of them is in the range of bfloat16."""
+
 
 class Record(NamedTuple):
     """The bytes of one record; `histograms` is None where it has none, `base` is the first sketch of a run."""
@@ -73,6 +76,7 @@ class Measurer:
     def _sketched(self, total: Array) -> tuple[bytes | None, bytes]:
         """Return the first sketch, if this is it, and the change from the last one, which is rounded."""
         self._true = total
+        total = total.clip(-_LARGEST, _LARGEST)
         base = None
         if self._sketch is None:
             self._sketch = total.astype(np.float32)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from steelyard.runs.callbacks import Callback, Each
     from steelyard.runs.copying import Copy
+    from steelyard.runs.trainers import LightningCallback, Pace, TransformersCallback
 
 HISTOGRAM = 10
 """The records from one histogram to the next."""
@@ -96,8 +97,8 @@ class Recorder:
     """
 
     __slots__ = (
-        "__weakref__", "_appender", "_best", "_copier", "_end", "_last", "_model", "_options", "_rule", "_seen", "_stopped",
-        "_uses", "_worker", "path",
+        "__weakref__", "_appender", "_best", "_copier", "_end", "_held", "_last", "_model", "_options", "_rule", "_seen",
+        "_stopped", "_uses", "_worker", "path",
     )  # fmt: skip
 
     def __init__(self, appender: Appender, rule: Rule, options: Mapping[str, Any]) -> None:
@@ -107,6 +108,7 @@ class Recorder:
         self._last = self._seen = appender.rows[-1].step if appender.rows else -1
         self._model: object = None
         self._copier: Copier | None = None
+        self._held: Job | None = None
         self._uses = 0
         self._stopped = False
         self._worker: Worker | None = Worker(appender, options["dtype"])
@@ -127,8 +129,27 @@ class Recorder:
         finite count as 0 in distances and in the sketch; integers are not in the sketch. Raises `ShapeError` if the step is not
         after the last one or the model has other weights than the run, and `UnreadableError` for weights that cannot be read.
         """
+        self._hold(step, model, epoch, always=snapshot)
+        self.put(metrics, snapshot=snapshot)
+
+    def hold(self, step: int, model: Any, *, epoch: float | None = None, always: bool = False) -> None:
+        """Copy the weights of `model` at this step, and wait for `put`: for metrics that are known before the next step only.
+
+        What an earlier call holds is put first. Raises as a call of the recorder does; `always` is whatever `every` is.
+
+        Examples:
+            >>> import tempfile, numpy as np
+            >>> with record(tempfile.mkdtemp(), snapshot="best:val_loss") as rec:
+            ...     for step, loss in enumerate([2.0, 1.0]):
+            ...         rec.hold(step, {"w": np.full(3, float(step))})
+            ...         rec.put({"val_loss": loss})
+        """
+        self._hold(step, model, epoch, always=always)
+
+    def _hold(self, step: int, model: Any, epoch: float | None, *, always: bool) -> None:
+        self.put()
         self._seen = max(self._seen, step)
-        if step % self._options["every"] and not snapshot:
+        if step % self._options["every"] and not always:
             return
         worker = self._working()
         if worker is None:
@@ -138,15 +159,24 @@ class Recorder:
                 f"{printable(self.path)}: step {step:,} is not after step {self._last:,}; "
                 f"steelyard.record(..., back_to={step - 1}) drops the later records"
             )
-        values = {str(name): _number(value) for name, value in metrics.items()} if metrics else {}
-        row = Row(int(step), None if epoch is None else float(epoch), time.time(), None, values)
+        row = Row(int(step), None if epoch is None else float(epoch), time.time(), None, {})
         copier, copy = self._copied(worker, model)
+        self._held = Job(copy, row, copier, None)
+
+    def put(self, metrics: Mapping[str, Any] | None = None, *, snapshot: bool = False) -> None:
+        """Record what `hold` copied, with these metrics; does nothing if it copied nothing."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        worker = self._worker
+        assert worker is not None  # `close` puts what is held before it ends the worker
         try:
-            worker.put(self._job(copy, copier, row, forced=snapshot))
+            values = {str(name): _number(value) for name, value in metrics.items()} if metrics else {}
+            worker.put(self._job(held.copy, held.copier, held.row._replace(metrics=values), forced=snapshot))
         except BaseException:
-            worker.give_back(copy)
+            worker.give_back(held.copy)
             raise
-        self._last = row.step
+        self._last = held.row.step
 
     def keras(self, *, each: Each = "epoch") -> Callback:
         """Return a callback for `fit` of Keras, which records after each epoch, or each batch, with the metrics of Keras.
@@ -168,6 +198,32 @@ class Recorder:
             >>> NeuralNetClassifier(module, callbacks=[rec.skorch()])  # doctest: +SKIP
         """
         return self._callback(each)
+
+    def lightning(self, *, each: Pace = "step") -> LightningCallback:
+        """Return a callback for the trainer of Lightning, which records after each step of the optimizer, or each epoch.
+
+        Steps and metrics are the trainer's: its `global_step`, the loss, what the module logged, and a validation of the weights.
+        It is for lists, `callbacks=[...]`, of both `lightning` and `pytorch_lightning`. Only the first process records.
+
+        Examples:
+            >>> Trainer(callbacks=[rec.lightning()]).fit(module, loader)  # doctest: +SKIP
+        """
+        from steelyard.runs.trainers import LightningCallback
+
+        return LightningCallback(self, each)
+
+    def transformers(self, *, each: Pace = "step") -> TransformersCallback:
+        """Return a callback for the `Trainer` of transformers, which records after each step of the optimizer, or each epoch.
+
+        Steps and metrics are the trainer's: its `global_step`, and what it logs of a step, with the evaluation of the weights.
+        Only the first process records.
+
+        Examples:
+            >>> Trainer(model, arguments, train_dataset=data, callbacks=[rec.transformers()]).train()  # doctest: +SKIP
+        """
+        from steelyard.runs.trainers import TransformersCallback
+
+        return TransformersCallback(self, each)
 
     def torch_hook(self, optimizer: Any, model: Any) -> Any:
         """Record `model` after each step of an optimizer of PyTorch; returns the hook's handle, whose `remove` ends it.
@@ -211,13 +267,16 @@ class Recorder:
 
     def close(self) -> None:
         """Wait until everything is written, and close the run. Raises the error of the last records, if there was one."""
-        worker, self._worker = self._worker, None
-        if worker is None:
+        if self._worker is None:
             return
-        self._end.detach()
-        worker.stop()
+        try:
+            self.put()
+        finally:
+            worker, self._worker = self._worker, None
+            self._end.detach()
+            worker.stop()
         self._model = self._copier = None
-        self._surface(worker)
+        self._surface(worker, 4)
 
     def __enter__(self) -> Self:
         return self
@@ -236,14 +295,14 @@ class Recorder:
         if worker is None:
             raise ShapeError(f"the recorder of {printable(self.path)} is closed; steelyard.record(...) continues the run")
         if worker.failure is not None:
-            self._surface(worker)
+            self._surface(worker, 5)
             return None
         if worker.forked:
             raise ShapeError(f"{printable(self.path)} is recorded by the process of which this is a fork; record another folder")
         return worker
 
-    def _surface(self, worker: Worker) -> None:
-        """Raise the error of the thread; one of the system is a warning, once."""
+    def _surface(self, worker: Worker, level: int) -> None:
+        """Raise the error of the thread; one of the system is a warning, once, for the caller at a level of the stack."""
         failure = worker.failure
         if failure is None or self._stopped:
             return
@@ -255,7 +314,7 @@ class Recorder:
         after = f"after step {rows[-1].step:,}" if rows else "before its first record"
         reason = printable(failure.strerror or failure)
         what = f"{printable(self.path)}: {reason}; recording stopped {after}, and training goes on"
-        warnings.warn(what, RecordingWarning, stacklevel=4)
+        warnings.warn(what, RecordingWarning, stacklevel=level)
 
     def _copied(self, worker: Worker, model: object) -> tuple[Copier, Copy]:
         """Copy the weights of a model, and list them first if it is another one, or if the last listing is old."""
