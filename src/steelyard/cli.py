@@ -31,6 +31,7 @@ PURPOSES = {
     },
     "look back at a training": {
         "history": "its last steps, what moved, where NaN began, two runs",
+        "pack": "a recorded run in half the bytes, and back bit for bit",
     },
     "check and compare": {
         "check": "damage, NaN and Inf, and code that loading the file would run",

@@ -61,6 +61,7 @@ def command_lines(file, net, out):
         "save-patch": [["save-patch", file, net, "-o", f"{out}/p.safetensors"]],
         "apply-patch": [["apply-patch", net, file, "-o", f"{out}/o.npz"]],
         "history": [["history", file], ["history", "--json", file, net], ["history", file, net, "-o", f"{out}/t.csv"]],
+        "pack": [["pack", file], ["pack", "--back", file, "-o", f"{out}/r"], ["pack", "--json", "--back", file, "-o", f"{out}/r"]],
         "spectra": [["spectra", file], ["spectra", "--json", file]],
         "lineage": [["lineage", net, file, net], ["lineage", "--json", file, net]],
         "catalog": [["catalog", file, "-o", f"{out}/c.parquet"], ["catalog", "--json", file, net, "-o", f"{out}/c.parquet"],

@@ -106,6 +106,7 @@ WRITERS = [
     Writer("history json", ["history", "{made}/{n}.npz", "-o", "{out}/table.json"]),
     Writer("history tensorboard", _events),
     Writer("catalog", ["catalog", "{made}/{n}.npz", "-o", "{out}/catalog.parquet"]),
+    Writer("pack", ["pack", "{made}/{n}.run", "-o", "{out}/run.zip"]),
     Writer("save-patch", ["save-patch", "{made}/base.npz", "{made}/{n}.npz", "-o", "{out}/p.safetensors"]),
     Writer("merge", ["merge", "{made}/{n}.npz", "-o", "{out}/net.npz"]),
     Writer("adapter", _adapter),
@@ -154,6 +155,8 @@ def make(folder: Path) -> None:
         steelyard.save({"w": rng.standard_normal((WIDTH, WIDTH))}, folder / f"{number}.npy")
         steelyard.save_patch(folder / "base.npz", folder / f"{number}.npz", folder / f"{number}.safetensors")
         (folder / f"{number}.safetensors").rename(folder / f"{number}.patch")
+        with steelyard.record(folder / f"{number}.run", snapshot=1) as rec:
+            rec(1, {"w": rng.standard_normal((WIDTH, WIDTH))})
         np.savez(folder / f"{number}.nan.npz", w=np.array([np.nan, number]))
         np.savez(folder / f"{number}.wide.npz", w=np.ones((3, 2 + number)))
         noted = {"note": "import os; os.system('ls')"}  # which is a remark, so the status is 0
