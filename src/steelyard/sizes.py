@@ -49,6 +49,7 @@ CUT_HELD = 1 << 21  # magnitudes near all cuts of a weight that are held with th
 
 # summaries
 SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
+FAST_LEAST = 1 << 12  # fewer numbers are left to NumPy where the extra `fast` is installed; more than SMALL_WEIGHT has
 SUMMARY_RUN = 1 << 22  # one job of a thread
 SUMMARY_THRESHOLD = 1 << 16  # a run shorter than this is finished before another thread could begin
 SMALL_WEIGHT = 1 << 10  # weights up to this size are summed up together, as the rows of a matrix: a call for each would be slow

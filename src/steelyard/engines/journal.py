@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from steelyard.engines.plain import back, plain
 from steelyard.engines.tasks import Failure
 from steelyard.errors import FormatError
+from steelyard.numerics.fast import as_asked, kernels_name
 
 if TYPE_CHECKING:
     from steelyard.engines import Engine
@@ -89,6 +90,7 @@ class Journal:
 
 def remembered(engine: Engine, function: Callable[[Any], Any], tasks: Iterable[Any], journal: Journal | None) -> Iterator[Found]:
     """Map tasks as the engine does, without those that the journal knows; what succeeds is written into it."""
+    function = partial(as_asked, kernels_name(), function)
     if journal is None:
         yield from engine.map_unordered(function, tasks)
         return

@@ -10,6 +10,7 @@ from steelyard.engines.opening import Opening, listed
 from steelyard.engines.shipping import shipped
 from steelyard.engines.tasks import Failure, failure, tried
 from steelyard.errors import SteelyardError
+from steelyard.numerics.fast import as_asked, kernels_name
 
 if TYPE_CHECKING:
     from steelyard.engines import Engine
@@ -34,6 +35,7 @@ def measured(
 
     Where a task of several files ends its process, each of them is tried alone, so only the one at fault fails.
     """
+    measure = partial(as_asked, kernels_name(), measure)
     large: list[Opening] = []
     small: list[Opening] = []
     for opening in openings:

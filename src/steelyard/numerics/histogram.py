@@ -57,8 +57,7 @@ class Histogram:
         if codes.size < sizes.SORT_THRESHOLD:
             self._sparse.setdefault(kind, []).append(np.unique(codes, return_counts=True))
             return
-        length = 1 << (8 * (2 if kind == UPPER else values.itemsize))
-        counts = np.bincount(codes, minlength=length)
+        counts = _counts(codes)
         if kind in self._dense:
             self._dense[kind] += counts
         else:
@@ -155,6 +154,16 @@ def _below(cuts: Array, low: Array, high: Array, counts: Array) -> Array:
 def is_counted(dtype: np.dtype[Any]) -> bool:
     """Whether a type has a bin for each of its numbers."""
     return dtype.itemsize <= 2
+
+
+def _counts(codes: Array) -> Array:
+    """Return how often each code of one or two bytes occurs; bytes are counted in pairs, since a number takes as long as two."""
+    if codes.itemsize == 2:
+        return np.bincount(codes, minlength=1 << 16)
+    even = codes.size // 2 * 2
+    pairs = np.bincount(codes[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
+    whole: Array = pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(codes[even:], minlength=256)
+    return whole
 
 
 def _own(values: Array) -> Array:

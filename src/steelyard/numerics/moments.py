@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from steelyard.numerics import fast
 from steelyard.numerics.exact_sums import fixed_point, product, root, root_of_ratio, rounded
 
 if TYPE_CHECKING:
@@ -137,15 +138,9 @@ class Moments:
         high = values.max().item() if high is None else high
         self._widen(low, high)
         power = _power(low, high)
-        numbers = _scaled(values, power)
-        plain = float(np.einsum("i->", numbers))
-        magnitudes, least = abs(plain), min(abs(low), abs(high))
-        if low < 0 < high:
-            np.absolute(numbers, out=numbers)
-            magnitudes = float(np.einsum("i->", numbers))
-            least = float(np.ldexp(np.minimum.reduce(numbers), power))
-        np.multiply(numbers, numbers, out=numbers)
-        sums = (plain, magnitudes, float(np.einsum("i->", numbers)))
+        quick = None if power else fast.sums(values, low, high)
+        plain, magnitudes, squares, least = quick or _sums(values, low, high, power)
+        sums = (plain, magnitudes, squares)
         self._take(values.size, sums, power, CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
         if least <= self.near:
             self.zeros += int(np.count_nonzero(values == 0))
@@ -207,6 +202,19 @@ def _power(low: float, high: float) -> int:
     """Return the exponent by which to scale so that squares neither overflow nor underflow; zero for most numbers."""
     power = frexp(float(max(abs(low), abs(high))))[1]
     return power if abs(power) > _LARGE else 0
+
+
+def _sums(values: Array, low: float, high: float, power: int) -> tuple[float, float, float, float]:
+    """Return the sums of numbers divided by two to this power, of their magnitudes and squares, and the least magnitude."""
+    numbers = _scaled(values, power)
+    plain = float(np.einsum("i->", numbers))
+    magnitudes, least = abs(plain), min(abs(low), abs(high))
+    if low < 0 < high:
+        np.absolute(numbers, out=numbers)
+        magnitudes = float(np.einsum("i->", numbers))
+        least = float(np.ldexp(np.minimum.reduce(numbers), power))
+    np.multiply(numbers, numbers, out=numbers)
+    return plain, magnitudes, float(np.einsum("i->", numbers)), least
 
 
 def _scaled(values: Array, power: int) -> Array:
