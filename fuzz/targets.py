@@ -313,8 +313,36 @@ def wrapped():
     yield Seed({"net.zip": packed}, "net.zip!/a/model.pt")
 
 
+def distributed():
+    """Yield checkpoints that several processes of torch saved, in each way to save them."""
+    for name in ("zip2", "st2", "hf2", "zip1"):
+        folder = carried.folder("dcp") / name
+        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        yield Seed(files, "")
+    yield Seed(files, ".metadata")
+
+
+def zero():
+    """Yield folders of DeepSpeed, in which two processes have their shares of two parameters."""
+    import torch
+
+    def saved(value):
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        return buffer.getvalue()
+
+    state = {"module": {"w": torch.ones(2, 3), "m": torch.ones(2)}, "buffer_names": ["m"], "shared_params": {"v": "w"}}
+    state |= {"param_shapes": [{"w": torch.Size((2, 3)), "b": torch.Size((3,))}], "frozen_param_shapes": None}
+    for stage, key, length in ((2, "single_partition_of_fp32_groups", 6), (3, "fp32_flat_groups", 5)):
+        own = {"zero_stage": stage, "partition_count": 2, key: [torch.ones(length)]}
+        files = {f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt": saved({"optimizer_state_dict": own}) for rank in (0, 1)}
+        yield Seed({**files, "mp_rank_00_model_states.pt": saved(state)}, "")
+
+
 TARGETS = {
     "ctranslate2": lambda: [*ctranslate2()],
+    "dcp": lambda: [*distributed()],
+    "deepspeed": lambda: [*zero()],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],

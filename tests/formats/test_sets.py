@@ -183,11 +183,11 @@ def test_the_arrays_that_gensim_keeps_beside_its_pickle_belong_to_it(tmp_path):
         steelyard.weights(tmp_path / "words.model.wv.vectors.npy")
 
 
-def test_a_distributed_checkpoint_is_refused_by_name(tmp_path):
+def test_a_distributed_checkpoint_without_its_metadata_is_refused_by_name(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "__0_0.distcp")
     for path, what in (
         (tmp_path / "__0_0.distcp", "is a part of a PyTorch distributed checkpoint"),
-        (tmp_path, "is a PyTorch distributed"),
+        (tmp_path, "is a distributed checkpoint without"),
     ):
         with pytest.raises(FormatError, match=what):
             steelyard.weights(path)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
+_OF_PROCESS = re.compile(r"shard-(\d{5})-model-\d{5}-of-\d{5}\.safetensors")
+_OF_ZERO = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_\d+_(?:optim|model)_states\.pt")
 _KERAS = re.compile(r"(.+)_\d{5}\.weights\.h5")
 _ARRAY = re.compile(r"(.+)_\d\d\.npy(?:\.z)?|(.+?)((?:\.\w+)+)\.npy")
 """An array that joblib before 0.10 ("net.pkl_01.npy") or gensim ("words.kv.vectors.npy") wrote beside its pickle."""
@@ -29,7 +31,7 @@ def missing_parts(source: Source) -> list[str]:
     if source.path is None or source.is_folder:
         return []
     name = os.path.basename(source.path)
-    return [*_numbered(source, name), *_of_keras(source, name), *_of_pickle(source, name)]
+    return [*_numbered(source, name), *_of_process(name), *_of_keras(source, name), *_of_pickle(source, name)]
 
 
 def part_of(number: int, parts: list[str], missing: list[str], whole: str) -> str:
@@ -85,6 +87,13 @@ def _numbered(source: Source, name: str) -> Iterator[str]:
     index = f"{stem}{suffix}.index.json"
     whole = f"open {printable(index)} for the whole" if _is_there(source, index) else "open its folder for the whole"
     yield part_of(number, names, absent(source, names), whole)
+
+
+def _of_process(name: str) -> Iterator[str]:
+    if match := _OF_PROCESS.fullmatch(name):
+        yield f"has the chunks of process {int(match[1])} of a distributed checkpoint alone; open its folder for the whole"
+    if match := _OF_ZERO.fullmatch(name):
+        yield f"is the share of process {int(match[1])} alone of a model in DeepSpeed's ZeRO; open its folder for the whole"
 
 
 def _of_keras(source: Source, name: str) -> Iterator[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = {
     "ctranslate2": (".bin",),
+    "dcp": (".metadata",),
+    "deepspeed": (),
     "eqx": (".eqx",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),
@@ -51,8 +53,8 @@ SUFFIXES = {
 
 ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001", ".raw.json")
-"""Suffixes of files that are read through another file in the same folder."""
+ALONGSIDE = (".data-00000-of-00001", ".metadata", ".raw.json")
+"""Suffixes of files that are read through another file in the same folder, or through the folder."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""
 SHA256 = "sha256 of the numbers"
@@ -65,11 +67,11 @@ _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _TFJS = re.compile(r"group\d+-shard\d+of\d+\.bin")
-_PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$")
+_PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$|zero_pp_rank_[0-9]+_")
 _SHARED = (".bin", "checkpoint")
 """Suffixes that files of formats have too that no reader takes."""
 _DISTRIBUTED = ".distcp"
-_DCP = "a PyTorch distributed checkpoint, which cannot be read; its program can save the state dict as one file"
+_DCP = "is a part of a PyTorch distributed checkpoint; pass its folder, which is one model"
 
 
 def weights_in(source: Source, scope: Scope = "model") -> Weights:
@@ -109,8 +111,8 @@ def has_one_scope(source: Source) -> bool:
 
 def format_of(source: Source) -> Format:
     """Return the format that recognises the bytes of `source`; formats of its suffix are tried first."""
-    if _is_distributed(source):
-        raise FormatError(source.name, f"is {'' if source.is_folder else 'a part of '}{_DCP}")
+    if source.name.endswith(_DISTRIBUTED) and not source.is_folder:
+        raise FormatError(source.name, _DCP)
     asked = []
     for name in _likely_first(source.name):
         candidate = cast("Format", load("formats", name))
@@ -187,13 +189,6 @@ def _is_read_through(name: str, there: Collection[str]) -> bool:
         return True
     folder, slash, last = name.rpartition("/")
     return bool(_TFJS.fullmatch(last)) and any(f"{folder}{slash}{index}" in there for index in SUFFIXES["tfjs"])
-
-
-def _is_distributed(source: Source) -> bool:
-    """Whether a source is a file of a distributed checkpoint, or the folder of one."""
-    if source.is_folder:
-        return any(name.endswith(_DISTRIBUTED) for name in source.names())
-    return source.name.endswith(_DISTRIBUTED)
 
 
 def _likely_first(name: str) -> Iterator[str]:

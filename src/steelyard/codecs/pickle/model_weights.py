@@ -100,19 +100,20 @@ def model_tensors(walk: TensorWalk) -> list[PickledTensor]:
 
 def _without_settings(tensors: list[PickledTensor], depth: int) -> list[PickledTensor]:
     """Leave out a checkpoint's entries besides its model, unless there are no others."""
-    nested = [tensor for tensor in tensors if len(tensor.path) > depth + 1 and not _is_setting(tensor.path[depth])]
+    nested = [tensor for tensor in tensors if len(tensor.path) > depth + 1 and not is_setting(tensor.path[depth])]
     if not nested:
         return tensors
     direct = [tensor for tensor in tensors if len(tensor.path) <= depth + 1]
     clear = any(tensor.path[depth] in _MODELS for tensor in nested)
-    direct = [t for t in direct if not (len(t.path) > depth and _is_setting(t.path[depth])) or (t.shape and not clear)]
+    direct = [t for t in direct if not (len(t.path) > depth and is_setting(t.path[depth])) or (t.shape and not clear)]
     if clear and all(not tensor.shape for tensor in direct):
         return nested  # an epoch or a loss may be a tensor
     kept = set(map(id, (*nested, *direct)))
     return [tensor for tensor in tensors if id(tensor) in kept] or tensors
 
 
-def _is_setting(key: str) -> bool:
+def is_setting(key: str) -> bool:
+    """Whether a checkpoint keeps something other than its model under this key."""
     return re.fullmatch(_SETTING, key.lower()) is not None
 
 
