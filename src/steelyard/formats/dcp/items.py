@@ -51,6 +51,11 @@ class Files:
         self.missing[info.file] = self.missing.get(info.file, 0) + 1
         return True
 
+    def end(self, info: Info) -> int:
+        """Return the size of the file of an item, which is not missing."""
+        source = self._opened[info.file]
+        return 0 if source is None else source.size
+
     def source(self, info: Info) -> Source:
         """Return the file of an item. Raises `FormatError` if it is missing, or if its bytes must first be unpacked."""
         source = self._opened[info.file]
@@ -126,11 +131,16 @@ def pickled(metadata: Source, files: Files, name: str, tensor: Tensor) -> Pickle
         which = ", ".join(map(quoted, lost[:3])) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
         verb = "is" if len(lost) == 1 else "are"
         return refused(metadata, f"{quoted(name)} is in {which}, which {verb} missing in the folder", shape, dtype)
-    parts = []
+    parts: list[Chunk] = []
     for offsets, lengths, info in chunks:
         if info is None or info.length < prod(lengths) * itemsize(dtype):
             what = "has no place in any file" if info is None else f"has {info.length:,} bytes, too few for its shape"
             return refused(metadata, f"the chunk of {quoted(name)} at {list(offsets)} {what}", shape, dtype)
+        if files.end(info) < info.offset + info.length:
+            what = (
+                f"needs byte {info.offset + info.length:,} of {quoted(info.file)}, which has {files.end(info):,} (partial copy?)"
+            )
+            return refused(metadata, f"{quoted(name)} {what}", shape, dtype)
         parts.append(Chunk(offsets, lengths, Lazy(files, name, info, lengths, dtype)))
     if is_bomb(prod(shape) * itemsize(dtype), files.size) or not tiles(shape, parts, Budget(metadata)):
         return refused(metadata, f"the chunks of {quoted(name)} do not cover it, each element once", shape, dtype)
