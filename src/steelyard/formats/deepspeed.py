@@ -289,7 +289,9 @@ def _buffers(archive: Archive, state: Entries) -> Iterator[tuple[str, Weight]]:
     """Yield the buffers, which the model_states of the first process has whole."""
     names, module = state.get("buffer_names"), _entries(state.get("module"))
     for name in names if isinstance(names, (list, tuple)) else ():
-        tensor = archive.decoder.decode(module[name]) if type(name) is str and name in module else None
+        if type(name) is not str or name not in module:
+            continue
+        tensor = archive.decoder.decode(module[name])
         if tensor is not None:
             yield (
                 name,
