@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.io import weights
+from steelyard.paths import is_spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from steelyard.core.merging import Change
     from steelyard.core.weight import Weight
@@ -21,6 +23,8 @@ def effective(
     base_is_residual: bool = False,
     fold: Literal["norms"] | None = None,
     dtype: Literal["scales"] | None = None,
+    engine: object = None,
+    workers: int | None = None,
 ) -> Weights:
     """Return the weights that the layers of `source` multiply with, under the names of plain layers; nothing is read yet.
 
@@ -33,12 +37,21 @@ def effective(
     scales are all float16, or all bfloat16, are rounded to that type, which most nets had before they were packed; reading a
     number that does not fit raises `LossyError`.
 
+    With an `engine` ("threads", "dask", "ray", "joblib", or a Client of Dask) or `workers`, `source` and `adapter` are paths, and
+    while `save` writes the result its numbers are computed by so many workers, to the same last bit.
+
     Examples:
         >>> import numpy as np
         >>> pruned = {"fc.weight_orig": np.array([1.0, 2.0]), "fc.weight_mask": np.array([0.0, 1.0])}
         >>> effective(pruned)["fc.weight"].numpy().tolist()
         [0.0, 2.0]
     """
+    if is_spread(None, engine, workers):
+        from steelyard.engines.numbers import by_workers
+
+        adapters = [adapter] if not isinstance(adapter, (list, tuple)) else [*adapter]
+        make = partial(_of_paths, single=len(adapters) == 1, base_is_residual=base_is_residual, fold=fold, dtype=dtype)
+        return by_workers(make, [source, *(each for each in adapters if each is not None)], engine, workers)
     if dtype is not None:
         source = _in_type_of_scales(weights(source), dtype)
     if adapter is None:
@@ -47,6 +60,12 @@ def effective(
 
     merged = merge_adapter(source, adapter, base_is_residual=base_is_residual)
     return merged if fold is None else with_folded(merged, fold)
+
+
+def _of_paths(paths: Sequence[str], *, single: bool, **options: Any) -> Weights:
+    """Call `effective` with a path, and those of the adapters after it."""
+    source, *adapters = paths
+    return effective(source, (adapters[0] if single else adapters) if adapters else None, **options)
 
 
 def _in_type_of_scales(stored: Weights, dtype: str) -> Weights:

@@ -289,13 +289,16 @@ def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: in
     """
     from pathlib import Path
 
+    from steelyard.core.lasting import lasting
+
     writer, target = destination(listed, path, used, shard_size)
     if is_folder := _is_folder(path):
         os.makedirs(path, exist_ok=True)
-    if shard_size is None:
-        writer.write(listed, Path(target))
-    else:
-        writer.write(listed, Path(target), shard_size)
+    with lasting():
+        if shard_size is None:
+            writer.write(listed, Path(target))
+        else:
+            writer.write(listed, Path(target), shard_size)
     if is_folder:
         from steelyard.codecs.model_folder import write_config
 

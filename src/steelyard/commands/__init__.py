@@ -85,19 +85,53 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """Declare the options for work by several processes."""
     group = parser.add_argument_group("many workers", "the result is the same to the last bit; docs/scale.md has more")
     group.add_argument("--engine", choices=("threads", "dask", "ray", "joblib"), help="who reads the files; threads by default")
-    group.add_argument("--workers", type=int, metavar="N", help="threads or processes that are started, two by default")
-    group.add_argument("--scheduler", metavar="ADDRESS", help="a cluster of Dask or Ray that runs, such as tcp://host:8786")
+    _add_workers(group)
     group.add_argument("--resume", metavar="JOURNAL", help="write finished parts into this file, and leave out those in it")
     group.add_argument("--progress", action="store_true", help="count finished files on stderr, also where it is no terminal")
 
 
+def _add_workers(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--workers", type=int, metavar="N", help="threads or processes that are started, two by default")
+    group.add_argument("--scheduler", metavar="ADDRESS", help="a cluster of Dask or Ray that runs, such as tcp://host:8786")
+
+
+def add_engine_of_writing(parser: argparse.ArgumentParser) -> None:
+    """Declare the options for numbers that several processes compute, and this one writes."""
+    what = "the file is the same to the last bit; what is only copied is copied here; docs/scale.md has more"
+    group = parser.add_argument_group("many workers", what)
+    engines = ("threads", "dask", "ray", "joblib")
+    group.add_argument("--engine", choices=engines, help="who computes the numbers; this thread by default")
+    _add_workers(group)
+
+
+def from_workers(
+    args: argparse.Namespace, made: Weights, make: Callable[[argparse.Namespace], Weights], paths: Iterable[str]
+) -> Weights:
+    """Return weights made of files, with numbers of workers, which make them by `make`; unchanged if none are asked for."""
+    asked = asked_of(args)
+    if asked is None:
+        return made
+    from functools import partial
+
+    from steelyard.engines.numbers import from_workers
+
+    return from_workers(made, partial(make, args), paths, asked)
+
+
+def refuse_engine(args: argparse.Namespace) -> None:
+    """Raise `ShapeError` where workers are asked for, and nothing is written that they would compute."""
+    if asked_of(args) is not None:
+        raise ShapeError("--dry-run writes nothing, and is done by this process; leave out --engine, --workers and --scheduler")
+
+
 def asked_of(args: argparse.Namespace) -> Asked | None:
     """Return what the options ask of an engine; None if nothing."""
-    if not any((args.engine, args.workers is not None, args.scheduler, args.resume)):
+    resume = getattr(args, "resume", None)
+    if not any((args.engine, args.workers is not None, args.scheduler, resume)):
         return None
     from steelyard.engines.calls import Asked
 
-    return Asked(args.engine, args.workers, args.resume, args.scheduler)
+    return Asked(args.engine, args.workers, resume, args.scheduler)
 
 
 def opening_of(file: str, args: argparse.Namespace) -> Opening:

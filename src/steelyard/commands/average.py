@@ -6,7 +6,16 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, code_in, print_json, shard_size, warn_of_code
+from steelyard.commands import (
+    add_engine_of_writing,
+    add_paths,
+    code_in,
+    from_workers,
+    print_json,
+    refuse_engine,
+    shard_size,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -35,11 +44,13 @@ def run(args: argparse.Namespace) -> None:
     made = _averaged(args, [model for model, _ in read])
     notes = [*_order(args, files), *noted(made.meta)]
     if args.dry_run:
+        refuse_engine(args)
         _show(args, files, made, notes)
         return
     code = {file: code_in(file) for file in files}  # before OUT may replace one of them
     # a model in one file may be replaced by the result, a file of several may not
     destination(made, args.out, {path for _, used in read if len(used) > 1 for path in used}, args.shard_size)
+    made = from_workers(args, made, _made, files)
     with following(made, "averaging") as watched:
         save(watched, args.out, shard_size=args.shard_size)
     _tell(args, files, made, notes, code)
@@ -67,6 +78,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scope", choices=("model", "all"), default="model", help="the model's weights, or every tensor (default: model)"
     )
+    add_engine_of_writing(parser)
+
+
+def _made(args: argparse.Namespace) -> Weights:
+    """Return the average of the files that the arguments name, for a worker."""
+    from steelyard.io import weights
+    from steelyard.paths import expanded
+
+    return _averaged(args, [weights(file, scope=args.scope) for file in expanded(args.paths)])
 
 
 def _averaged(args: argparse.Namespace, models: list[Weights]) -> Weights:

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from steelyard.commands import add_file, add_selection, code_in, print_json, selected, shard_size, warn_of_code
+from steelyard.commands import (
+    add_engine_of_writing,
+    add_file,
+    add_selection,
+    code_in,
+    from_workers,
+    print_json,
+    selected,
+    shard_size,
+    warn_of_code,
+)
 from steelyard.errors import ShapeError, printable
 
 if TYPE_CHECKING:
@@ -27,13 +37,32 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
-    from steelyard.converting import renamed
-    from steelyard.core.selection import readable
-    from steelyard.io import into, opened, write
+    from steelyard.io import opened, write
     from steelyard.text.progress import following
 
     code = code_in(args.file)  # before OUT may replace it
     everything, used = opened(args.file, args.scope)
+    chosen = _chosen(args, everything)
+    paths = [args.file, *(args.adapter or ()), *([args.like] if args.like else ())]
+    with following(from_workers(args, chosen, _made, paths), "converting") as watched:
+        out = write(watched, args.out, used, args.shard_size)
+    _tell(args, out, chosen, code)
+    warn_of_code({args.file: code})
+
+
+def _made(args: argparse.Namespace) -> Weights:
+    """Return the weights that are written, for a worker."""
+    from steelyard.io import weights
+
+    return _chosen(args, weights(args.file, scope=args.scope))
+
+
+def _chosen(args: argparse.Namespace, everything: Weights) -> Weights:
+    """Return the weights of the file that are written, with all changes that the arguments ask for."""
+    from steelyard.converting import renamed
+    from steelyard.core.selection import readable
+    from steelyard.io import into, opened
+
     if args.dtype == SCALES:
         from steelyard.effective_weights import effective
 
@@ -47,12 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     chosen = chosen.astype(args.dtype) if args.dtype not in (None, SCALES) else chosen
-    if args.like:
-        chosen = into(chosen, opened(args.like)[0])
-    with following(chosen, "converting") as watched:
-        out = write(watched, args.out, used, args.shard_size)
-    _tell(args, out, chosen, code)
-    warn_of_code({args.file: code})
+    return into(chosen, opened(args.like)[0]) if args.like else chosen
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +99,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
     )
     add_selection(parser)
+    add_engine_of_writing(parser)
 
 
 def _tell(args: argparse.Namespace, out: str, written: Weights, code: list[str]) -> None:

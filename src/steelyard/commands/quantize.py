@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import (
     add_effective,
+    add_engine_of_writing,
     add_explain,
     add_file,
     add_scope,
     add_skip,
     code_in,
     explain,
+    from_workers,
+    opened,
     print_json,
+    refuse_engine,
     selected,
     warn_of_code,
 )
@@ -39,13 +43,14 @@ def run(args: argparse.Namespace) -> None:
     steelyard quantize model/ --to int4 --group 32 --like compressed-tensors -o quantised/
     """
     from steelyard.core.selection import readable
-    from steelyard.io import opened
+    from steelyard.io import opened as opened_with_files
 
     code = code_in(args.file)  # before OUT may replace it
-    weights, used = opened(args.file, args.scope)
+    weights, used = opened_with_files(args.file, args.scope)
     weights = readable(selected(weights, args, args.file), skip_unreadable=False)
-    options = {name: getattr(args, name) for name in _OPTIONS}
+    options = _options(args)
     if args.dry_run:
+        refuse_engine(args)
         _show(args, weights, options)
     else:
         _write(args, weights, used, options)
@@ -76,6 +81,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_skip(parser)
     add_effective(parser)
     add_explain(parser)
+    add_engine_of_writing(parser)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(args, name) for name in _OPTIONS}
+
+
+def _made(args: argparse.Namespace) -> Weights:
+    """Return the quantised weights of the file that the arguments name, for a worker."""
+    from steelyard.editing.quantizing.quantize import quantize
+
+    return quantize(opened(args.file, args), args.to[0], **_options(args))
 
 
 def _axis(text: str) -> str | int | None:
@@ -112,7 +129,7 @@ def _write(args: argparse.Namespace, weights: Weights, used: set[str], options: 
     suffix = _SUFFIXES.get(library, "")
     if not args.out.lower().endswith(suffix):
         raise ShapeError(f"{printable(args.out)}: {args.to[0]} like {library} is written into a file that ends in {suffix}")
-    with following(made, "quantising") as watched:
+    with following(from_workers(args, made, _made, [args.file]), "quantising") as watched:
         out = write(watched, args.out, used)
     _tell(args, out, made)
 

@@ -28,7 +28,7 @@ from steelyard.errors import MissingExtraError, ShapeError, printable
 if TYPE_CHECKING:
     from steelyard.engines.tasks import Found, Function
 
-__all__ = ["AHEAD", "ENGINES", "Engine", "Failure", "engine_of", "failure", "tried"]
+__all__ = ["AHEAD", "ENGINES", "Engine", "Failure", "engine_of", "failure", "require_engine", "tried"]
 ENGINES = ("threads", "dask", "ray", "joblib")
 
 
@@ -65,8 +65,7 @@ def engine_of(engine: object = None, workers: int | None = None, scheduler: str 
     ...     sorted(engine.map_unordered(abs, [3, -4]))
     [(0, 3), (1, 4)]
     """
-    if workers is not None and workers < 1:
-        raise ShapeError(f"workers is {workers}; it must be at least 1")
+    require_engine(engine, workers, scheduler)
     started = _started(engine, workers, scheduler)
     try:
         yield started
@@ -75,12 +74,22 @@ def engine_of(engine: object = None, workers: int | None = None, scheduler: str 
             started.close()
 
 
-def _started(engine: object, workers: int | None, scheduler: str | None) -> Engine:
+def require_engine(engine: object, workers: int | None = None, scheduler: str | None = None) -> None:
+    """Raise `ShapeError` for what is no engine, or cannot be had together, before anything is started."""
+    if workers is not None and workers < 1:
+        raise ShapeError(f"workers is {workers}; it must be at least 1")
     word = engine or "threads"
     if scheduler is not None and word not in ("dask", "ray"):
         raise ShapeError('a scheduler is an address of a cluster of Dask or Ray; pass engine="dask" or "ray" with it')
     if scheduler is not None and workers is not None:
         raise ShapeError("the cluster at the scheduler has its workers already; pass a scheduler or a number of workers")
+    if word in ENGINES or _is_client(engine) or engine is sys.modules.get("joblib") or isinstance(engine, Engine):
+        return
+    raise ShapeError(f"{printable(repr(engine))} is not an engine; pass one of {', '.join(ENGINES)}, or a Client of Dask")
+
+
+def _started(engine: Any, workers: int | None, scheduler: str | None) -> Engine:
+    word = engine or "threads"
     if word == "threads":
         from steelyard.engines.threads import Threads
 
@@ -97,9 +106,8 @@ def _started(engine: object, workers: int | None, scheduler: str | None) -> Engi
         from steelyard.engines.joblib import Joblib
 
         return _installed("joblib", lambda: Joblib(workers))
-    if isinstance(engine, Engine):
-        return engine
-    raise ShapeError(f"{printable(repr(engine))} is not an engine; pass one of {', '.join(ENGINES)}, or a Client of Dask")
+    own: Engine = engine
+    return own
 
 
 def _is_client(engine: object) -> bool:

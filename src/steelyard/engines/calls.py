@@ -59,7 +59,7 @@ def spread(measure: Measure, here: Callable[[], Any], source: object, asked: Ask
 
     `meant` are the fields of the `Opening`. A source in this process's memory is measured by `here`, in threads of it.
     """
-    paths = _paths_of(source)
+    paths = paths_of(source)
     if paths is None:
         return _of_live(here, asked)
     alone = isinstance(source, (str, os.PathLike)) and not is_pattern(paths[0])
@@ -88,7 +88,7 @@ def _of_live(here: Callable[[], Any], asked: Asked) -> Any:
         return here()
 
 
-def _paths_of(source: object) -> list[str] | None:
+def paths_of(source: object) -> list[str] | None:
     """Return the paths that a source is, or consists of; None for any other."""
     held = list(source) if isinstance(source, (list, tuple)) else [source]
     paths = [os.fspath(each) for each in held if isinstance(each, (str, os.PathLike))]
@@ -98,7 +98,7 @@ def _paths_of(source: object) -> list[str] | None:
 def together(here: Callable[..., Any], sources: Iterable[object], asked: Asked, *, effective: bool = False) -> Any:
     """Call `here` with the weights of several paths, as for a comparison, whose jobs an engine does."""
     held = list(sources)
-    paths = _paths_of(held)
+    paths = paths_of(held)
     if paths is None:
         return _of_live(partial(here, *held, **({"effective": True} if effective else {})), asked)
     openings = [Opening(path, effective=effective).stamped() for path in paths]

@@ -19,7 +19,8 @@ from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.engines.journal import remembered
 from steelyard.engines.opening import Opening, listed
-from steelyard.engines.tasks import Failure
+from steelyard.engines.ordered import in_order
+from steelyard.engines.tasks import AHEAD, Failure
 
 if TYPE_CHECKING:
     from steelyard.engines import Engine
@@ -31,6 +32,10 @@ TASK_BYTES = 1 << 26
 """The numbers that the jobs of a task read, at least, unless the last jobs read less."""
 TASK_JOBS = 4096
 """The jobs of a task, at most."""
+
+
+WAITING = 16
+"""Tasks for each worker that are given out and not yet merged, at most: their results wait for a slow one."""
 
 
 class Named(NamedTuple):
@@ -65,48 +70,34 @@ class Shipping:
         return self._done(jobs, work) if is_importable(work) else None
 
     def _done(self, jobs: Iterable[tuple[object, ...]], work: Callable[..., object]) -> Iterator[Any]:
-        turns: deque[tuple[int, int] | Callable[[], object]] = deque()  # the task and the place in it, or a job for this thread
-        found: dict[int, Any] = {}
-        tasks = self._tasks(jobs, work, turns)
-        for task, results in remembered(self._engine, partial(done_here, work), tasks, self._journal):
-            found[task] = results
-            yield from self._ready(turns, found)
-        yield from self._ready(turns, found)
-
-    def _ready(self, turns: deque[Any], found: dict[int, Any]) -> Iterator[Any]:
-        """Yield the results whose turn has come."""
-        while turns:
-            if callable(turns[0]):
-                yield turns.popleft()()
-                continue
-            task, place = turns[0]
-            if task not in found:
-                return
-            turns.popleft()
-            results = found[task]
+        turns: deque[Callable[[], object] | None] = deque()  # a job for this thread, or None for the next of a task
+        mapped = partial(remembered, self._engine, partial(done_here, work), journal=self._journal)
+        most = WAITING * max(self._engine.workers, AHEAD)
+        for results in in_order(mapped, self._tasks(jobs, work, turns), most):
+            yield from _own(turns)
             if isinstance(results, Failure):
                 raise results.error()
-            yield results[place]
-            if not turns or callable(turns[0]) or turns[0][0] != task:
-                del found[task]
+            for each in results:
+                turns.popleft()
+                yield each
+                yield from _own(turns)
+        yield from _own(turns)
 
     def _tasks(self, jobs: Iterable[tuple[object, ...]], work: Callable[..., object], turns: deque[Any]) -> Iterator[Any]:
-        """Yield lists of jobs to be sent, and note in which turn each job is."""
+        """Yield lists of jobs to be sent, and note whose turn each job is."""
         task: list[tuple[object, ...]] = []
-        held = count = 0
+        held = 0
         for job in jobs:
             sent = self._sent(job)
             if sent is None:
                 turns.append(partial(work, *job))
                 continue
-            turns.append((count, len(task)))
+            turns.append(None)
             task.append(sent)
             held += max(map(_bytes_of, job))
             if held >= TASK_BYTES or len(task) >= TASK_JOBS:
-                # counted before it is given away, since jobs may be taken before this goes on
-                count, ended = count + 1, task
+                yield task
                 task, held = [], 0
-                yield ended
         if task:
             yield task
 
@@ -121,6 +112,13 @@ class Shipping:
                     return None
             found.append(named)
         return tuple(found) if any(isinstance(each, Named) for each in found) else None
+
+
+def _own(turns: deque[Callable[[], object] | None]) -> Iterator[object]:
+    """Do the jobs of this thread whose turn has come."""
+    while turns and (job := turns[0]) is not None:
+        turns.popleft()
+        yield job()
 
 
 def _bytes_of(each: object) -> int:

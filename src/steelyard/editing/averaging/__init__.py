@@ -16,6 +16,7 @@ from steelyard.editing.averaging.decays import Warmup, decays, factors_of
 from steelyard.editing.averaging.means import Mean, exact_block, median_block, trimmed_block
 from steelyard.editing.lazily import opened
 from steelyard.errors import ShapeError, printable, quoted
+from steelyard.paths import is_spread
 
 if TYPE_CHECKING:
     from steelyard.core.arithmetic import Make
@@ -34,6 +35,8 @@ def average(
     exact: bool = False,
     align: bool = False,
     buffers: Buffers = "average",
+    engine: object = None,
+    workers: int | None = None,
 ) -> Weights:
     """Return the mean of the weights of several nets, such as checkpoints, folds or the clients of federated learning.
 
@@ -42,6 +45,8 @@ def average(
     weights in float64, and each number is rounded once, to the promoted type. With `exact` sums are in float64, and do not depend
     on the order of the sources. Integers are those of the first. Running statistics are averaged too, which the notes in `meta`
     point out; with `buffers` "last" they, and integers, are those of the last source. Nothing is read until the numbers are.
+    With an `engine` ("threads", "dask", "ray", "joblib", or a Client of Dask) or `workers`, sources are paths, and while `save`
+    writes the result its numbers are computed by so many workers, to the same last bit; `steelyard.engines` has the rest.
 
     Raises `ShapeError` for names or shapes that differ, for packed weights, and for `weights` that do not fit.
 
@@ -51,11 +56,22 @@ def average(
         >>> average(nets)["w"].numpy().tolist(), average(nets, weights=[3, 1])["w"].numpy().tolist()
         ([2.0, 4.0], [1.5, 3.0])
     """
+    if is_spread(None, engine, workers):
+        make = partial(average, weights=weights, exact=exact, align=align, buffers=buffers)
+        return _by_workers(make, sources, engine, workers)
     models = opened(sources)
     return _mean(models, _shares(weights, len(models)), exact=exact, align=align, buffers=buffers)
 
 
-def median(sources: Iterable[Any], *, align: bool = False) -> Weights:
+def _by_workers(make: Callable[[Any], Weights], sources: Any, engine: object, workers: int | None) -> Weights:
+    from steelyard.engines.numbers import by_workers
+
+    return by_workers(
+        make, sources if isinstance(sources, str) or not isinstance(sources, Iterable) else [*sources], engine, workers
+    )
+
+
+def median(sources: Iterable[Any], *, align: bool = False, engine: object = None, workers: int | None = None) -> Weights:
     """Return the median of the weights of several nets, by element; of an even number the mean of the two in the middle.
 
     It is not moved by a few nets that are far off. For the rest see `average`.
@@ -65,11 +81,15 @@ def median(sources: Iterable[Any], *, align: bool = False) -> Weights:
         >>> median([{"w": np.array([value])} for value in (1.0, 2.0, 900.0)])["w"].numpy().tolist()
         [2.0]
     """
+    if is_spread(None, engine, workers):
+        return _by_workers(partial(median, align=align), sources, engine, workers)
     models = opened(sources)
     return edited(models, by_blocks(median_block), align=align, notes=_reminders(models))
 
 
-def trimmed(sources: Iterable[Any], cut: float = 0.1, *, align: bool = False) -> Weights:
+def trimmed(
+    sources: Iterable[Any], cut: float = 0.1, *, align: bool = False, engine: object = None, workers: int | None = None
+) -> Weights:
     """Return the mean of the weights of several nets, by element, without the smallest and the largest numbers.
 
     `cut` is the share of the nets that is left out on each side, rounded down. For the rest see `average`. Raises `ShapeError`
@@ -81,6 +101,8 @@ def trimmed(sources: Iterable[Any], cut: float = 0.1, *, align: bool = False) ->
         >>> trimmed(nets, 0.25)["w"].numpy().tolist()
         [1.5]
     """
+    if is_spread(None, engine, workers):
+        return _by_workers(partial(trimmed, cut=cut, align=align), sources, engine, workers)
     models = opened(sources)
     if not 0 <= cut < 0.5:
         raise ShapeError(f"cut is {printable(cut)}; it must be from 0 to below 0.5")
@@ -96,6 +118,8 @@ def ema(
     start: int = 0,
     exact: bool = False,
     buffers: Buffers = "average",
+    engine: object = None,
+    workers: int | None = None,
 ) -> Weights:
     """Return the exponential moving average of the weights of nets in the order of training, such as its checkpoints.
 
@@ -109,12 +133,23 @@ def ema(
         >>> ema([{"w": np.array([value])} for value in (0.0, 1.0, 1.0)], decay=0.5)["w"].numpy().tolist()
         [0.75]
     """
+    if is_spread(None, engine, workers):
+        make = partial(ema, decay=decay, warmup=warmup, start=start, exact=exact, buffers=buffers)
+        return _by_workers(make, sources, engine, workers)
     models = opened(sources)
     factors = factors_of(decays(len(models) - 1, decay, warmup, start))
     return _mean(models, factors, exact=exact, buffers=buffers)
 
 
-def swa(sources: Iterable[Any], *, start: int = 0, exact: bool = False, buffers: Buffers = "last") -> Weights:
+def swa(
+    sources: Iterable[Any],
+    *,
+    start: int = 0,
+    exact: bool = False,
+    buffers: Buffers = "last",
+    engine: object = None,
+    workers: int | None = None,
+) -> Weights:
     """Return the stochastic weight average: the mean of the nets from number `start` on, with the buffers of the last one.
 
     The numbers are those of `torch.optim.swa_utils.AveragedModel`, rounded once at the end. Running statistics of norms do not
@@ -125,6 +160,8 @@ def swa(sources: Iterable[Any], *, start: int = 0, exact: bool = False, buffers:
         >>> swa([{"w": np.array([value])} for value in (9.0, 1.0, 2.0)], start=1)["w"].numpy().tolist()
         [1.5]
     """
+    if is_spread(None, engine, workers):
+        return _by_workers(partial(swa, start=start, exact=exact, buffers=buffers), sources, engine, workers)
     models = opened(sources)
     if not 0 <= start < len(models):
         raise ShapeError(f"start is {start}, but there are {len(models)} sources; it must be below their number")

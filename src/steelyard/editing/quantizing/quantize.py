@@ -17,6 +17,7 @@ from steelyard.editing.quantizing import choosing
 from steelyard.editing.quantizing.request import Request, parsed
 from steelyard.errors import ShapeError, printable
 from steelyard.io import weights as weights_of
+from steelyard.paths import is_spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,6 +43,8 @@ def quantize(  # noqa: PLR0913 - each is an option, by name
     calibrate: Literal["max", "mse", "percentile"] = "max",
     skip: str | Iterable[str] = (),
     double_quant: bool = False,
+    engine: object = None,
+    workers: int | None = None,
 ) -> Weights:
     """Return weights with their kernels quantised, block by block when they are read; `effective` gives the numbers back.
 
@@ -58,6 +61,8 @@ def quantize(  # noqa: PLR0913 - each is an option, by name
     of GGUF are saved into a .gguf, ONNX into an .onnx. Weights that are quantised so already are returned as they are.
     Raises `ShapeError` for what a kind or a library does not have, for axes that are not known and where nothing is left to
     quantise; `LossyError`, when it is read, for a weight with NaN or Inf.
+    With an `engine` or `workers`, `source` is a path, and while `save` writes the result its numbers are computed by workers,
+    to the same last bit, as in `average`.
 
     Examples:
         >>> import numpy as np, steelyard
@@ -69,7 +74,17 @@ def quantize(  # noqa: PLR0913 - each is an option, by name
         [[1.0, -0.504], [0.0, 0.0]]
     """
     options: dict[str, object] = {"axis": axis, "group": group, "scheme": scheme, "like": like, "calibrate": calibrate}
-    return quantized(weights_of(source), parsed(kind, **options, skip=skip, double_quant=double_quant))
+    request = parsed(kind, **options, skip=skip, double_quant=double_quant)
+    if is_spread(None, engine, workers):
+        from steelyard.engines.numbers import by_workers
+
+        return by_workers(partial(quantized_as, request), source, engine, workers)
+    return quantized(weights_of(source), request)
+
+
+def quantized_as(request: Request, source: Any) -> Weights:
+    """Return the weights of a source quantised as a request says."""
+    return quantized(weights_of(source), request)
 
 
 def quantized(weights: Weights, request: Request) -> Weights:
@@ -203,11 +218,12 @@ def _both(own: Any, other: Any) -> Any:
     return made
 
 
-def dequantize(source: Any) -> Weights:
+def dequantize(source: Any, *, engine: object = None, workers: int | None = None) -> Weights:
     """Return weights with packed ones as the numbers that they are for, under the names of plain layers, when they are read.
 
     This is `Weights.effective` for packed weights alone: masks, norms and adapters stay as they are stored. A folder that is
-    saved has no quantisation in its config.json. Raises `UnreadableError`, when it is read, for a scheme that is not known.
+    saved has no quantisation in its config.json. `engine` and `workers` are those of `quantize`. Raises `UnreadableError`, when
+    it is read, for a scheme that is not known.
 
     Examples:
         >>> import numpy as np, steelyard
@@ -216,6 +232,10 @@ def dequantize(source: Any) -> Weights:
         >>> [*w], w["fc.weight"].numpy().tolist()
         (['fc.weight'], [[1.0, 0.0], [0.0, 1.0]])
     """
+    if is_spread(None, engine, workers):
+        from steelyard.engines.numbers import by_workers
+
+        return by_workers(dequantize, source, engine, workers)
     weights = weights_of(source)
     wanted = {weight.name for weight in packed(weights)}
     if not wanted:
