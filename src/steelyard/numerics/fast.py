@@ -40,7 +40,7 @@ def _installed() -> tuple[str, Any]:
         import numkong
     except ImportError:
         return NUMPY, None
-    return f"numkong {numkong.__version__}", numkong
+    return f"numkong {getattr(numkong, '__version__', '')}", numkong
 
 
 def kernels_name() -> str:
