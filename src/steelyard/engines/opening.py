@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.errors import FormatError, ShapeError, SteelyardError, printable
+from steelyard.errors import FormatError, ShapeError, SteelyardError, printable, quoted
 from steelyard.io import weights
 from steelyard.storage.opening import public
 
@@ -103,5 +103,5 @@ def selected(listed: Weights, opening: Opening) -> Weights:
 
 def unmatched(files: str, patterns: Sequence[str]) -> str:
     """Return the error message for patterns that match no name."""
-    given = ", ".join(repr(printable(pattern)) for pattern in patterns)
+    given = ", ".join(quoted(pattern) for pattern in patterns)
     return f"{printable(files)}: no weight's name matches --select {given}; steelyard ls lists the names"

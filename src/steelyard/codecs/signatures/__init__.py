@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.compression import begins, is_compressed
 from steelyard.codecs.zip import directory, is_zip
-from steelyard.errors import SteelyardError, printable
+from steelyard.errors import SteelyardError, quoted
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -93,7 +93,7 @@ def _last(source: Source, head: bytes) -> str:
         return ""
     if not all(letter.isprintable() or letter in "\t\r\n\f" for letter in readable):
         return ""
-    return f"a text that begins with {printable(readable.strip()[:40])!r}, not a weight file"
+    return f"a text that begins with {quoted(readable.strip()[:40])}, not a weight file"
 
 
 def _folder(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from steelyard.codecs.limits import is_possible
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN, itemsize
-from steelyard.errors import FileMissingError, FormatError, printable
+from steelyard.errors import FileMissingError, FormatError, printable, quoted
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class ManifestReader:
             try:
                 parts.append(self._source.beside(path))
             except FileMissingError:
-                self.incomplete.append(f"lacks the file {printable(path)!r} of its numbers")
+                self.incomplete.append(f"lacks the file {quoted(path)} of its numbers")
                 return joined(self._source, parts), path
         return joined(self._source, parts), ""
 
@@ -88,7 +88,7 @@ class ManifestReader:
         codes, decode = self._decoding(name, dtype, entry.get("quantization"))
         end = None if at is None else at + prod(shape) * itemsize(codes)
         if at is None or end is None or end > numbers.size:
-            what = f"the file {printable(missing)!r} is missing" if missing else "its files end before that (partial download?)"
+            what = f"the file {quoted(missing)} is missing" if missing else "its files end before that (partial download?)"
             read = _refused(numbers, f"{printable(name)} cannot be read: {what}")
         else:
             read = numbers.numbers(at, codes)
@@ -99,7 +99,7 @@ class ManifestReader:
     def _decoding(self, name: str, dtype: Plain, quantization: Plain) -> tuple[str, tuple[str, float, float] | None]:
         """Return the type of the stored numbers; of quantised ones also the type that they had, the scale and the offset."""
         if not isinstance(dtype, str) or dtype not in _TYPES:
-            raise FormatError(self._source.name, f"{printable(name)} is of the type {printable(dtype, 40)!r}, which is not known")
+            raise FormatError(self._source.name, f"{printable(name)} is of the type {quoted(dtype, 40)}, which is not known")
         if quantization is None:
             return dtype, None
         facts = quantization if isinstance(quantization, dict) else {}
