@@ -22,6 +22,7 @@ ATOMIC = {"storage/atomic.py", "storage/atomic_set.py"}
 NOT_INTO_A_PATH = {
     ("codecs/hdf5/writing.py", "File"): "h5py writes into the open file of `replacing`",
     ("editing/merging/extracting.py", "makedirs"): "the folder of an adapter",
+    ("engines/journal.py", "open"): "lines that are added to a journal, of which a torn one is passed over",
     ("formats/keras.py", "TemporaryFile"): "a file without a name",
     ("formats/keras.py", "ZipFile"): "into the open file of `replacing`",
     ("formats/keras.py", "open"): "a member of that archive",
@@ -47,6 +48,7 @@ NOT_INTO_A_PATH = {
     ("runs/store.py", "memmap"): "it only reads",
     ("runs/tensorboard.py", "makedirs"): "the folder of event files",
     ("runs/zarr.py", "makedirs"): "the new folder of a group, whose zarr.json is written last",
+    ("storage/remote/spool.py", "TemporaryFile"): "a file without a name",
     ("testing.py", "TemporaryDirectory"): "the folder in which a format of a plug-in is tried",
 }
 """Calls that write elsewhere than by `replacing`, and why they may: module and function."""

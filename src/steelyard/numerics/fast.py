@@ -30,7 +30,6 @@ NUMPY = "numpy"
 _ASKED: ContextVar[str | None] = ContextVar("kernels", default=None)
 _LOCAL = threading.local()
 _FLOATS = (np.dtype("f4"), np.dtype("f8"))
-_HALVES = ("float16", "bfloat16")
 
 
 @cache
@@ -68,18 +67,6 @@ def as_asked(name: str, function: Callable[[Any], Any], task: Any) -> Any:
         return function(task)
     finally:
         _ASKED.reset(before)
-
-
-def is_halved(dtype: np.dtype[Any]) -> bool:
-    """Whether numbers of this type are summed as float32 if no histogram is asked for, instead of being counted by their bits."""
-    return dtype.name in _HALVES and kernels() is not None
-
-
-def as_float32(block: Array) -> Array:
-    """Return float16 or bfloat16 as float32, of which both are a part; NumPy's own cast of float16 takes ten times as long."""
-    if block.dtype.name == "bfloat16" or block.size < sizes.FAST_LEAST:
-        return block.astype(np.float32)
-    return np.asarray(kernels().astype(_aligned(block), "float32"))
 
 
 def sums(values: Array, low: float, high: float) -> tuple[float, float, float, float] | None:

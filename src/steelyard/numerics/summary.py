@@ -15,7 +15,6 @@ import numpy as np
 from steelyard import sizes
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
-from steelyard.numerics import fast
 from steelyard.numerics.blocks import blocks_of, is_shared
 from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
 from steelyard.numerics.moments import Moments
@@ -75,7 +74,7 @@ class Summary:
     def add(self, block: Array, start: int = 0, rank: int = 0) -> None:
         """Add a block of numbers with one axis, which begins at element `start` of the weight of this `rank`."""
         self._all = None
-        if is_counted(block.dtype) and (self.wide or not fast.is_halved(block.dtype)):
+        if is_counted(block.dtype):
             if not surely_finite_block(block):
                 block = self.finite_ones(block, start, rank)
             if block.size:
@@ -216,8 +215,6 @@ def _real(block: Array) -> Array:
     """Return real numbers in a type in which NumPy computes fast."""
     if block.dtype.kind == "c":
         return np.abs(block)
-    if is_counted(block.dtype):
-        return fast.as_float32(block)
     with np.errstate(over="ignore"):  # numbers beyond float64 become Inf
         return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
 
