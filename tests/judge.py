@@ -219,7 +219,7 @@ def _escaped(before):
 def verdict(case, run):
     """Judge how a command ended on a file."""
     facts = list(_facts(run.stdout))
-    refused = any("refused" in fact for fact in facts)
+    refused = any("refused" in fact for fact in facts) or "which cannot be read: " in run.stdout  # the words of `ls`
     outcome = "reject" if run.ended_by or run.status not in (0, 3) else "list-only" if refused or run.status == 3 else "read"
     bad = list(run.side_effects)
     bad += [run.ended_by or "crash"] if run.ended_by or run.status < 0 or run.status > 128 else []

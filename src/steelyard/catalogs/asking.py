@@ -43,9 +43,11 @@ def connected(path: str) -> Iterator[Any]:
 
     Nothing is installed or loaded from elsewhere.
     """
-    from steelyard.catalogs.table import known
+    from steelyard.catalogs.table import known, spelled
 
     known(path)
+    if spelled(path) != path:
+        raise ShapeError(f"{printable(path)}: DuckDB opens no path that is not Unicode; rename the catalogue or its folder")
     duckdb = _duckdb()
     settings = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "threads": THREADS}
     with duckdb.connect(":memory:", config={**settings, "memory_limit": MEMORY}) as connection:

@@ -226,10 +226,10 @@ def _sketches(path: str, rows: Sequence[int]) -> Array:
     """Return the sketches in these rows of the file, in order."""
     import numpy as np
 
-    from steelyard.catalogs.table import GROUP, SKETCH, arrow
+    from steelyard.catalogs.table import GROUP, SKETCH, arrow, parquet_file
 
     places, found, start, at = np.array(rows), np.empty((len(rows), SKETCH), np.float32), 0, 0
-    with arrow().parquet.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         for batch in file.iter_batches(GROUP, columns=["sketch"]):
             stop = int(places.searchsorted(start + len(batch)))
             own = batch.column(0).take(arrow().array(places[at:stop] - start))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from steelyard.errors import FormatError, MissingExtraError
@@ -51,6 +52,13 @@ def arrow() -> Any:
     return pa
 
 
+@contextmanager
+def parquet_file(path: str) -> Iterator[Any]:
+    """Open a Parquet file; pyarrow itself opens no path that is not Unicode."""
+    with open(path, "rb") as raw, arrow().parquet.ParquetFile(raw) as file:
+        yield file
+
+
 def schema_of(head: Head | None = None) -> Any:
     """Return the columns; with a head also the metadata."""
     pa = arrow()
@@ -89,7 +97,7 @@ class TableWriter:
     def copy(self, path: str, kept: Collection[str]) -> None:
         """Copy the rows of these files from another catalogue."""
         pa = arrow()
-        with pa.parquet.ParquetFile(path) as old:
+        with parquet_file(path) as old:
             for batch in old.iter_batches(GROUP):
                 own = batch.filter(pa.array([file in kept for file in batch.column("file").to_pylist()]))
                 if len(own):
@@ -153,7 +161,7 @@ def known(path: str) -> Known:
     """Return what a catalogue has. Raises `FormatError` for a file that is none."""
     pa = arrow()
     try:
-        with pa.parquet.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             head = _head(path, file.schema_arrow)
             rows = _light(file)
             stamps = {name: "" if error else stamp or "" for kind, name, stamp, error in rows if kind == "file"}

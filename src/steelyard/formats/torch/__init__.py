@@ -26,6 +26,8 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl")
 
 def sniff(source: Source) -> bool:
     """Recognise a zip archive with a data.pkl, a stream that begins with torch's magic number, or a tar of version 0.1."""
+    if mentions(source, b"/data/0") and mentions(source, b"/version"):
+        return True  # even without a data.pkl, which reading it misses: it is no archive of models
     return mentions(source, b"data.pkl") or is_stream(source) or is_old_tar(source)
 
 
