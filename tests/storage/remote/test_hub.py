@@ -3,14 +3,13 @@
 import json
 import re
 
+import huggingface_hub as hub
 import numpy as np
 import pytest
 from serving import Server, direct  # noqa: F401 - a fixture
 
 import steelyard
 from steelyard.errors import FileMissingError, FormatError
-
-hub = pytest.importorskip("huggingface_hub")
 
 NUMBERS = {"model.layers.0.mlp.up_proj.weight": np.arange(100_000.0).reshape(500, 200), "model.norm.weight": np.ones(3)}
 API = "/api/models/org/model"
