@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
 
 from steelyard.errors import FormatError, MissingExtraError
 from steelyard.numerics.weight_stats import FIGURES, QUANTILE_NAMES
+from steelyard.storage.source import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -54,8 +55,8 @@ def arrow() -> Any:
 
 @contextmanager
 def parquet_file(path: str) -> Iterator[Any]:
-    """Open a Parquet file; pyarrow itself opens no path that is not Unicode."""
-    with open(path, "rb") as raw, arrow().parquet.ParquetFile(raw) as file:
+    """Open a Parquet file that is no pipe; pyarrow itself opens no path that is not Unicode. Raises `OSError`."""
+    with open_regular(path) as raw, arrow().parquet.ParquetFile(raw) as file:
         yield file
 
 

@@ -140,8 +140,10 @@ class Counter:
     __slots__ = ("_begun", "_bytes", "_done", "_due", "_shown", "_terminal", "_total")
 
     def __init__(self, total: int, *, wanted: bool = False) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._shown = wanted or self._terminal
+        from steelyard.text.progress import is_terminal
+
+        self._terminal = is_terminal()
+        self._shown = self._terminal or (wanted and sys.stderr is not None)  # `2>&-` leaves none
         self._total = total
         self._done = self._bytes = 0
         self._begun = self._due = monotonic()

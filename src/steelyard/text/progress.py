@@ -70,7 +70,7 @@ def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> I
 
     Bytes of a weight that are read in more than `passes` passes do not advance the bar.
     """
-    if not (shown and _is_terminal()):
+    if not (shown and is_terminal()):
         yield lambda weight: weight
         return
     bar = _Bar(what, total)
@@ -93,14 +93,15 @@ def following(weights: Weights, what: str, passes: int = 1) -> Iterator[Weights]
 @contextmanager
 def following_all(sources: Sequence[Weights], what: str, passes: int = 1) -> Iterator[list[Weights]]:
     """Yield the same weights of several sources, whose reading advances one bar."""
-    if not _is_terminal():
+    if not is_terminal():
         yield list(sources)
         return
     with watching(what, passes * sum(weights.nbytes for weights in sources), passes) as watch:
         yield [each.with_weights(map(watch, each.values())) for each in sources]
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Whether stderr is a terminal; false where it is closed."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):  # a stand-in for a stream, or a closed one
