@@ -110,7 +110,7 @@ def spin():
         (lambda: sys.exit(2), "traceback: SystemExit"),
         (spin, "takes more than"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "ended by -9"),
-        (lambda: bytearray(b"1") * (600 << 20), " MiB"),
+        (lambda: bytearray(b"1") * (1 << 30), " MiB"),
         (lambda: open("/etc/hostname").close(), "/etc/hostname, which is outside"),
         (lambda: open("../outside", "w").close(), "which is outside"),
         (lambda: open("in/b.npy", "w").close(), "commands changed the files"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import BuiltinFunctionType
 
 import engine_tasks
 import pytest
@@ -132,3 +133,8 @@ with engine_of("threads") as engine:
 print(sorted({"dask", "distributed", "ray", "joblib"} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_ray_that_is_started_here_leaves_pythons_print_as_it_is(started):
+    started("ray")
+    assert isinstance(print, BuiltinFunctionType)

@@ -37,6 +37,7 @@ DISPLAYS = {
     "a history": lambda folder: steelyard.history(STEPS),
     "its norms": lambda folder: steelyard.history(STEPS).norms(),
     "what moved": lambda folder: steelyard.history(STEPS).blame(),
+    "an answer of a catalogue": lambda folder: cataloged(folder).query("select name, mean from weights order by name"),
     "two histories": lambda folder: steelyard.history(STEPS).compare(steelyard.history(STEPS)),
 }
 SEEN = """(root) => [...root.querySelectorAll("*")].map((each) => [each.tagName, each.style.cssText, each.title, each.colSpan ?? 1,
@@ -48,6 +49,11 @@ def pickled(folder):
     path = folder / "net.pkl"
     path.write_bytes(pickle.dumps({"weight": A["gone"], "name": os.system}))
     return path
+
+
+def cataloged(folder):
+    steelyard.save(A, folder / "net.safetensors")
+    return steelyard.catalog(folder / "net.safetensors", folder / "catalog.parquet")
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,7 @@ def _text(opening: Opening) -> str:
 
 def _measure(due: dict[str, Opening], writer: TableWriter, algorithm: Algorithm, asked: Asked, counter: Counter) -> None:
     """Add the rows of these files, in the order in which an engine is done with them."""
-    from steelyard.catalogs.rows import refused, rows_of
+    from steelyard.catalogs.rows import rows_of, rows_of_refused
     from steelyard.engines.many import measured
     from steelyard.engines.tasks import Failure
 
@@ -223,7 +223,7 @@ def _measure(due: dict[str, Opening], writer: TableWriter, algorithm: Algorithm,
     with warnings.catch_warnings(), asked.started() as (engine, journal):
         warnings.simplefilter("ignore", IncompleteWarning)  # which is a finding
         for opening, found in measured(partial(rows_of, algorithm), due.values(), engine, journal):
-            rows = {"file": refused(found), "weights": []} if isinstance(found, Failure) else found
+            rows = rows_of_refused(opening, found) if isinstance(found, Failure) else found
             writer.add(names[opening.path], _text(opening), rows)
             counter.add(opening)
     counter.clear()

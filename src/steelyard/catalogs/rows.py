@@ -41,10 +41,17 @@ def rows_of(algorithm: Algorithm, opening: Opening) -> dict[str, Any]:
     try:
         weights = listed(opening)
     except FormatError as error:
-        return {"file": {**refused(error), "findings": _findings(_before_reading(opening, error))}, "weights": []}
+        return rows_of_refused(opening, error)
     found = dict(zip(weights.distinct(), _measured(list(weights.distinct().values()), algorithm), strict=True))
     rows = [_row(weight, found[weight.tied or name]) for name, weight in weights.items()]
     return {"file": _file_row(weights, rows, found, algorithm), "weights": rows}
+
+
+def rows_of_refused(opening: Opening, error: SteelyardError | Failure) -> dict[str, Any]:
+    """Return the row of a file that cannot be read; one that ended its process is not looked at again."""
+    real = error.error() if isinstance(error, Failure) else error
+    found = _before_reading(opening, real) if isinstance(real, FormatError) else ()
+    return {"file": {**refused(error), "findings": _findings(found)}, "weights": []}
 
 
 def refused(error: SteelyardError | Failure) -> Row:

@@ -22,6 +22,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as its next version does; it warns of the old way
     "RAY_agent_register_timeout_ms": "180000",  # on a busy machine its parts start slowly
     "RAY_raylet_start_wait_time_s": "180",
+    "RAY_TQDM_PATCH_PRINT": "0",  # it would put its own in the place of Python's print
 }
 """The settings of a Ray that is started here, where the user has not set them."""
 
