@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from steelyard.running import Command
 
 PURPOSES = {
-    "look into a file": {
+    "look into a file or a training": {
         "ls": "its weights, or a line for each file of a folder",
         "show": "a weight, a part of it, or a layer: facts, range, numbers, picture",
         "stats": "range, mean, deviation, norms, quantiles, zeros, NaN and Inf",
@@ -28,10 +28,8 @@ PURPOSES = {
         "plot": "a picture in PNG, PDF or SVG",
         "report": "one HTML file that shows every weight, offline",
         "serve": "the same in the browser, for a file of any size",
-    },
-    "look back at a training": {
-        "history": "its last steps, what moved, where NaN began, two runs",
-        "pack": "a recorded run in half the bytes, and back bit for bit",
+        "history": "a training: its last steps, what moved, where NaN began, two runs",
+        "pack": "a recorded training in half the bytes, and back bit for bit",
     },
     "check and compare": {
         "check": "damage, NaN and Inf, and code that loading the file would run",

@@ -57,6 +57,12 @@ def test_select_takes_names_roles_and_layers_together():
         w.select(role="kernal")
 
 
+def test_select_takes_a_function_of_a_weight():
+    w = steelyard.weights(net())
+    assert list(w.select(lambda weight: weight.ndim == 2)) == ["fc1.weight", "fc2.weight"]
+    assert list(w.select(lambda weight: weight.ndim == 2, layer="fc2")) == ["fc2.weight"]
+
+
 def test_a_name_with_brackets_selects_itself():
     w = steelyard.weights({"layers[0]": np.zeros(2), "layers[1]": np.zeros(2)})
     assert list(w.select("layers[0]")) == ["layers[0]"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.patterns import fits
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from steelyard.core.protocols import NamesInOrder
     from steelyard.core.weights import Weights
 
+    Pattern = str | Iterable[str] | Callable[[Weight], object]
+
 NAMED = 5
 """Maximum weights that an error message names."""
 STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
@@ -33,7 +35,7 @@ STATE_ROLES = frozenset({Role.MEAN, Role.VARIANCE, Role.COUNT})
 
 def selected(
     weights: Mapping[str, Weight],
-    pattern: str | Iterable[str],
+    pattern: Pattern,
     role: str | Iterable[str] | None,
     layer: str,
     trainable: bool | None,
@@ -41,12 +43,12 @@ def selected(
     missing_ok: bool,
 ) -> list[Weight]:
     """Return the weights that match all criteria of `Weights.select`."""
-    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    named = _named(pattern)
     roles = _roles(role)
     matching = [
         weight
         for weight in weights.values()
-        if any(fits(weight.name, each) for each in patterns)
+        if named(weight)
         and fits(weight.layer, layer)
         and (roles is None or weight.role in roles)
         and (trainable is None or weight.trainable is trainable)
@@ -54,6 +56,14 @@ def selected(
     if weights and not matching and not missing_ok:
         _warn_of_empty(weights.values(), trainable)
     return matching
+
+
+def _named(pattern: Pattern) -> Callable[[Weight], bool]:
+    """Return the test of a pattern, of several, or of a function of a weight."""
+    if callable(pattern):
+        return lambda weight: bool(pattern(weight))
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    return lambda weight: any(fits(weight.name, each) for each in patterns)
 
 
 def _warn_of_empty(weights: Iterable[Weight], trainable: bool | None) -> None:

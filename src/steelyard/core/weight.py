@@ -143,6 +143,11 @@ class Weight:
         return new
 
     @property
+    def ndim(self) -> int:
+        """The number of axes; 0 where the shape of a weight that cannot be read is not known."""
+        return len(self.shape)
+
+    @property
     def size(self) -> int:
         """The number of elements; 0 where the shape of a weight that cannot be read is not known."""
         return math.prod(self.shape) if self.shape or self.dtype != UNKNOWN else 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Assign, MakeGraph, Meta, NamesInOrder
     from steelyard.core.renaming import Names
-    from steelyard.core.selection import Counts
+    from steelyard.core.selection import Counts, Pattern
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array
 
@@ -240,7 +240,7 @@ class Weights(Mapping[str, Weight]):
 
     def select(
         self,
-        pattern: str | Iterable[str] = "*",
+        pattern: Pattern = "*",
         *,
         role: str | Iterable[str] | None = None,
         layer: str = "*",
@@ -250,8 +250,8 @@ class Weights(Mapping[str, Weight]):
         """Return the weights that match all given criteria; nothing is copied.
 
         `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself. `pattern` and `role`
-        may be several. Assigning leaves the rest unchanged. Warns with `EmptySelectionWarning` where nothing matches, unless
-        `missing_ok`. Raises `ShapeError` for an unknown role.
+        may be several, and `pattern` a function: `w.select(lambda weight: weight.ndim == 2)`. Assigning leaves the rest unchanged.
+        Warns with `EmptySelectionWarning` where nothing matches, unless `missing_ok`. Raises `ShapeError` for an unknown role.
         """
         from steelyard.core.selection import selected
 

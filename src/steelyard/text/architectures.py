@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.errors import printable
 from steelyard.text.sizes import percent
-from steelyard.text.table import TIMES, Column, drawn, name_text
+from steelyard.text.table import MOST_ROWS, TIMES, Column, drawn, name_text
 from steelyard.text.terminal import Screen, cut, screen_of
 from steelyard.text.units import counted
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from steelyard.core.graph import Shape
     from steelyard.measures.architecture import Architecture, LayerRow
 
-MOST = 200
-"""Rows that printing in Python shows; the command prints all."""
 _NAMED = 5
 _SOURCES, _SOURCE = 2, 20
 """Layers that feed another which are named, and the characters of each name."""
@@ -30,7 +28,7 @@ _ORDERS = {
 
 def architecture_text(found: Architecture) -> str:
     """Return the text that printing an architecture in Python shows."""
-    lines = list(architecture_lines(found, Screen(screen_of(sys.stdout).width), MOST))
+    lines = list(architecture_lines(found, Screen(screen_of(sys.stdout).width), MOST_ROWS))
     return "\n".join(lines)
 
 
@@ -40,9 +38,7 @@ def architecture_lines(found: Architecture, screen: Screen, most: int | None = N
         yield "no weights"
         return
     rows = found.rows[:most]
-    yield from drawn([column for column in layer_columns(rows) if column.width], screen)
-    if len(rows) < len(found.rows):
-        yield f"... and {len(found.rows) - len(rows):,} more rows"
+    yield from drawn([column for column in layer_columns(rows) if column.width], screen, len(found.rows))
     yield ""
     yield from map(screen.broken, remarks(found))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import printable
-from steelyard.text.table import Column, drawn, name_text, number_text
+from steelyard.text.table import MOST_ROWS, Column, drawn, name_text, number_text
 from steelyard.text.terminal import Screen, screen_of
 from steelyard.text.units import counted, in_units
 
@@ -35,13 +35,13 @@ def catalog_line(found: Catalog) -> str:
 
 def answer_text(found: CatalogTable) -> str:
     """Return the text that printing an answer shows."""
-    return "\n".join(answer_lines(found, Screen(screen_of(sys.stdout).width)))
+    return "\n".join(answer_lines(found, Screen(screen_of(sys.stdout).width), MOST_ROWS))
 
 
-def answer_lines(found: CatalogTable, screen: Screen) -> Iterator[str]:
-    """Yield the table of an answer, and how to read it."""
+def answer_lines(found: CatalogTable, screen: Screen, most: int | None = None) -> Iterator[str]:
+    """Yield the table of an answer, at most so many rows of it, and how to read it."""
     if len(found) and found.names:
-        yield from drawn(answer_columns(found, whole=screen.width is None), screen)
+        yield from drawn(answer_columns(found, most, whole=screen.width is None), screen, len(found))
     else:
         yield f"{found.title}: none"
     if found.note:

@@ -12,7 +12,7 @@ from steelyard.core.weight import Role
 from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
-from steelyard.text.table import AXIS_ROLES, FINDINGS, TIMES, Column, columns_from, drawn, name_text
+from steelyard.text.table import AXIS_ROLES, FINDINGS, MOST_ROWS, TIMES, Column, columns_from, drawn, name_text
 from steelyard.text.terminal import Screen, cut, screen_of
 from steelyard.text.units import counted, in_units
 
@@ -257,14 +257,18 @@ def patch_line(patch: Patch) -> str:
 SPECTRUM = ("weight", "matrix", "norm", "stable rank", "effective rank", "alpha", "KS", "edge", "beyond")
 
 
-def spectra_lines(spectra: Spectra, screen: Screen | None = None) -> Iterator[str]:
+def spectra_text(spectra: Spectra) -> str:
+    """Return the text that printing spectra in Python shows."""
+    return "\n".join(spectra_lines(spectra, Screen(screen_of(sys.stdout).width), MOST_ROWS))
+
+
+def spectra_lines(spectra: Spectra, screen: Screen, most: int | None = None) -> Iterator[str]:
     """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
-    screen = screen or Screen(screen_of(sys.stdout).width)
     if spectra.rows:
-        rows = [*map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name")))]
+        rows = [*map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name"))[:most])]
         table = columns_from(("name", *SPECTRUM[1:]), rows, right=range(1, 9))
         table[0].head = SPECTRUM[0]
-        yield from drawn(table, screen)
+        yield from drawn(table, screen, len(spectra.rows))
     yield from map(screen.broken, spectra_remarks(spectra))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import printable
 from steelyard.text.sparkline import BARS
-from steelyard.text.table import Column, drawn, name_text, number_text
+from steelyard.text.table import MOST_ROWS, Column, drawn, name_text, number_text
 from steelyard.text.terminal import Screen, screen_of
 
 if TYPE_CHECKING:
@@ -203,18 +203,19 @@ def _known(value: float) -> float | None:
 def curves_text(curves: Curves) -> str:
     """Return the text that printing curves shows."""
     screen = Screen(screen_of(sys.stdout).width)
-    return "\n".join(drawn(curve_columns(curves, range(len(curves)), log=curves.figure == "ratio"), screen)) or "no weights"
+    columns = curve_columns(curves, range(min(len(curves), MOST_ROWS)), log=curves.figure == "ratio")
+    return "\n".join(drawn(columns, screen, len(curves))) or "no weights"
 
 
 def rows_text(found: HistoryRows) -> str:
     """Return the text that printing rows of a history shows."""
-    return "\n".join(row_lines(found, Screen(screen_of(sys.stdout).width)))
+    return "\n".join(row_lines(found, Screen(screen_of(sys.stdout).width), MOST_ROWS))
 
 
-def row_lines(found: HistoryRows, screen: Screen) -> Iterator[str]:
-    """Yield the table of rows, and how to read it."""
+def row_lines(found: HistoryRows, screen: Screen, most: int | None = None) -> Iterator[str]:
+    """Yield the table of rows, at most so many of them, and how to read it."""
     if len(found):
-        yield from drawn(row_columns(found), screen)
+        yield from drawn(row_columns(found, most), screen, len(found))
     else:
         yield f"{found.title}: none"
     if found.note:

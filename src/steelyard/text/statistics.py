@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
 from steelyard.text.order import in_natural_order, order_note
 from steelyard.text.rows import folded, span
-from steelyard.text.table import AXIS_ROLES, TIMES, Column, drawn, name_text, nonfinite_line, number_text
+from steelyard.text.table import AXIS_ROLES, MOST_ROWS, TIMES, Column, drawn, name_text, nonfinite_line, number_text
 from steelyard.text.terminal import Screen, screen_of
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ MOST_DRAWN = 10_000
 
 def stats_table(stats: Stats) -> str:
     """Return the table that printing statistics in Python shows."""
-    return "\n".join(stats_lines(stats, Screen(screen_of(sys.stdout).width)))
+    return "\n".join(stats_lines(stats, Screen(screen_of(sys.stdout).width), most=MOST_ROWS))
 
 
-def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iterator[str]:
+def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False, most: int | None = None) -> Iterator[str]:
     """Yield the lines of the table, then the weights that are left out and those that are not finite.
 
     Repeated blocks share rows, each with the statistics of all its numbers, unless they are `unfolded`.
@@ -36,10 +36,10 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False) -> Iter
         yield "no weights"
         return
     rows = grouped(stats, unfolded=unfolded)
-    yield from drawn(stats_columns(stats, rows), screen)
+    yield from drawn(stats_columns(stats, rows[:most]), screen, len(rows))
     yield from map(screen.broken, left_out(stats.left_out))
     yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats))
-    if len(rows) > MOST_DRAWN:
+    if len(rows[:most]) > MOST_DRAWN:
         yield screen.broken(f"histograms are not drawn, since there are more than {MOST_DRAWN:,} rows; --select chooses some")
     for line in nonfinite(stats):
         yield screen.paint(screen.broken(line), "red")

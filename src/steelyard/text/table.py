@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Headline = Callable[[Weights, Sequence[Row]], str]
     """Returns the sentence on top of a table, from the weights and their rows; blank for none."""
 
+MOST_ROWS = 200
+"""Rows that printing in Python shows; the commands print all."""
 NAME_LIMIT = 1000
 """Maximum characters of a name where no screen limits them."""
 NAME_LEAST = 28
@@ -75,7 +77,7 @@ def table(weights: Weights, headline: Headline | None = None) -> str:
 
     A live model is searched for NaN and Inf, and a line names each weight that has some.
     """
-    lines = list(listing(weights, Screen(screen_of(sys.stdout).width), grouped=True, headline=headline))
+    lines = listing(weights, Screen(screen_of(sys.stdout).width), grouped=True, headline=headline, most=MOST_ROWS)
     return "\n".join([*lines, *live_findings(weights)])
 
 
@@ -87,10 +89,12 @@ def listing(
     stats: Sequence[Measured] | None = None,
     grouped: bool = False,
     headline: Headline | None = None,
+    most: int | None = None,
 ) -> Iterator[str]:
     """Yield the lines of the table and the totals, below the sentence of `headline`; with `stats` also those of each row.
 
-    With `grouped` a layer is written once for all its weights; without it, on every line, as a pipe needs it.
+    With `grouped` a layer is written once for all its weights; without it, on every line, as a pipe needs it. `most` is the
+    number of rows that the table has at most.
     """
     if not weights:
         yield "no weights"
@@ -99,8 +103,8 @@ def listing(
     if headline is not None and (sentence := headline(weights, rows)):
         yield screen.paint(screen.broken(sentence), "bold")
         yield ""
-    columns = fact_columns(rows, grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
-    yield from drawn([column for column in columns if column.width], screen)
+    columns = fact_columns(rows[:most], grouped=grouped) + (number_columns(stats, axis_end(stats)) if stats is not None else [])
+    yield from drawn([column for column in columns if column.width], screen, len(rows))
     yield ""
     yield screen.broken(totals(weights, rows))
     if stats is None and (reasons := weights.unreadable):
@@ -264,12 +268,17 @@ def number_text(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}"
 
 
-def drawn(columns: list[Column], screen: Screen) -> Iterator[str]:
-    """Yield the head and the lines of columns; a narrow screen drops some, but not the one with the key "name"."""
+def drawn(columns: list[Column], screen: Screen, total: int = 0) -> Iterator[str]:
+    """Yield the head and the lines of columns; a narrow screen drops some, but not the one with the key "name".
+
+    Where there are more rows in `total` than the columns have, a last line counts the rest.
+    """
     columns = _fitting(columns, screen.width)
     yield "  ".join(screen.paint(padded(cut(c.head, c.width), c.width, right=c.right), "dim") for c in columns).rstrip()
     for cells_of_row in zip(*(_painted(column, screen) for column in columns), strict=True):
         yield "  ".join(cells_of_row).rstrip()
+    if (hidden := total - len(columns[0].texts)) > 0:
+        yield f"... and {counted(hidden, 'more row')}"
 
 
 def _fitting(columns: list[Column], width: int | None) -> list[Column]:

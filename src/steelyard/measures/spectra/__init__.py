@@ -119,9 +119,9 @@ class Spectra:
         return spectrum
 
     def __repr__(self) -> str:
-        from steelyard.text.differences import spectra_lines
+        from steelyard.text.differences import spectra_text
 
-        return "\n".join(spectra_lines(self))
+        return spectra_text(self)
 
     def _repr_html_(self) -> str:
         from steelyard.text.results import spectra_html
