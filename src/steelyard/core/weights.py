@@ -250,7 +250,7 @@ class Weights(Mapping[str, Weight]):
         """Return the weights that match all given criteria; nothing is copied.
 
         `pattern` and `layer` are shell patterns ("encoder.*"); a name with brackets also matches itself. `pattern` and `role`
-        may be several, and `pattern` a function: `w.select(lambda weight: weight.ndim == 2)`. Assigning leaves the rest unchanged.
+        may be several, and `pattern` a function: `w.select(lambda weight: weight.ndim == 2)`. Assigning leaves the rest alone.
         Warns with `EmptySelectionWarning` where nothing matches, unless `missing_ok`. Raises `ShapeError` for an unknown role.
         """
         from steelyard.core.selection import selected
