@@ -8,6 +8,7 @@ from terminals import ESCAPE, in_terminal
 
 import steelyard
 from steelyard.cli import main
+from steelyard.commands.history import WORDS
 from steelyard.core.weight import Role
 from steelyard.measures.check.rules import all_rules
 from steelyard.measures.grid.words import OF_ONE, OF_TWO
@@ -92,6 +93,16 @@ def test_explain_adds_the_words_after_the_output_and_nothing_to_json(files, caps
     assert long.startswith(f"{plain}\n")
     assert terms_of(long[len(plain) - 1 :]) == list(terms)
     assert said(capsys, *words, "--json", "--explain") == said(capsys, *words, "--json")
+
+
+@pytest.mark.parametrize(("view", "words"), WORDS.items())
+def test_each_view_of_a_history_is_explained(tmp_path, capsys, view, words):
+    for step in (1, 2):
+        steelyard.save({"fc": {"weight": np.full((3, 2), float(step), "f4")}}, tmp_path / f"step-{step}.safetensors")
+    line = ("history", *sorted(map(str, tmp_path.iterdir())), "--view", view)
+    plain, long = said(capsys, *line), said(capsys, *line, "--explain")
+    assert long.startswith(f"{plain}\n")
+    assert terms_of(long[len(plain) - 1 :]) == list(words)
 
 
 def test_the_values_of_a_grid_and_the_columns_of_errors_are_explained():

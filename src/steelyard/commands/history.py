@@ -5,14 +5,26 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_paths, code_in, print_json, warn_of_code
+from steelyard.commands import add_explain, add_paths, code_in, explain, print_json, warn_of_code
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
     from steelyard.runs.history import History
 
-VIEWS = ("summary", "norms", "updates", "ratios", "blame", "jumps", "nonfinite", "units")
+WORDS = {
+    "summary": ("norm", "update", "ratio"),
+    "norms": ("norm",),
+    "updates": ("update",),
+    "ratios": ("ratio",),
+    "blame": ("share", "path", "largest", "at"),
+    "jumps": ("factor", "update", "share"),
+    "nonfinite": ("place",),
+    "units": ("dead", "frozen", "norm", "moved"),
+}
+"""The words of each view that --explain explains."""
+VIEWS = tuple(WORDS)
 LAST = 5
 
 
@@ -32,16 +44,17 @@ def run(args: argparse.Namespace) -> None:
     h = history(args.paths[0] if len(args.paths) == 1 else args.paths)
     code = _code(h)
     if args.before is not None:
-        found: Any = h.compare(args.before)
-        _print(args, found.to_dict(), found, code)
+        compared = h.compare(args.before)
+        _print(args, compared.to_dict(), [str(compared)], code)
     elif args.out:
         (h if args.view == "summary" else _view(h, args)).write(args.out)
-        _print(args, {"path": h.path, "out": args.out}, "", code)
+        _print(args, {"path": h.path, "out": args.out}, (), code)
     elif args.view != "summary":
         found = _view(h, args)
-        _print(args, {"path": h.path, **found.to_dict()}, found, code)
+        _print(args, {"path": h.path, **found.to_dict()}, _lines(found), code)
     else:
         _summary(h, args, code)
+    _explain(args)
     warn_of_code(code)
 
 
@@ -52,6 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--before", metavar="OTHER", help="another run, or folder of checkpoints, to compare with")
     parser.add_argument("--by", choices=("weight", "layer", "all"), help="a row for each weight, layer, or all together")
     parser.add_argument("--last", type=_count, default=LAST, metavar="N", help=f"show the last N records (default: {LAST})")
+    add_explain(parser)
     parser.add_argument("-o", "--out", metavar="TABLE", help="write all records, or the view, to a .csv, .json or .parquet file")
 
 
@@ -69,11 +83,28 @@ def _view(h: History, args: argparse.Namespace) -> Any:
     return getattr(h, args.view)()
 
 
-def _print(args: argparse.Namespace, record: dict[str, Any], text: object, code: dict[str, list[str]]) -> None:
+def _lines(found: Any) -> Iterable[str]:
+    """Return all lines of curves or rows."""
+    from steelyard.runs.curves import Curves
+    from steelyard.text.histories import curve_lines, row_lines
+    from steelyard.text.terminal import screen_of
+
+    return (curve_lines if isinstance(found, Curves) else row_lines)(found, screen_of(sys.stdout))
+
+
+def _print(args: argparse.Namespace, record: dict[str, Any], lines: Iterable[str], code: dict[str, list[str]]) -> None:
     if args.json:
         print_json({**record, "would_run": code})
-    elif str(text):
-        print(text)
+        return
+    for line in lines:
+        print(line)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    if args.explain and args.before is None and not args.out:
+        from steelyard.text.explanations import TRAININGS
+
+        explain(args, TRAININGS, WORDS[args.view])
 
 
 def _summary(h: History, args: argparse.Namespace, code: dict[str, list[str]]) -> None:

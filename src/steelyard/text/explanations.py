@@ -101,6 +101,21 @@ KINSHIPS = {
     "likeness": "how well hidden units agree in position: 1 for the same, near 0 for nets that were trained independently",
     "p": "how probable such a likeness is for independently trained nets",
 }
+TRAININGS = {
+    "norm": "the length of a weight's numbers as a vector: the root of the sum of their squares",
+    "update": "the distance to the record before: the norm of the difference",
+    "ratio": "the update over the norm before it; near 0.001 is usual for one step of an optimizer, much less hardly learns",
+    "share": "the part of the squared movement of all weights",
+    "path": "the sum of a weight's updates",
+    "largest": "the largest update of a weight",
+    "at": "the step of the largest update",
+    "factor": "the update of all weights over the median of those near it",
+    "place": "the index of the first number that is NaN or Inf",
+    "dead": "a unit whose weights have a norm below 1e-6: it gives nothing to the next layer but its bias",
+    "frozen": "a unit, or a weight, that did not move while others did",
+    "moved": "the distance of a unit's weights between the two snapshots",
+}
+"""The words of a training, as `steelyard history` shows it."""
 SEVERITIES = {
     "error": "the numbers cannot be used as they are, or loading the file is dangerous",
     "warning": "trained nets rarely have this",

@@ -202,9 +202,16 @@ def _known(value: float) -> float | None:
 
 def curves_text(curves: Curves) -> str:
     """Return the text that printing curves shows."""
-    screen = Screen(screen_of(sys.stdout).width)
-    columns = curve_columns(curves, range(min(len(curves), MOST_ROWS)), log=curves.figure == "ratio")
-    return "\n".join(drawn(columns, screen, len(curves))) or "no weights"
+    return "\n".join(curve_lines(curves, Screen(screen_of(sys.stdout).width), MOST_ROWS))
+
+
+def curve_lines(curves: Curves, screen: Screen, most: int | None = None) -> Iterator[str]:
+    """Yield the table of curves, at most so many rows of it."""
+    if not len(curves):
+        yield "no weights"
+        return
+    shown = range(len(curves))[:most]
+    yield from drawn(curve_columns(curves, shown, log=curves.figure == "ratio"), screen, len(curves))
 
 
 def rows_text(found: HistoryRows) -> str:
