@@ -132,6 +132,33 @@ def test_a_worker_uses_the_kernels_of_the_process_that_sent_its_task(monkeypatch
     assert work(None) == quick
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "bfloat16", "float8_e4m3fn", "i4"])
+def test_a_comparison_is_that_of_numpy_within_the_rounding_of_float32(monkeypatch, dtype):
+    for name, before in cases(dtype).items():
+        after = before.copy()
+        after[::3] = before[::-1][::3]
+        with np.errstate(all="ignore"):
+            (mine,) = steelyard.diff({"w": before}, {"w": after}).rows
+            (theirs,) = by_numpy(monkeypatch, lambda a=before, b=after: steelyard.diff({"w": a}, {"w": b}).rows)
+        assert (mine.changed, mine.max_abs, mine.place, mine.nonfinite) == (
+            theirs.changed,
+            theirs.max_abs,
+            theirs.place,
+            theirs.nonfinite,
+        )
+        for figure in ("mean_abs", "relative", "cosine"):
+            assert getattr(mine, figure) == pytest.approx(getattr(theirs, figure), rel=1e-6, abs=1e-7), (name, figure)
+
+
+def test_a_comparison_uses_the_kernels(monkeypatch):
+    before, after = (np.random.default_rng(seed).standard_normal(100_003).astype("f4") for seed in (0, 1))
+    (mine,) = steelyard.diff({"w": before}, {"w": after}).rows
+    (theirs,) = by_numpy(monkeypatch, lambda: steelyard.diff({"w": before}, {"w": after}).rows)
+    exact = np.linalg.norm(after.astype("f8") - before) / np.linalg.norm(before.astype("f8"))
+    assert mine.relative != theirs.relative
+    assert mine.relative == pytest.approx(exact, rel=1e-7)
+
+
 def test_digests_do_not_depend_on_the_extra(monkeypatch, tmp_path):
     steelyard.save({"w": np.random.default_rng(0).standard_normal((300, 300)).astype("f4")}, tmp_path / "x.safetensors")
     mine = steelyard.digest(tmp_path / "x.safetensors")

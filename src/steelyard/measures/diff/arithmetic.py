@@ -2,7 +2,8 @@
 
 Differences of float32 and narrower types are computed in float32, with a relative error of at most 6e-8; all sums are in
 float64. BLAS is not used: for blocks of this size starting its threads costs more than it gains, and our two threads would
-block each other in it. Sums run along the last axis, so that the rows of a matrix have the bits of single blocks.
+block each other in it. Where the extra `fast` is installed, its kernels add up single blocks. Sums run along the last axis, so
+that the rows of a matrix have the bits of single blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard import sizes
+from steelyard.numerics import fast
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -93,9 +95,20 @@ def real(x: Array) -> Array:
     return x.astype(np.float32 if short else np.float64)
 
 
+def total_and_norm(x: Array) -> tuple[float, float]:
+    """Return the sum and the l2 norm of finite numbers with one axis."""
+    found = fast.moments(x)
+    return (found[0], _root(found[1], x)) if found else (float(totals(x)), norm(x))
+
+
 def norm(x: Array) -> float:
-    """Return the l2 norm of finite numbers, computed without overflow or underflow."""
-    squares = float(_squares(x))
+    """Return the l2 norm of finite numbers with one axis, computed without overflow or underflow."""
+    found = fast.moments(x)
+    return _root(found[1] if found else float(_squares(x)), x)
+
+
+def _root(squares: float, x: Array) -> float:
+    """Return the root of the sum of the squares of numbers, which are looked at again if it is very large or small."""
     if SAFE[0] < squares < SAFE[1]:
         return sqrt(squares)
     top = float(np.abs(x).max(initial=0.0))
@@ -118,7 +131,8 @@ def totals(x: Array) -> Array:
     if x.dtype != np.float32:
         return np.asarray(np.add.reduce(x, axis=-1))
     runs, rest = _runs_of(x)
-    return np.asarray(np.add.reduce(np.einsum("...ij->...i", runs), axis=-1, dtype=np.float64) + np.add.reduce(rest, axis=-1))
+    found = np.add.reduce(np.einsum("...ij->...i", runs), axis=-1, dtype=np.float64) + np.add.reduce(rest, axis=-1)
+    return np.asarray(found if np.isfinite(found).all() else np.add.reduce(x, axis=-1, dtype=np.float64))  # a run overflowed
 
 
 def _squares(x: Array) -> Array:

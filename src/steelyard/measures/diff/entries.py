@@ -16,7 +16,18 @@ from steelyard import sizes
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.dtypes import itemsize
-from steelyard.measures.diff.arithmetic import Desk, apart, changed_entries, desk_of, equal, norm, norms, real, totals
+from steelyard.measures.diff.arithmetic import (
+    Desk,
+    apart,
+    changed_entries,
+    desk_of,
+    equal,
+    norm,
+    norms,
+    real,
+    total_and_norm,
+    totals,
+)
 from steelyard.measures.diff.ruled_out import may_be_cast, may_be_scaled
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
@@ -104,8 +115,9 @@ class Sums:
         if top > tolerance.absolute:
             limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
             self.over_tolerance += int(np.count_nonzero(d > limit))
-        self.total += float(totals(d))
-        self.apart = hypot(self.apart, norm(d))
+        total, length = total_and_norm(d)
+        self.total += total
+        self.apart = hypot(self.apart, length)
         self.one = hypot(self.one, norm(one))
         self.other = hypot(self.other, norm(other))
 
