@@ -146,10 +146,12 @@ def converting(folder):
             "cp": settled(lambda: subprocess.run(["cp", pt, copy], check=True)),
             "cp, synced": settled(lambda: subprocess.run(f"cp {pt} {copy} && sync {copy}", shell=True, check=True)),
             "convert": settled(steelyard("convert", pt, out)()),
+            "not synced": settled(steelyard("convert", pt, out, "--no-sync")()),
         },
         rounds=9,
     )
     report("convert of 2 GB, of the time of cp", spent["convert"] / spent["cp"], 1.2, "x", least=False)
+    report("convert --no-sync of 2 GB, of the time of cp", spent["not synced"] / spent["cp"], 1.2, "x", least=False)
     synced = spent["convert"] / spent["cp, synced"]
     report("convert of 2 GB, of the time of cp that is synced, as ours is", synced, 1.2, "x", least=False)
     report("convert of 2 GB, resident", peak_memory("-m", "steelyard", "convert", str(pt), str(out)), 32, "MiB", least=False)

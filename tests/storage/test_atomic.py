@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import steelyard
+from steelyard.cli import main
 from steelyard.storage.atomic import replacing
 
 
@@ -40,3 +41,13 @@ def test_every_format_is_saved_in_this_order(tmp_path, steps, name):
     steelyard.save({"w": np.ones(3)}, tmp_path / name)
     inode = (tmp_path / name).stat().st_ino
     assert steps.index(("sync", inode)) < steps.index(("replace", inode))
+
+
+def test_convert_without_sync_replaces_the_file_without_waiting_for_the_disk(tmp_path, steps):
+    steelyard.save({"w": np.ones(3)}, tmp_path / "a.npz")
+    steps.clear()
+    assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.safetensors"), "--no-sync"]) == 0
+    assert [word for word, _ in steps] == ["replace"]
+    assert steelyard.weights(tmp_path / "b.safetensors")["w"].numpy().tolist() == [1, 1, 1]
+    steelyard.save({"w": np.ones(3)}, tmp_path / "c.npz")
+    assert "sync" in [word for word, _ in steps]

@@ -38,13 +38,14 @@ def run(args: argparse.Namespace) -> None:
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
     from steelyard.io import opened, write
+    from steelyard.storage.atomic import synced
     from steelyard.text.progress import following
 
     code = code_in(args.file)  # before OUT may replace it
     everything, used = opened(args.file, args.scope)
     chosen = _chosen(args, everything)
     paths = [args.file, *(args.adapter or ()), *([args.like] if args.like else ())]
-    with following(from_workers(args, chosen, _made, paths), "converting") as watched:
+    with synced(not args.no_sync), following(from_workers(args, chosen, _made, paths), "converting") as watched:
         out = write(watched, args.out, used, args.shard_size)
     _tell(args, out, chosen, code)
     warn_of_code({args.file: code})
@@ -97,6 +98,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", metavar="MODEL", help="write a copy of this model (ONNX or R) with the numbers of FILE")
     parser.add_argument(
         "--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
+    )
+    parser.add_argument(
+        "--no-sync", action="store_true", help="do not wait until OUT is on the disk: faster, but a loss of power may cut it off"
     )
     add_selection(parser)
     add_engine_of_writing(parser)

@@ -1,7 +1,7 @@
 """The sums of a block by the kernels of NumKong, where the extra `fast` is installed: fewer passes than NumPy's.
 
 They add in float64, in lanes, so a sum differs from that of NumPy by at most 1e-13 of the sum of magnitudes, or of squares; where
-NumPy's way adds runs of float32 in float32, as a comparison does, by 1e-6. Their bits depend on neither the address of the numbers
+NumPy's way adds runs of float32 in float32, as a comparison does, by 1e-6. Their bits depend on neither the address of numbers
 nor the thread, so results are equal to the last bit wherever the same kernels are used. `kernels_name` is part of a task that an
 engine sends, and `as_asked` lets its worker use the same. Digests, and histograms, whose counts are exact, do not use them.
 

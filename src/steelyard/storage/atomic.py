@@ -7,11 +7,32 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import BinaryIO
 
 from steelyard.errors import FormatError
 
 RANDOM = 8  # random bytes in the name of a temporary file
+_SYNCED: ContextVar[bool] = ContextVar("synced", default=True)
+
+
+@contextmanager
+def synced(to_disk: bool) -> Iterator[None]:
+    """Wait in this block until each written file is on the disk, or do not.
+
+    Without waiting, a file is replaced by a complete one all the same, and a killed process loses nothing; after a loss of power
+    the file may be cut off.
+    """
+    before = _SYNCED.set(to_disk)
+    try:
+        yield
+    finally:
+        _SYNCED.reset(before)
+
+
+def _sync(handle: int) -> None:
+    if _SYNCED.get():
+        os.fsync(handle)
 
 
 @contextmanager
@@ -39,7 +60,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                 os.chmod(temporary, os.stat(target).st_mode & 0o7777)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
             _rename(temporary, target, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -56,7 +77,7 @@ def creating(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with open(handle, "w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -166,6 +187,6 @@ def sync_folder(folder: str) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened
         handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            _sync(handle)
         finally:
             os.close(handle)
