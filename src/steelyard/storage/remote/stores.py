@@ -100,6 +100,7 @@ class Store:
         if isinstance(error, ImportError):
             return FormatError(self.name, f"cannot be opened: {why}")
         if isinstance(error, FileNotFoundError):
+            why = "there is no such file" if why.strip("/") in self.name else why  # most stores only repeat the path
             return FileMissingError(f"{self.name}: {why}; is the address right?")
         return FormatError(self.name, f"cannot be opened: {why}; is the address right, and do you have access?")
 
