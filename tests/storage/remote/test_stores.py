@@ -128,6 +128,11 @@ def test_a_pattern_is_the_files_that_match_it(store, url, capsys):
     ]
 
 
+def test_files_of_a_store_with_two_schemes_keep_the_one_of_the_pattern(store, url, monkeypatch):
+    monkeypatch.setattr(type(store), "protocol", ("mem", "memory"))  # as az and abfs
+    assert stores.matching("memory://folder/*.safetensors") == ["memory:///folder/net.safetensors"]
+
+
 def test_a_missing_file_is_reported(store):
     with pytest.raises(FileMissingError, match=r"memory://nowhere/x\.pt: there is no such file; is the address right"):
         steelyard.weights("memory://nowhere/x.pt")

@@ -100,7 +100,8 @@ class Store:
         if isinstance(error, ImportError):
             return FormatError(self.name, f"cannot be opened: {why}")
         if isinstance(error, FileNotFoundError):
-            why = "there is no such file" if why.strip("/") in self.name else why  # most stores only repeat the path
+            if error.errno or why.strip("/") in self.name:  # most stores only repeat the path
+                why = "there is no such file"
             return FileMissingError(f"{self.name}: {why}; is the address right?")
         return FormatError(self.name, f"cannot be opened: {why}; is the address right, and do you have access?")
 
@@ -127,10 +128,14 @@ def file_system(url: str) -> tuple[Any, str]:
 def matching(pattern: str) -> list[str]:
     """Return the URLs of a store's files that match a pattern, sorted."""
     files, path = file_system(pattern)
+    scheme = pattern.partition("://")[0]
     try:
-        return sorted(str(files.unstrip_protocol(each)) for each in files.glob(path))
+        found = sorted(str(files.unstrip_protocol(each)) for each in files.glob(path))
     except Exception as error:  # noqa: BLE001 - each scheme raises its own kinds
         raise FormatError(shown(pattern), f"cannot be listed: {scrubbed(error, pattern) or type(error).__name__}") from None
+    # a store with two schemes, such as az and abfs, gives one of them back; the user wrote the other
+    is_own = scheme in ([files.protocol] if isinstance(files.protocol, str) else files.protocol)
+    return [f"{scheme}://{url.partition('://')[2]}" for url in found] if is_own else found
 
 
 def _stamp(info: dict[str, Any]) -> tuple[object, ...]:
