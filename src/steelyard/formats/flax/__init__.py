@@ -27,7 +27,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, TieLostWarning, printable, quoted
-from steelyard.formats.flax.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
+from steelyard.codecs.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
 from steelyard.storage.atomic import replacing
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
-    from steelyard.formats.flax.msgpack import Decoded
+    from steelyard.codecs.msgpack import Decoded
     from steelyard.storage.source import Source
 
     Maps: TypeAlias = "dict[str, Weight | Maps]"

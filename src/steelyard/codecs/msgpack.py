@@ -11,7 +11,7 @@ A value is a head byte, in most cases a big-endian length or number, and its con
     E0-FF  integer -32 to -1             DC DD        list: length of 2, 4 bytes
                                          DE DF        map: length of 2, 4 bytes
 
-Maps are pairs of a key, always a text in Flax, and a value.
+Maps are pairs of a key and a value. Keys are texts; those of msgpack-numpy are plain bytes, which a reader must ask for.
 """
 
 from __future__ import annotations
@@ -46,17 +46,20 @@ class Blob:
         self.length = length
 
 
-def decode(source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14) -> Decoded:
+def decode(
+    source: Source, begin: int = 0, end: int | None = None, page: int = 1 << 14, *, bytes_as_keys: bool = False
+) -> Decoded:
     r"""Decode the value between the offsets `begin` and `end`: dicts with texts as keys, lists, and plain values.
 
-    The source is read in pages of `page` bytes; a small page suits a value that is mostly plain bytes.
+    The source is read in pages of `page` bytes; a small page suits a value that is mostly plain bytes. With `bytes_as_keys`
+    a key may be plain bytes, which become a text.
     Raises `FormatError` unless there is exactly one whole value.
 
     >>> from steelyard.storage.source import from_bytes
     >>> decode(from_bytes(b"\x81\xa1a\x92\x01\xc0"))
     {'a': [1, None]}
     """
-    return _Decoder(source, begin, source.size if end is None else end, page).whole()
+    return _Decoder(source, begin, source.size if end is None else end, page, bytes_as_keys).whole()
 
 
 VALUES = 1000
@@ -79,10 +82,11 @@ class _Open:
 class _Decoder:
     """Decodes one message. A stack holds the open lists and maps, so that depth costs no recursion."""
 
-    __slots__ = ("_base", "_budget", "_left", "_page", "_width", "at", "end", "source")
+    __slots__ = ("_base", "_budget", "_bytes_as_keys", "_left", "_page", "_width", "at", "end", "source")
 
-    def __init__(self, source: Source, begin: int, end: int, page: int) -> None:
+    def __init__(self, source: Source, begin: int, end: int, page: int, bytes_as_keys: bool) -> None:
         self.source = source
+        self._bytes_as_keys = bytes_as_keys
         self._width = page
         self.at = self._base = begin
         self.end = end
@@ -93,7 +97,9 @@ class _Decoder:
     def whole(self) -> Decoded:
         stack: list[_Open] = []
         while True:
-            value, count = self._next(key=bool(stack) and isinstance(stack[-1].value, dict) and stack[-1].key is None)
+            self._charge()
+            wants_key = stack and isinstance(stack[-1].value, dict) and stack[-1].key is None
+            value, count = (self._key(), 0) if wants_key else self._next()
             if count and isinstance(value, (dict, list)):
                 stack.append(_Open(value, count))
                 if len(stack) > limits.RECURSION:
@@ -123,15 +129,28 @@ class _Decoder:
         top.left -= 1
         return not top.left
 
-    def _next(self, *, key: bool) -> tuple[Decoded, int]:
-        """Return the next value and 0; for a list or a map an empty one and the number of its items."""
+    def _charge(self) -> None:
         self._left -= 1
         if self._left < 0:
             self._left = VALUES
             self._budget.spend(VALUES * VALUE_COST, self.at)
+
+    def _key(self) -> str:
+        """Return the next value as the key of a map."""
         head = self._take(1)[0]
-        if key and not (0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB):
+        is_text = 0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB
+        if not is_text and not (self._bytes_as_keys and head in (0xC4, 0xC5, 0xC6)):
             raise self.error("has a key that is not a text")
+        key = self._bytes(head)
+        if isinstance(key, str):
+            return key
+        if key.length > limits.TEXT:
+            raise self.error(f"has a key of {key.length:,} bytes")
+        return self.source.read(key.offset, key.length).decode("utf-8", "backslashreplace")
+
+    def _next(self) -> tuple[Decoded, int]:
+        """Return the next value and 0; for a list or a map an empty one and the number of its items."""
+        head = self._take(1)[0]
         if head < 0x80 or head >= 0xE0:
             return head if head < 0x80 else head - 0x100, 0
         if head in _NUMBERS:
