@@ -339,11 +339,36 @@ def zero():
         yield Seed({**files, "mp_rank_00_model_states.pt": saved(state)}, "")
 
 
+def thinc():
+    """Return a model of Thinc with a layer, and a wrapped model of PyTorch."""
+    import msgpack
+
+    array = {b"nd": True, b"type": "<f4", b"kind": b"", b"shape": (2, 3), b"data": bytes(24)}
+    nodes = [{"index": place, "name": name, "dims": {"nO": 2}, "refs": {}} for place, name in enumerate(("linear", "tanh"))]
+    shim = msgpack.packb({"config": {}, "state": next(golden("torch.pt")).files["torch.pt"]})
+    content = {"nodes": nodes, "attrs": [{}, {}], "params": [{"W": array, "b": None}, {}], "shims": [[], [shim]]}
+    return msgpack.packb(content)
+
+
+def pipelines_of_spacy():
+    """Yield a pipeline of one component, with word vectors."""
+    meta = {"lang": "en", "name": "x", "pipeline": ["tagger"]}
+    files = {"meta.json": json.dumps(meta).encode(), "config.cfg": b"[nlp]", "tagger/model": thinc()}
+    yield Seed({**files, "vocab/vectors": next(arrays()).files["w.npy"]}, "")
+
+
+def words(*names):
+    """Yield models of words, which their own libraries wrote."""
+    for name in names:
+        yield _one(name, (carried.folder("words") / name).read_bytes())
+
+
 TARGETS = {
     "ctranslate2": lambda: [*ctranslate2()],
     "dcp": lambda: [*distributed()],
     "deepspeed": lambda: [*zero()],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
+    "fasttext": lambda: [*words("labels.bin", "vectors.bin", "labels.ftz")],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
@@ -362,10 +387,13 @@ TARGETS = {
     "sklearn": lambda: [*golden("sklearn.joblib"), *hostile("pickle", "joblib")],
     "sklearn-compressed": lambda: [*compressed(golden("sklearn.joblib"))],
     "skops": lambda: [*hostile("skops")],
+    "spacy": lambda: [*pipelines_of_spacy()],
     "tensorflow": lambda: [*checkpoints(), *hostile("tf-checkpoint", "tf-savedmodel")],
     "tfjs": lambda: [*tfjs()],
     "tflite": lambda: [*golden("model.tflite"), *hostile("tflite")],
+    "thinc": lambda: [_one("model", thinc())],
     "torch": lambda: [*golden("torch.pt"), *of_r("rtorch"), *hostile("torch-zip")],
+    "word2vec": lambda: [*words("w2v.bin", "w2v.txt")],
     "wrapped": lambda: [*wrapped()],
     "torch-legacy": lambda: [*hostile("torch-legacy", "torch-tar")],
 }

@@ -19,7 +19,6 @@ OTHERS = {
     "openvino",
     "paddle-lodtensor",
     "paddle-pdiparams",
-    "thinc-msgpack",
 }
 """Formats of the corpus that no file in `formats` reads: remove the line of a format when a file of it is added."""
 

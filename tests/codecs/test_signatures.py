@@ -16,7 +16,6 @@ from steelyard.errors import FormatError, SteelyardError
 
 MADE = {
     "catboost.cbm": "a model of CatBoost: trees, not a net",
-    "fasttext.bin": r"a model of fastText.*get_input_matrix",
     "lightgbm.json": "a model of LightGBM: trees, not a net",
     "lightgbm.txt": "a model of LightGBM: trees, not a net",
     "net.mat": r"a file of MATLAB.*scipy\.io\.loadmat",
@@ -39,8 +38,6 @@ MADE = {
     "t.sqlite": "a database of SQLite",
     "t1.feather": "a table of Feather",
     "tensor.pb": r"a single tensor of ONNX.*onnx\.numpy_helper\.to_array",
-    "word2vec.bin": "word vectors of word2vec",
-    "word2vec.txt": "word vectors of word2vec",
     "xgboost.json": "a model of XGBoost: trees, not a net",
     "xgboost.ubj": "a model of XGBoost: trees, not a net",
 }
@@ -134,7 +131,6 @@ FOLDERS = {
     "zarr": ([".zgroup", "w/.zarray"], "arrays of zarr"),
     "net.mlpackage": (["Manifest.json", "Data/model.mlmodel"], "a Core ML model"),
     "net.mlmodelc": (["coremldata.bin", "model.mil"], "a compiled Core ML model"),
-    "en_core": (["meta.json", "config.cfg", "vocab/key2row"], "a pipeline of spaCy"),
     "paddle": (["inference.pdmodel", "inference.pdiparams"], "a PaddlePaddle model"),
     "lac": (["fc_0.w_0", "fc_0.b_0"], "a folder of tensors of PaddlePaddle"),
     "megatron": (["mp_rank_00/model_optim_rng.pt"], "a checkpoint of Megatron or DeepSpeed in parts"),
@@ -202,7 +198,7 @@ def test_every_sentence_is_one_line_without_an_end():
 
 @pytest.mark.parametrize("length", [0, 1, 3, 5, 9, 24, 100])
 def test_the_beginning_of_any_file_is_refused_in_one_line(length, made, tmp_path):
-    parts = [path.read_bytes() for path in made.rglob("*") if path.is_file()] + [data for data, _ in LAYOUTS.values()]
+    parts = [(made / name).read_bytes() for name in MADE if (made / name).is_file()] + [data for data, _ in LAYOUTS.values()]
     for number, data in enumerate(parts):
         path = tmp_path / f"{number}.dat"
         path.write_bytes(data[:length])

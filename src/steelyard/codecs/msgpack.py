@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Decoded: TypeAlias = "bool | int | float | str | Blob | list[Decoded] | dict[str, Decoded] | None"
 
 
+NODES = b"\x84\xa5nodes"
+"""How a model of Thinc begins: a map of four entries, of which the first is its nodes; a tree of Flax does not."""
 _NUMBERS = {0xCA: "f", 0xCB: "d", 0xCC: "B", 0xCD: "H", 0xCE: "I", 0xCF: "Q", 0xD0: "b", 0xD1: "h", 0xD2: "i", 0xD3: "q"}
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 

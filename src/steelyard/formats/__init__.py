@@ -27,6 +27,7 @@ SUFFIXES = {
     "dcp": (".metadata",),
     "deepspeed": (),
     "eqx": (".eqx",),
+    "fasttext": (".ftz",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),
     "hdf5": (".h5", ".hdf5"),
@@ -43,10 +44,13 @@ SUFFIXES = {
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
     "skops": (".skops",),
+    "spacy": (),
     "tensorflow": (".index", ".data-00000-of-00001", "saved_model.pb", "checkpoint"),
     "tfjs": ("model.json", "weights_manifest.json"),
     "tflite": (".tflite", ".lite"),
+    "thinc": (),
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
+    "word2vec": (".vec",),
     "wrapped": (".nemo", ".mar"),
 }
 """The suffixes of each format, known without importing it; a test keeps this table up to date."""

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import steelyard
+from steelyard.codecs.msgpack import Blob, decode, packed
 from steelyard.errors import FormatError
 from steelyard.formats import flax as flax_format
-from steelyard.codecs.msgpack import Blob, decode, packed
 from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_format
 

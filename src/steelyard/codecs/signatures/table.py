@@ -18,10 +18,6 @@ _OPENVINO = f"an OpenVINO model, which is not read; {source_of('ONNX, PyTorch or
 _MATLAB = f"a file of MATLAB, which is not read; {arrays_of('scipy.io.loadmat')}"
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
 _EXECUTORCH = f"a program of ExecuTorch (.pte), which is not read; {source_of('PyTorch')}"
-_FASTTEXT = f"a model of fastText, which is not read; {arrays_of('fasttext.load_model(...).get_input_matrix()')}"
-_WORD2VEC = (
-    f"word vectors of word2vec, which are not read; {arrays_of('gensim.models.KeyedVectors.load_word2vec_format(...).vectors')}"
-)
 _DYNET = f"the parameters of a DyNet model, which are not read; {arrays_of('dynet.ParameterCollection.populate')}"
 _KATAGO = "a net of KataGo, which is not read; open the checkpoint (.ckpt) that it was exported from"
 _NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
@@ -30,7 +26,6 @@ _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of(
 _PADDLE = (
     f"a PaddlePaddle model, which is not read; {arrays_of('paddle.static.load_program_state')}, or convert it with paddle2onnx"
 )
-_SPACY = "a pipeline of spaCy, which is not read; pass the arrays of model.get_param to steelyard.weights as a dict"
 _ORBAX = f"a checkpoint of Orbax, which is not read; {arrays_of('orbax.checkpoint.PyTreeCheckpointer().restore')}"
 _ZARR = f"arrays of zarr, which are not read; {arrays_of('zarr.open')}"
 _COREML = f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"
@@ -63,7 +58,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"CBM1", f"a model of CatBoost: trees, {NET}"),
     (0, b"binf", _XGBOOST),
     (0, b"{L\0\0\0\0\0\0\0\x07learner", _XGBOOST),
-    (0, b"\xba\x16\x4f\x2f", _FASTTEXT),
     (0, b"\xdd\x85\x76\0", _NCNN),
     (0, b"7767517\n", _NCNN_LAYERS),
     (0, b"\x20\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
@@ -162,7 +156,6 @@ TEXTS: tuple[tuple[bytes, str], ...] = (
     (rb"\s*(#[^\n]*\n\s*)*\[net\]", "the layers of a Darknet model, without weights, which are in its .weights"),
     (rb"md5:|outs:\r?\n", "a pointer of DVC, not the file itself; fetch it with: dvc pull"),
     (rb"[^\n]{1,100}\n([3-9]|1\d)\n(22\n|[^\n]*@BIN@)", _KATAGO),
-    (rb"\d+ \d{1,5}\r?\n", _WORD2VEC),
     (
         rb"\S{1,60}( -?\d+\.\d+(e-?\d+)?){25}",
         "word vectors as a text (GloVe?), which are not read; pass them to steelyard.weights as an array",
@@ -231,7 +224,6 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((r"\.zgroup|\.zarray|zarr\.json",), _ZARR),
     ((r"coremldata\.bin",), f"a compiled Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     ((r"Manifest\.json", r"Data"), _COREML),
-    ((r"meta\.json", r"config\.cfg"), _SPACY),
     ((r".*\.xml", r".*\.bin"), _OPENVINO),
     ((r".*\.caffemodel",), "a folder with a Caffe model, which is not read; convert it with caffe2onnx, and open the .onnx file"),
     ((r".*\.pdmodel|__model__|.*\.pdiparams",), _PADDLE),

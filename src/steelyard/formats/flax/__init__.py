@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, BinaryIO
 from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import owners
+from steelyard.codecs.msgpack import NODES, Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.core.readers import raw_chunks
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, TieLostWarning, printable, quoted
-from steelyard.codecs.msgpack import Blob, bytes_head, decode, extension_head, map_head, packed
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
 from steelyard.storage.atomic import replacing
@@ -35,9 +35,9 @@ from steelyard.storage.atomic import replacing
 if TYPE_CHECKING:
     from typing import TypeAlias
 
+    from steelyard.codecs.msgpack import Decoded
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array, Reader
-    from steelyard.codecs.msgpack import Decoded
     from steelyard.storage.source import Source
 
     Maps: TypeAlias = "dict[str, Weight | Maps]"
@@ -59,7 +59,7 @@ _T5X = (
 def sniff(source: Source) -> bool:
     """Recognise a map whose first key is a text; with the suffix, anything that is not plain text."""
     head = source.head(64)
-    if not head or head[0] < 0x80:
+    if not head or head[0] < 0x80 or head.startswith(NODES):
         return False
     if source.name.lower().endswith(SUFFIXES):
         return True
