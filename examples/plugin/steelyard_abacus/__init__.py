@@ -1,0 +1,1 @@
+"""The nets and the files of abacus, for Steelyard."""
