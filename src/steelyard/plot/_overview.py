@@ -10,7 +10,7 @@ import numpy as np
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError
-from steelyard.numerics.summary import summaries
+from steelyard.numerics.summary import Summary, summaries
 from steelyard.plot.canvas import axes_for, caption, inks, reach, role_colour, role_legend, shown
 from steelyard.plot.rows import NAMED, height_of, label_rows
 from steelyard.plot.sources import drawable, weights_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from steelyard.core.weight import Array
-    from steelyard.numerics.summary import Summary
 
 KINDS = ("", "ridges", "strips")
 BINS = 135
@@ -36,6 +35,8 @@ SCALE_ROLES = (Role.KERNEL, Role.RECURRENT_KERNEL, Role.EMBEDDING)
 TICK_DISTANCE = 0.4  # least distance of two ticks, relative to the length of the logarithmic part
 LETTER, ROOM = 6.5, 0.72
 """The width of a letter of a tick's label in points, and the part of the width that names and the legend leave."""
+MOST_STRIPS = 2000
+"""More rows would be thinner than a pixel, and take memory."""
 NEAREST = 1e-12  # least end of the linear part, relative to the end of the axis
 STRETCH = 2.5  # a linear axis may reach this many times as far as the numbers of the kernels
 
@@ -64,15 +65,14 @@ def overview(source: Any, *, kind: str = "", ax: Axes | None = None) -> Axes:
     stats = list(summaries(listed))
     ax = axes_for(ax, 7.0, height_of(len(listed)))
     edges, near = _scaled(ax, listed, stats)
-    densities = _densities(stats, edges)
     ridges = kind == "ridges" or (not kind and len(listed) <= NAMED)
-    (_ridges if ridges else _strips)(ax, listed, densities, edges)
+    (_ridges if ridges else _strips)(ax, listed, stats, edges)
     label_rows(ax, [weight.name for weight in listed])
     if ridges:
         ax.set_ylim(len(listed) - 0.4, -RISE)
     _finish(ax, listed, stats, near)
     ax.set_title(_title(source))
-    caption(ax, _notes(source, listed, stats, near))
+    caption(ax, _notes(source, listed, stats, near, 1 if ridges else _together(listed)))
     return ax
 
 
@@ -164,9 +164,9 @@ def _densities(stats: Sequence[Summary], edges: Array) -> Array:
     return densities
 
 
-def _ridges(ax: Axes, listed: Sequence[Weight], densities: Array, edges: Array) -> None:
+def _ridges(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary], edges: Array) -> None:
     ink = inks(ax)
-    for nth, (weight, density) in enumerate(zip(listed, densities, strict=True)):
+    for nth, (weight, density) in enumerate(zip(listed, _densities(stats, edges), strict=True)):
         colour = role_colour(weight.role, ink)
         steps = np.repeat(nth - RISE * 0.9 * density, 2)
         places = np.repeat(edges, 2)[1:-1]
@@ -175,12 +175,37 @@ def _ridges(ax: Axes, listed: Sequence[Weight], densities: Array, edges: Array) 
         ax.plot(edges[[0, -1]], [nth, nth], color=colour, linewidth=0.6, zorder=2 + nth)
 
 
-def _strips(ax: Axes, listed: Sequence[Weight], densities: Array, edges: Array) -> None:
-    ink = inks(ax)
-    colours = np.empty((*densities.shape, 4))
-    colours[..., :3] = np.array([role_colour(weight.role, ink) for weight in listed])[:, None]
-    colours[..., 3] = np.sqrt(densities)
-    ax.pcolormesh(edges, np.arange(len(listed) + 1) - 0.5, colours, rasterized=True)
+def _strips(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary], edges: Array) -> None:
+    """Draw a strip for each weight, or one for some that follow each other, where a weight would be thinner than a pixel."""
+    ink, together = inks(ax), _together(listed)
+    starts = range(0, len(listed), together)
+    colours = np.empty((len(starts), BINS, 4))
+    for row, start in zip(colours, starts, strict=True):
+        own = _by_role(listed[start : start + together], stats[start : start + together])
+        opacities = np.sqrt(_densities([summary for summary, _ in own.values()], edges))
+        parts = opacities * np.array([[count] for _, count in own.values()])
+        whole = parts.sum(axis=0)
+        shares = np.divide(parts, whole, out=np.full_like(parts, 1 / len(parts)), where=whole > 0)
+        row[:, :3] = shares.T @ np.array([role_colour(role, ink) for role in own])
+        row[:, 3] = whole / min(together, len(listed) - start)
+    ax.pcolormesh(edges, np.array([*starts, len(listed)]) - 0.5, colours, rasterized=True)
+
+
+def _together(listed: Sequence[Weight]) -> int:
+    """Return how many weights share a strip."""
+    return -(-len(listed) // MOST_STRIPS)
+
+
+def _by_role(listed: Sequence[Weight], stats: Sequence[Summary]) -> dict[Role, tuple[Summary, int]]:
+    """Return what some weights have together and their number, by role; the numbers of each count as much as their count."""
+    if len(listed) == 1:
+        return {listed[0].role: (stats[0], 1)}
+    found: dict[Role, tuple[Summary, int]] = {}
+    for weight, summary in zip(listed, stats, strict=True):
+        merged, count = found.get(weight.role) or (Summary(), 0)
+        merged.merge(summary)
+        found[weight.role] = merged, count + 1
+    return found
 
 
 def _finish(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None) -> None:
@@ -203,11 +228,12 @@ def _title(source: Any) -> str:
     return "" if isinstance(source, (dict, list, Weight, Weights)) else shown(type(source).__name__)
 
 
-def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None) -> list[str]:
+def _notes(source: Any, listed: Sequence[Weight], stats: Sequence[Summary], near: float | None, together: int) -> list[str]:
     tied = len(weights_of(source)) - len(listed)
     bad = sum(not summary.finite for summary in stats)
+    rows = "each row" if together == 1 else f"each row of {together} weights"
     return [
-        f"{counted(len(listed), 'weight')}, {weights_of(source).counts}; each row scaled to its densest bin",
+        f"{counted(len(listed), 'weight')}, {weights_of(source).counts}; {rows} scaled to its densest bin",
         f"the axis is linear up to \u00b1{near:g} and logarithmic beyond" if near else "",
         f"{tied:,} tied or empty, not drawn" if tied else "",
         f"{counted(bad, 'weight')} with NaN or Inf (\u00d7), left out" if bad else "",
