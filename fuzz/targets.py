@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import carried
+import graph_seeds
 import lz4.frame
 import numpy as np
 import zstandard
@@ -363,21 +364,41 @@ def words(*names):
         yield _one(name, (carried.folder("words") / name).read_bytes())
 
 
+def matlab(version):
+    """Yield files of MATLAB: plain arrays, and both kinds of nets of MatConvNet."""
+    for name in (f"v{version}", f"chain-v{version}", f"graph-v{version}"):
+        yield _one("net.mat", (carried.folder("matlab") / f"{name}.mat").read_bytes())
+
+
+def graphs(kind):
+    """Yield files of a format of graphs."""
+    for files, opened in getattr(graph_seeds, kind)():
+        yield Seed(files, opened)
+
+
 TARGETS = {
+    "caffe": lambda: [*graphs("caffe")],
     "ctranslate2": lambda: [*ctranslate2()],
+    "darknet": lambda: [*graphs("darknet")],
     "dcp": lambda: [*distributed()],
     "deepspeed": lambda: [*zero()],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
     "fasttext": lambda: [*words("labels.bin", "vectors.bin", "labels.ftz")],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
+    "graphdef": lambda: [*graphs("graphdef")],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
     "keras": lambda: [*golden("keras.keras"), *hostile("keras")],
     "keras_shards": lambda: [*keras_shards()],
+    "matlab": lambda: [*matlab(5), *matlab(7)],
+    "matlab-hdf5": lambda: [*matlab(73)],
+    "mxnet": lambda: [*graphs("mxnet")],
     "numpy": lambda: [*arrays(), *golden("canonical.npz"), *hostile("npy", "npz")],
     "offloaded": lambda: [*offloaded()],
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
+    "openvino": lambda: [*graphs("openvino")],
     "packs": lambda: [*packs()],
+    "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],
     "raw": lambda: [*raw_pairs()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],

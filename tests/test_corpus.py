@@ -12,13 +12,8 @@ from steelyard.errors import SteelyardError
 ENTRIES = carried.real()["entries"]
 
 OTHERS = {
-    "caffe",
     "coreml-mlpackage",
     "executorch-pte",
-    "mxnet",
-    "openvino",
-    "paddle-lodtensor",
-    "paddle-pdiparams",
 }
 """Formats of the corpus that no file in `formats` reads: remove the line of a format when a file of it is added."""
 

@@ -18,12 +18,8 @@ MADE = {
     "catboost.cbm": "a model of CatBoost: trees, not a net",
     "lightgbm.json": "a model of LightGBM: trees, not a net",
     "lightgbm.txt": "a model of LightGBM: trees, not a net",
-    "net.mat": r"a file of MATLAB.*scipy\.io\.loadmat",
     "net.mlmodel": "a Core ML model",
     "net.ort": r"a model of ONNX Runtime \(\.ort\).*open the \.onnx file",
-    "openvino": "an OpenVINO model",
-    "openvino/net.bin": "the numbers of an OpenVINO model",
-    "openvino/net.xml": "an OpenVINO model",
     "p.gif": "a GIF picture",
     "p.jpg": "a JPEG picture",
     "p.pdf": "a PDF document",
@@ -56,19 +52,14 @@ def field(number, content):
     return bytes([number << 3 | 2, len(content)]) + content
 
 
-CONST = field(1, field(1, b"w") + field(2, b"Const") + b"*\x0a\n\5dtype\x12\1\x30")
 MINDSPORE = field(1, field(1, b"fc.weight") + field(2, b"\x08\2\x08\3" + field(2, b"Float32") + field(3, bytes(24))))
-CAFFE = field(1, b"LeNet") + b"\xa2\6\6" + field(1, b"data")
-LOD = bytes(16) + struct.pack("<i", 6) + b"\x08\5\x10\2\x10\3" + bytes(24)
 LAYOUTS = {
-    "a.weights": (struct.pack("<3iq", 0, 2, 0, 32) + bytes(8), "the weights of a Darknet model"),
+    "old.mat": (struct.pack("<5i", 0, 1, 1, 0, 2) + b"w\0" + bytes(8), r"a file of MATLAB 4.*scipy\.io\.loadmat"),
+    "net.caffemodel": (b"\x00", r"a Caffe model by its name.*partial download"),
+    "n.params": (b"\x12\1", r"the weights of an MXNet model by its name.*partial download"),
     "net.cfg": (b"# yolo\n[net]\nbatch=1\n", "the layers of a Darknet model"),
-    "fc_0.w_0": (LOD, r"a tensor of PaddlePaddle.*load_program_state"),
-    "frozen.pb": (CONST, r"a frozen graph of TensorFlow.*tf2onnx"),
     "m.ckpt": (MINDSPORE, r"a checkpoint of MindSpore.*mindspore\.load_checkpoint"),
-    "net": (CAFFE, r"a Caffe model.*caffe2onnx"),
     "deploy.prototxt": (b'name: "LeNet"\nlayer {\n  name: "data"\n}', "the layers of a Caffe model"),
-    "n.params": (struct.pack("<4Q", 0x112, 0, 1, 0), r"the weights of an MXNet model.*mxnet\.nd\.load"),
     "n-symbol.json": (b'{"nodes": [{"op": "null", "name": "data"}]}', "the layers of an MXNet model"),
     "net.param": (b"7767517\n1 1\nInput data 0 1 data\n", "the layers of an ncnn model"),
     "net.param.bin": (struct.pack("<2I", 7767517, 1), "a model of ncnn"),
@@ -131,11 +122,9 @@ FOLDERS = {
     "zarr": ([".zgroup", "w/.zarray"], "arrays of zarr"),
     "net.mlpackage": (["Manifest.json", "Data/model.mlmodel"], "a Core ML model"),
     "net.mlmodelc": (["coremldata.bin", "model.mil"], "a compiled Core ML model"),
-    "paddle": (["inference.pdmodel", "inference.pdiparams"], "a PaddlePaddle model"),
-    "lac": (["fc_0.w_0", "fc_0.b_0"], "a folder of tensors of PaddlePaddle"),
+    "paddle": (["inference.pdmodel"], "the program of a PaddlePaddle model, without weights"),
     "megatron": (["mp_rank_00/model_optim_rng.pt"], "a checkpoint of Megatron or DeepSpeed in parts"),
     "logs": (["events.out.tfevents.1"], "a folder with a log of TensorBoard"),
-    "yolo": (["yolo.cfg", "yolo.weights"], "a folder with a Darknet model"),
     "empty": ([], "a folder without weight files"),
 }
 

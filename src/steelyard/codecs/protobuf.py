@@ -56,6 +56,11 @@ class Field:
         self.offset = offset
         self.length = length
 
+    @property
+    def source(self) -> Source:
+        """The source that the field is in."""
+        return self._pages.source
+
     def message(self, unless: tuple[int, bytes] | None = None) -> Iterator[Field]:
         """Iterate over the fields of the message in this field.
 

@@ -23,20 +23,27 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 SUFFIXES = {
+    "caffe": (".caffemodel",),
     "ctranslate2": (".bin",),
+    "darknet": (".weights",),
     "dcp": (".metadata",),
     "deepspeed": (),
     "eqx": (".eqx",),
     "fasttext": (".ftz",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),
+    "graphdef": (".pb",),
     "hdf5": (".h5", ".hdf5"),
     "keras": (".keras",),
     "keras_shards": (".weights.json",),
+    "matlab": (".mat",),
+    "mxnet": (".params",),
     "numpy": (".npz", ".npy"),
     "offloaded": ("index.json",),
     "onnx": (".onnx",),
+    "openvino": (".xml",),
     "packs": (".task",),
+    "paddle": (".pdiparams",),
     "pipeline": ("model_index.json", "modules.json"),
     "r": (".rds", ".rdata", ".rda"),
     "raw": (".raw", ".raw.json"),
@@ -57,8 +64,8 @@ SUFFIXES = {
 
 ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001", ".metadata", ".raw.json")
-"""Suffixes of files that are read through another file in the same folder, or through the folder."""
+ALONGSIDE = (".data-00000-of-00001", ".metadata", ".raw.json", ".xml")
+"""Suffixes of files that are read through another file in the same folder, or through the folder; most .xml are no models."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""
 SHA256 = "sha256 of the numbers"

@@ -32,6 +32,7 @@ SUFFIXES = (".h5", ".hdf5")
 FACTS = "steelyard"
 """The attribute of the file with the roles, axes and layers of its weights."""
 _WEIGHTS = ".weights.h5"
+_MATLAB = b"MATLAB 7.3 MAT-file"
 
 
 LEVELS = 256
@@ -39,8 +40,8 @@ LEVELS = 256
 
 
 def sniff(source: Source) -> bool:
-    """Recognise the signature of HDF5."""
-    return find_superblock(source) is not None
+    """Recognise the signature of HDF5. Files of MATLAB, which are HDF5 too, have a format of their own."""
+    return find_superblock(source) is not None and source.head(len(_MATLAB)) != _MATLAB
 
 
 def read(source: Source, scope: Scope) -> Weights:

@@ -17,7 +17,7 @@ from steelyard.codecs.hdf5.chunks import Grid, StoredChunk, chunk_index, grid
 from steelyard.codecs.hdf5.dataspace import growing_dataspace
 from steelyard.codecs.hdf5.filters import Filter, pipeline, refusal, unpacked
 from steelyard.codecs.hdf5.layouts import Layout
-from steelyard.codecs.hdf5.types import Datatype, NumberType, datatype
+from steelyard.codecs.hdf5.types import REFERENCE, Datatype, NumberType, datatype
 from steelyard.core.readers import by_boxes, by_rows
 from steelyard.core.recent import RecentBlocks
 from steelyard.core.weight import Refused, Weight
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from steelyard.codecs.hdf5.space import Space
     from steelyard.core.weight import Array, Reader
 
+_ADDRESS = 8  # bytes of a reference to an object
+_REFERENCE_COST = 100  # bytes of memory that stand for a reference
 CACHE = 64 << 20  # bytes of unpacked chunks that a file keeps
 
 
@@ -73,6 +75,21 @@ def dataset_weight(chunks: ChunkCache, header: ObjectHeader, path: str) -> Weigh
     except FormatError as damage:
         return refused(path, damage)
     return Weight(name=path, shape=dataset.shape, dtype=dataset.numbers.dtype, encoding=dataset.numbers.encoding, read=read)
+
+
+def references(chunks: ChunkCache, header: ObjectHeader, path: str, most: int) -> list[int]:
+    """Return the addresses of the objects that a dataset of references names. Raises `FormatError` for any other dataset."""
+    dataset = _dataset(header, path)
+    count = prod(dataset.shape)
+    if dataset.kind.kind != REFERENCE or dataset.kind.size != _ADDRESS or count > most:
+        raise chunks.space.error(f"{printable(path)} is not a list of at most {most:,} references", header.address)
+    chunks.space.budget.spend(count * _REFERENCE_COST)
+    plain = dataset._replace(kind=dataset.kind._replace(numbers=NumberType("uint64", "<", "references")))
+    error = _refused(chunks.space, plain)
+    if error:
+        raise error
+    found: list[int] = _reader(chunks, plain)(0, count).tolist()
+    return found
 
 
 def refused(path: str, error: FormatError) -> Weight:

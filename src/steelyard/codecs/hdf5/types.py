@@ -7,7 +7,8 @@
        integer      first bit 2, precision 2; all bits must be used
        float        first bit 2, precision 2, start and length of the exponent 1 + 1, of the mantissa 1 + 1, bias 4: `_FLOATS`
        enum         base type, names, values; of int8 with the members FALSE and TRUE: bool, as h5py writes it
-       compound     members: name, offset, type; two adjacent floats r and i: complex, as h5py and PyTables write it
+       compound     members: name, offset, type; two adjacent floats r and i: complex, as h5py and PyTables write it,
+                    or real and imag, as MATLAB does
        opaque       a tag; numbers of the type in the dataset's attribute `dtype`, as Keras writes bfloat16
 """
 
@@ -21,12 +22,13 @@ from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 if TYPE_CHECKING:
     from steelyard.codecs.hdf5.space import Fields
 
-_INTEGER, _FLOAT, _TIME, STRING, _BITS, _OPAQUE, _COMPOUND, _REFERENCE, _ENUM, _VARYING, _ARRAY = range(11)
+_INTEGER, _FLOAT, _TIME, STRING, _BITS, _OPAQUE, _COMPOUND, REFERENCE, _ENUM, _VARYING, _ARRAY = range(11)
+_COMPLEX = ([b"r", b"i"], [b"real", b"imag"])
 _NAMES = {
     _TIME: "times",
     STRING: "text",
     _BITS: "bits",
-    _REFERENCE: "references",
+    REFERENCE: "references",
     _VARYING: "lists of varying length",
     _ARRAY: "arrays",
 }
@@ -77,8 +79,8 @@ def datatype(fields: Fields, depth: int = 0) -> Datatype:
     if kind == _COMPOUND:
         return Datatype(kind, size, _compound(fields, bits & 0xFFFF, size, version, depth))
     if kind == _VARYING:
-        datatype(fields, depth + 1)
-        is_text = bits & 15 == 1
+        base = datatype(fields, depth + 1)
+        is_text = bits & 15 == 1 or (base.kind == STRING and base.size == 1)  # MATLAB has lists of letters
         return Datatype(kind, size, NumberType(UNKNOWN, "<", _NAMES[STRING if is_text else kind]), is_text)
     if kind == _ARRAY:
         rank = fields.uint()
@@ -122,12 +124,12 @@ def _enumeration(fields: Fields, bits: int, version: int, depth: int) -> NumberT
 
 def _compound(fields: Fields, count: int, size: int, version: int, depth: int) -> NumberType:
     members = [_member(fields, size, version, depth) for _ in range(count)]
-    if [name for name, _, _ in members] == [b"r", b"i"]:
+    if [name for name, _, _ in members] in _COMPLEX:
         (_, start, real), (_, next_, imaginary) = members
         word = {"float32": "complex64", "float64": "complex128"}.get(real.numbers.dtype, UNKNOWN)
         dense = start == 0 and next_ * 2 == size == itemsize(word)
         if word != UNKNOWN and dense and real == imaginary:
-            return NumberType(word, real.numbers.order, "compound of r and i")
+            return NumberType(word, real.numbers.order, f"compound of {members[0][0].decode()} and {members[1][0].decode()}")
     return NumberType(UNKNOWN, "<", f"a compound of {count} fields")
 
 

@@ -12,10 +12,8 @@ _GGML = "a file of ggml from before GGUF, which is not read; convert the origina
 _XGBOOST = f"a model of XGBoost: trees, {NET}"
 _LIGHTGBM = f"a model of LightGBM: trees, {NET}"
 _CAFFE = "the layers of a Caffe model, without weights, which are in its .caffemodel"
-_MXNET = f"the weights of an MXNet model, which are not read; {arrays_of('mxnet.nd.load')}"
 _MXNET_GRAPH = "the layers of an MXNet model, without weights, which are in its .params"
-_OPENVINO = f"an OpenVINO model, which is not read; {source_of('ONNX, PyTorch or TensorFlow')}"
-_MATLAB = f"a file of MATLAB, which is not read; {arrays_of('scipy.io.loadmat')}"
+_MATLAB = f"a file of MATLAB 4 or older by its name, which is not read; {arrays_of('scipy.io.loadmat')}"
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
 _EXECUTORCH = f"a program of ExecuTorch (.pte), which is not read; {source_of('PyTorch')}"
 _DYNET = f"the parameters of a DyNet model, which are not read; {arrays_of('dynet.ParameterCollection.populate')}"
@@ -23,9 +21,7 @@ _KATAGO = "a net of KataGo, which is not read; open the checkpoint (.ckpt) that 
 _NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
 _NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and are not read; {source_of('ONNX or PyTorch')}"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
-_PADDLE = (
-    f"a PaddlePaddle model, which is not read; {arrays_of('paddle.static.load_program_state')}, or convert it with paddle2onnx"
-)
+_PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
 _ORBAX = f"a checkpoint of Orbax, which is not read; {arrays_of('orbax.checkpoint.PyTreeCheckpointer().restore')}"
 _ZARR = f"arrays of zarr, which are not read; {arrays_of('zarr.open')}"
 _COREML = f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"
@@ -50,7 +46,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"fmgg", _GGML),
     (0, b"tjgg", _GGML),
     (0, b"algg", _GGML),
-    (0, b"\x12\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0", _MXNET),
     (0, b"ptrt", _TENSORRT),
     (0, b"ftrt", _TENSORRT),
     (0, b"RKNN", _RKNN),
@@ -78,7 +73,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"IxF", f"an index of Faiss, {NET}"),
     (0, b"IxMp", f"an index of Faiss, {NET}"),
     (0, b"IwFl", f"an index of Faiss, {NET}"),
-    (0, b"MATLAB 5.0 MAT-file", _MATLAB),
     (257, b"ustar", "a tar archive in which no weight file is known by its name"),
     # data
     (0, b"PAR1", f"a table of Parquet, {OTHER}"),
@@ -137,7 +131,6 @@ TEXTS: tuple[tuple[bytes, str], ...] = (
         "an HTML page, not a weight file; a download answered with a web page (a login page?)",
     ),
     (rb"\s*(<\?xml[^>]*>\s*)?<Error>\s*<Code>", f"{_ERROR}"),
-    (rb"\s*(<\?xml[^>]*>\s*)?<net\s+name=", f"{_OPENVINO}"),
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<PMML", f"a model in PMML, {NET}"),
     (rb"\s*(<\?xml[^>]*>.*?)?<svg", f"an SVG picture, {OTHER}"),
     (rb"\s*<\?xml", f"a text in XML, {OTHER}"),
@@ -179,7 +172,7 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
     (r"^coefficients\.bin$", f"a model of Deeplearning4j, which is not read; {source_of('Keras')}"),
     (r"^model\.ini$", f"a model of H2O (MOJO), {NET}"),
     (r"\.mlmodel$|\.mlpackage/", _COREML),
-    (r"(^|/)(inference|model|__model__)(\.pdmodel|\.pdiparams)?$", _PADDLE),
+    (r"(^|/)(inference|model|__model__)(\.pdmodel)?$", _PADDLE),
     (r"^model\.params$", f"a model for a chip of Qualcomm (DLC), which is not read; {source_of('ONNX or TensorFlow')}"),
     (r"^META-INF/MANIFEST\.MF$", f"a library of Java, {OTHER}"),
 )
@@ -194,8 +187,9 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"\.pte$", _EXECUTORCH),
     (r"\.(engine|plan|trt)$", _TENSORRT),
     (r"\.rknn$", _RKNN),
-    (r"\.(pdiparams|pdmodel)$|^__model__$", _PADDLE),
-    (r"\.caffemodel$", "a Caffe model by its name, which is not read"),
+    (r"\.pdmodel$|^__model__$", _PADDLE),
+    (r"\.caffemodel$", "a Caffe model by its name, and not by its content (partial download?)"),
+    (r"\.params$", "the weights of an MXNet model by its name, and not by its content (partial download?)"),
     (r"\.mlmodel$", _COREML),
     (r"\.ncnn\.bin$", _NCNN),
     (r"\.t7$", f"a file of Torch7 (Lua) by its name, which is not read; {arrays_of('torchfile.load')}"),
@@ -224,19 +218,10 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((r"\.zgroup|\.zarray|zarr\.json",), _ZARR),
     ((r"coremldata\.bin",), f"a compiled Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     ((r"Manifest\.json", r"Data"), _COREML),
-    ((r".*\.xml", r".*\.bin"), _OPENVINO),
-    ((r".*\.caffemodel",), "a folder with a Caffe model, which is not read; convert it with caffe2onnx, and open the .onnx file"),
-    ((r".*\.pdmodel|__model__|.*\.pdiparams",), _PADDLE),
-    (
-        (r".*\.w_\d+", r".*\.b_\d+"),
-        f"a folder of tensors of PaddlePaddle, which are not read; {arrays_of('paddle.static.load_program_state')}",
-    ),
-    ((r".*\.params", r".*symbol\.json"), _MXNET),
+    ((r".*\.prototxt",), "a folder with the layers of a Caffe model, without weights, which are in its .caffemodel"),
+    ((r".*\.pdmodel|__model__",), _PADDLE),
+    ((r".*symbol\.json",), _MXNET_GRAPH),
     ((r".*\.param", r".*\.bin"), _NCNN),
-    (
-        (r".*\.cfg", r".*\.weights"),
-        "a folder with a Darknet model, which is not read; open a file of ONNX or PyTorch made from it",
-    ),
     ((r"mp_rank_\d+.*",), "a checkpoint of Megatron or DeepSpeed in parts; join them with its own script, and open the result"),
     ((r"(default|checkpoint)", r"_sharding|d|ocdbt\.process_.*"), _ORBAX),
     ((r"events\.out\.tfevents\..*",), "a folder with a log of TensorBoard, without weights; open the checkpoint of the run"),

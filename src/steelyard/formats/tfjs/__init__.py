@@ -121,7 +121,7 @@ def _of_layers(weights: Iterable[Weight], config: Mapping[str, Plain], source: S
 
 
 def _of_graph(weights: Iterable[Weight], topology: Mapping[str, Plain], scope: Scope) -> Iterator[Weight]:
-    from steelyard.formats.tfjs.roles import layer_in_graph, meanings
+    from steelyard.codecs.tensorflow_roles import layer_in_graph, meanings
 
     nodes = topology.get("node")
     known = meanings(nodes if isinstance(nodes, list) else [])

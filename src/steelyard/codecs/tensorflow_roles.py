@@ -1,4 +1,4 @@
-"""What the constants of a graph model are, by the operators that take them."""
+"""What the constants of a graph of TensorFlow are, by the operators that take them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DENSE = (Role.KERNEL, "in out")
 _BIAS = (Role.BIAS, "out")
 _NORM = {1: (Role.SCALE, "channel"), 2: (Role.OFFSET, "channel"), 3: (Role.MEAN, "channel"), 4: (Role.VARIANCE, "channel")}
 
-_OPERATORS: Mapping[str, Mapping[int, Meaning]] = {
+OPERATORS: Mapping[str, Mapping[int, Meaning]] = {
     "MatMul": {1: _DENSE},
     "_FusedMatMul": {1: _DENSE, 2: _BIAS},
     "Conv1D": {1: (Role.KERNEL, "k in out")},
@@ -54,7 +54,7 @@ def meanings(nodes: Iterable[Plain]) -> dict[str, Meaning]:
         if not isinstance(node, dict) or not isinstance(node.get("op"), str) or not isinstance(node.get("input"), list):
             continue
         inputs = node["input"]
-        for place, (role, axes) in _OPERATORS.get(str(node["op"]), {}).items():
+        for place, (role, axes) in OPERATORS.get(str(node["op"]), {}).items():
             name = inputs[place] if isinstance(inputs, list) and place < len(inputs) else None
             if isinstance(name, str):
                 turned = role is Role.KERNEL and axes == "in out" and _is_set(node, "transpose_b")

@@ -1,0 +1,91 @@
+"""Small files of graph formats, written field by field: each a pair of files by name, and the name that is opened."""
+
+import struct
+
+import numpy as np
+
+from steelyard.codecs.protobuf import BYTES, VARINT, tag, varint
+
+
+def field(number, content):
+    """Write a field of a message: bytes, a text or a number."""
+    if isinstance(content, int):
+        return tag(number, VARINT) + varint(content)
+    content = content.encode() if isinstance(content, str) else content
+    return tag(number, BYTES) + varint(len(content)) + content
+
+
+def caffe():
+    """Yield a net of the new version, and one of the old."""
+    shape = field(7, field(1, b"\2\3"))
+    blob = shape + field(5, np.arange(6, dtype="f4").tobytes())
+    layer = field(1, "fc") + field(2, "InnerProduct") + field(7, blob) + field(117, field(1, 2))
+    yield {"net.caffemodel": field(1, "net") + field(100, layer)}, "net.caffemodel"
+    dims = b"".join(field(axis, length) for axis, length in ((1, 1), (2, 1), (3, 2), (4, 3)))
+    numbers = b"".join(b"\x2d" + struct.pack("<f", value) for value in range(6))
+    yield {"net.caffemodel": field(1, "n") + field(2, field(4, "ip") + field(5, 14) + field(6, dims + numbers))}, "net.caffemodel"
+
+
+def mxnet():
+    """Yield arrays of each version, with names and without."""
+    ones = np.ones(4, "f4").tobytes()
+    arrays = [struct.pack("<IiIqq3i", 0xF993FAC9, 0, 2, 2, 2, 1, 0, 0) + ones]
+    arrays += [struct.pack("<IIq3i", 0xF993FAC8, 1, 4, 1, 0, 0) + ones, struct.pack("<II3i", 1, 4, 1, 0, 0) + ones]
+    names = b"".join(struct.pack("<Q", len(word)) + word for word in (b"arg:fc_weight", b"arg:fc_bias", b"aux:bn_moving_var"))
+    head = struct.pack("<3Q", 0x112, 0, 3) + b"".join(arrays)
+    yield {"net.params": head + struct.pack("<Q", 3) + names}, "net.params"
+    yield {"net.params": head + struct.pack("<Q", 0)}, "net.params"
+
+
+def paddle():
+    """Yield tensors with their program, and a folder of them."""
+    desc = field(1, 5) + field(2, 2) + field(2, 3)
+    tensor = bytes(16) + struct.pack("<i", len(desc)) + desc + np.arange(6, dtype="f4").tobytes()
+    kind = field(1, 7) + field(3, field(1, desc))
+    variables = b"".join(field(3, field(1, name) + field(2, kind) + field(3, 1)) for name in ("a.w_0", "b.w_0"))
+    operator = field(4, field(1, field(1, "Y") + field(2, "a.w_0")) + field(3, "mul"))
+    program = field(1, variables + operator)
+    yield {"net.pdiparams": tensor + tensor, "net.pdmodel": program}, "net.pdiparams"
+    yield {"a.w_0": tensor, "b.w_0": tensor, "__model__": program}, ""
+
+
+def darknet():
+    """Yield weights with their layers."""
+    cfg = b"[net]\nwidth=4\nheight=4\nchannels=1\n[convolutional]\nbatch_normalize=1\nfilters=2\nsize=3\npad=1\n"
+    cfg += b"[connected]\noutput=2\n"
+    data = struct.pack("<3iq", 0, 2, 0, 32) + bytes(4 * (8 + 18 + 2 + 64))
+    yield {"net.weights": data, "net.cfg": cfg}, "net.weights"
+
+
+def graphdef():
+    """Yield a graph with constants of each kind, and the operators that take them."""
+    dims = field(2, field(2, field(1, 2)) + field(2, field(1, 2)))
+    tensors = {
+        "w/kernel": field(1, 1) + dims + field(4, np.ones(4, "f4").tobytes()),
+        "b": field(1, 1) + field(2, field(2, field(1, 2))) + field(5, np.ones(2, "f4").tobytes()),
+        "i": field(1, 3) + dims + field(7, 5),
+        "h": field(1, 19) + dims + field(13, b"\x80\x78\1"),
+    }
+    nodes = [
+        field(1, name) + field(2, "Const") + field(5, field(1, "value") + field(2, field(8, tensor)))
+        for name, tensor in tensors.items()
+    ]
+    nodes.append(field(1, "w/read") + field(2, "Identity") + field(3, "w/kernel"))
+    turned = field(5, field(1, "transpose_b") + field(2, field(5, 1)))
+    nodes.append(field(1, "y") + field(2, "MatMul") + field(3, "x") + field(3, "w/read") + turned)
+    yield {"frozen.pb": b"".join(field(1, node) for node in nodes)}, "frozen.pb"
+
+
+def openvino():
+    """Yield nets of the newer and the older layout."""
+    data = '<layer id="0" name="w" type="Const"><data element_type="f32" shape="2,3" offset="0" size="24"/></layer>'
+    small = '<layer id="1" name="v" type="Const"><data element_type="u4" shape="4" offset="24" size="2"/></layer>'
+    taken = '<layer id="2" name="fc" type="MatMul"><data transpose_b="true"/></layer>'
+    edges = '<edges><edge from-layer="0" from-port="0" to-layer="2" to-port="1"/></edges>'
+    new = f'<?xml version="1.0"?><net name="n" version="11"><layers>{data}{small}{taken}</layers>{edges}</net>'
+    blobs = '<blobs><weights offset="0" size="16"/><biases offset="16" size="8"/></blobs>'
+    layer = f'<layer id="0" name="c" type="Convolution" precision="FP32">{blobs}</layer>'
+    old = f'<net name="n" version="6"><layers>{layer}</layers></net>'
+    for text in (new, old):
+        yield {"net.xml": text.encode(), "net.bin": bytes(range(26))}, "net.xml"
+    yield {"net.xml": new.encode(), "net.bin": bytes(range(26))}, ""
