@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import math
+import struct
 import tarfile
 import zipfile
 from dataclasses import dataclass
@@ -358,6 +359,48 @@ def pipelines_of_spacy():
     yield Seed({**files, "vocab/vectors": next(arrays()).files["w.npy"]}, "")
 
 
+def ggml():
+    """Yield a model of whisper.cpp, and one of LLaMA with aligned numbers."""
+    tokens = b"".join(struct.pack("<i", length) + bytes(length) for length in (0, 3, 5))
+    tensor = struct.pack("<5i", 2, 4, 0, 3, 2) + b"fc.w" + bytes(24)
+    blocks = struct.pack("<4i", 1, 1, 8, 32) + b"q" + bytes(34)
+    settings = struct.pack("<11i", 3, 15, 8, 2, 1, 4, 8, 2, 1, 2, 2007)
+    filters = struct.pack("<2i", 2, 3) + bytes(24)
+    yield _one("ggml-tiny.bin", b"lmgg" + settings + filters + struct.pack("<i", 3) + tokens + tensor + blocks)
+    head = b"tjgg" + struct.pack("<8i", 3, 3, 8, 256, 2, 1, 4, 2)
+    head += b"".join(struct.pack("<i", length) + bytes(length + 4) for length in (0, 3, 5)) + tensor[:24]
+    yield _one("ggml-model.bin", head + bytes(-len(head) % 32) + tensor[24:])
+
+
+def mindspore():
+    """Return a checkpoint of two parameters, one of them in two slices."""
+
+    def held(number, content):
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def value(name, shape, data):
+        dims = b"".join(bytes([8, length]) for length in shape)
+        return held(1, held(1, name) + held(2, dims + held(2, b"Float32") + held(3, data)))
+
+    return value(b"fc.weight", (2, 3), bytes(8)) + value(b"fc.weight", (2, 3), bytes(16)) + value(b"fc.bias", (2,), bytes(8))
+
+
+def katago():
+    """Return a net with a convolution, a norm and a product."""
+
+    def layer(*lines, arrays):
+        return b"".join(b"%s\n" % line for line in lines) + b"".join(b"@BIN@" + bytes(size) + b"\n" for size in arrays)
+
+    net = layer(b"b1c2", b"8", b"22", b"19", b"trunk", b"conv", b"1", b"1", b"2", b"2", b"1", b"1", arrays=[16])
+    return net + layer(b"norm", b"2", b"1e-20", b"1", b"1", arrays=[8] * 4) + layer(b"linear", b"2", b"3", arrays=[24])
+
+
+def dnnw():
+    """Return a block of each type."""
+    blocks = (struct.pack("<4s4i44s", b"DNNw", 0, kind, 8, 64, b"fc%d_bias" % kind) + bytes(64) for kind in range(4))
+    return b"".join(blocks)
+
+
 def words(*names):
     """Yield models of words, which their own libraries wrote."""
     for name in names:
@@ -382,16 +425,21 @@ TARGETS = {
     "darknet": lambda: [*graphs("darknet")],
     "dcp": lambda: [*distributed()],
     "deepspeed": lambda: [*zero()],
+    "dnnw": lambda: [_one("weights_blob.bin", dnnw())],
+    "dynet": lambda: [*words("dynet.model")],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
     "fasttext": lambda: [*words("labels.bin", "vectors.bin", "labels.ftz")],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
     "graphdef": lambda: [*graphs("graphdef")],
+    "gguf-ggml": lambda: [*ggml()],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
+    "katago": lambda: [_one("net.bin", katago()), _one("net.bin.gz", gzip.compress(katago()))],
     "keras": lambda: [*golden("keras.keras"), *hostile("keras")],
     "keras_shards": lambda: [*keras_shards()],
     "matlab": lambda: [*matlab(5), *matlab(7)],
     "matlab-hdf5": lambda: [*matlab(73)],
+    "mindspore": lambda: [_one("m.ckpt", mindspore())],
     "mxnet": lambda: [*graphs("mxnet")],
     "numpy": lambda: [*arrays(), *golden("canonical.npz"), *hostile("npy", "npz")],
     "offloaded": lambda: [*offloaded()],

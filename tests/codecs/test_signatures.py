@@ -52,13 +52,11 @@ def field(number, content):
     return bytes([number << 3 | 2, len(content)]) + content
 
 
-MINDSPORE = field(1, field(1, b"fc.weight") + field(2, b"\x08\2\x08\3" + field(2, b"Float32") + field(3, bytes(24))))
 LAYOUTS = {
     "old.mat": (struct.pack("<5i", 0, 1, 1, 0, 2) + b"w\0" + bytes(8), r"a file of MATLAB 4.*scipy\.io\.loadmat"),
     "net.caffemodel": (b"\x00", r"a Caffe model by its name.*partial download"),
     "n.params": (b"\x12\1", r"the weights of an MXNet model by its name.*partial download"),
     "net.cfg": (b"# yolo\n[net]\nbatch=1\n", "the layers of a Darknet model"),
-    "m.ckpt": (MINDSPORE, r"a checkpoint of MindSpore.*mindspore\.load_checkpoint"),
     "deploy.prototxt": (b'name: "LeNet"\nlayer {\n  name: "data"\n}', "the layers of a Caffe model"),
     "n-symbol.json": (b'{"nodes": [{"op": "null", "name": "data"}]}', "the layers of an MXNet model"),
     "net.param": (b"7767517\n1 1\nInput data 0 1 data\n", "the layers of an ncnn model"),
@@ -67,12 +65,10 @@ LAYOUTS = {
     "a.pte": (b"<\0\0\0ET12" + bytes(8), r"a program of ExecuTorch \(\.pte\)"),
     "a.ptl": (b"<\0\0\0PTMF" + bytes(8), "a model of PyTorch Mobile"),
     "a.ms": (b"<\0\0\0MSL2" + bytes(8), "a model of MindSpore Lite"),
-    "ggml-tiny.bin": (struct.pack("<2I", 0x67676D6C, 51864), "a file of ggml from before GGUF"),
     "a.engine": (b"ftrt" + bytes(20), "an engine of TensorRT"),
     "a.rknn": (b"RKNN" + bytes(20), "a model of RKNN"),
     "a.nnue": (struct.pack("<I", 0x7AF32F20) + bytes(8), "a net of Stockfish"),
     "a.pb": (b"\x0d" + struct.pack("<I", 0x1C0) + bytes(4), "a net of Leela Chess Zero"),
-    "a.model": (b"#Parameter# /W {2,3} 60 ZERO_GRAD\n1 2 3", "the parameters of a DyNet model"),
     "kata.txt": (b"b6c96\n8\n22\n19\nmodel\n", "a net of KataGo"),
     "a.t7": (struct.pack("<3i", 4, 1, 3) + b"V 1" + struct.pack("<i", 17), r"Torch7.*torchfile\.load"),
     "rnnoise.rnnn": (b"rnnoise-nu model file version 1\n", "a model of rnnoise"),

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.compression import begins, plain
-from steelyard.codecs.pickle.gensim import with_side_files
+from steelyard.codecs.pickle.gensim import net_tensors, with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.model_weights import as_weights, listed
@@ -58,6 +58,8 @@ def read(source: Source, scope: Scope) -> Weights:
     walk = TensorWalk(content, decode).through(searched)
     packed = [] if machine.is_plain or scope == "all" else list(packed_models(searched, decode, content))
     own = estimator_tensors(searched, decode, content, may_lack=bool(packed)) if scope != "all" else None
+    if own is None and scope != "all":
+        own = net_tensors(root, walk)
     meta: dict[str, Any] = {"format": "pickle"}
     if machine.is_plain and machine.offset == content.size:
         meta["plain"] = True

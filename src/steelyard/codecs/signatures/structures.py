@@ -14,20 +14,6 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 
-# MindSpore: {1: Value {1: name, 2: tensor {1: length ..., 2: type}}}
-_NODE = re.compile(rb"\n[^\0]{1,3}?\n(.)([\w./:-]+)\x12(.)(.*)", re.DOTALL)
-
-
-def _node(head: bytes) -> bytes:
-    """Return what follows the name in the first message of a list of named messages, none if there is no such list."""
-    match = _NODE.match(head)
-    return match[3] + match[4] if match and match[1][0] == len(match[2]) else b""
-
-
-def _mindspore(source: Source, head: bytes) -> bool:
-    return bool(re.search(rb"\x12.(Float|Int|UInt|BFloat|Bool)\d*[\"\x1a]", _node(head)[:200], re.DOTALL))
-
-
 # Model: {1: version of the specification, 2: description}
 def _coreml(source: Source, head: bytes) -> bool:
     return bool(re.match(rb"\x08[\x01-\x14]\x12", head)) and (
@@ -83,7 +69,6 @@ def _arrow(source: Source, head: bytes) -> bool:
 
 
 STRUCTURES: tuple[tuple[Callable[[Source, bytes], bool], str], ...] = (
-    (_mindspore, f"a checkpoint of MindSpore, which is not read; {arrays_of('mindspore.load_checkpoint')}"),
     (_coreml, f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     (_records, "a log of TensorBoard, without weights; open the checkpoint of the run"),
     (_tokenizer, f"a tokenizer of SentencePiece, {OTHER}"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from steelyard.codecs.signatures.ways import NET, OTHER, arrays_of, source_of
 
-_GGML = "a file of ggml from before GGUF, which is not read; convert the original model again, or open that"
 _XGBOOST = f"a model of XGBoost: trees, {NET}"
 _LIGHTGBM = f"a model of LightGBM: trees, {NET}"
 _CAFFE = "the layers of a Caffe model, without weights, which are in its .caffemodel"
@@ -16,8 +15,7 @@ _MXNET_GRAPH = "the layers of an MXNet model, without weights, which are in its 
 _MATLAB = f"a file of MATLAB 4 or older by its name, which is not read; {arrays_of('scipy.io.loadmat')}"
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
 _EXECUTORCH = f"a program of ExecuTorch (.pte), which is not read; {source_of('PyTorch')}"
-_DYNET = f"the parameters of a DyNet model, which are not read; {arrays_of('dynet.ParameterCollection.populate')}"
-_KATAGO = "a net of KataGo, which is not read; open the checkpoint (.ckpt) that it was exported from"
+_KATAGO = "a net of KataGo as a text, which is not read; open the checkpoint (.ckpt) that it was exported from"
 _NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
 _NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and are not read; {source_of('ONNX or PyTorch')}"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
@@ -42,10 +40,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"PTMF", f"a model of PyTorch Mobile in FlatBuffers (.ptl), which is not read; {source_of('PyTorch')}"),
     (4, b"ORTM", "a model of ONNX Runtime (.ort), which is not read; open the .onnx file that it was made from"),
     (4, b"MSL", f"a model of MindSpore Lite (.ms), which is not read; {source_of('MindSpore or ONNX')}"),
-    (0, b"lmgg", _GGML),
-    (0, b"fmgg", _GGML),
-    (0, b"tjgg", _GGML),
-    (0, b"algg", _GGML),
     (0, b"ptrt", _TENSORRT),
     (0, b"ftrt", _TENSORRT),
     (0, b"RKNN", _RKNN),
@@ -58,10 +52,7 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x20\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
     (0, b"\x16\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
     (0, b"\x0d\xc0\x01\0\0", "a net of Leela Chess Zero, which is not read; convert it with: lc0 leela2onnx"),
-    (0, b"DNNw", f"the weights of rnnoise or opus, which are not read; {source_of('PyTorch')}"),
     (0, b"rnnoise-nu model", f"a model of rnnoise, which is not read; {source_of('Keras')}"),
-    (0, b"#Parameter# /", _DYNET),
-    (0, b"#LookupParameter# /", _DYNET),
     (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", f"a file of Torch7 (Lua), which is not read; {arrays_of('torchfile.load')}"),
     (0, b"B\0C\0N\0\0\0", f"a model of CNTK, which is not read; {source_of('ONNX')}"),
     (0, b"\0B<Nnet>", f"a net of Kaldi, which is not read; {arrays_of('kaldiio.load_mat')}"),

@@ -11,6 +11,7 @@ the metadata, such as a vocabulary, are skipped; their type and length stand for
     data           padded to the alignment; offsets count from its first byte
 
 Version 1 has u32 in place of u64, except for offsets. A file from a big-endian machine is big-endian throughout.
+Files of ggml from before GGUF, such as those of whisper.cpp, are read too; `ggml` has their layout.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
+from steelyard.formats.gguf import ggml
 from steelyard.formats.gguf.header import (
     ALIGNMENT,
     PLAIN,
@@ -67,8 +69,8 @@ _EMBEDDING = re.compile(r"(token_embd|position_embd|token_types|per_layer_token_
 
 
 def sniff(source: Source) -> bool:
-    """Recognise the magic number."""
-    return source.head(4) == MAGIC
+    """Recognise the magic number, or one of ggml from before GGUF."""
+    return source.head(4) in (MAGIC, *ggml.MAGICS)
 
 
 def read(source: Source, scope: Scope) -> Weights:
@@ -76,7 +78,7 @@ def read(source: Source, scope: Scope) -> Weights:
 
     Any part of a split model opens all parts, if they are in the same folder; else `meta["incomplete"]` names the others.
     """
-    return whole(source, _part)
+    return whole(source, _part) if source.head(4) == MAGIC else ggml.read(source, scope)
 
 
 def _part(source: Source, outer: Mapping[str, Value]) -> Weights:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.pickle.learners import net_of
 from steelyard.codecs.pickle.model_weights import listed
 from steelyard.codecs.pickle.walk import TensorWalk
 from steelyard.codecs.torch.archive import Archive, is_stream, open_archive
@@ -34,11 +35,12 @@ def sniff(source: Source) -> bool:
 def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the pickle, by the names of the state_dict; scope "all" lists every tensor by its path."""
     archive = open_tar(source) if is_old_tar(source) else open_archive(source)
-    walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(archive.root)
+    root = archive.root if scope == "all" else net_of(archive.root)
+    walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(root)
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
-    graph = graph_maker(archive.root, walk)
-    weights = listed(source, archive.root, walk, scope, archive.meta, graph=graph)
+    graph = graph_maker(root, walk)
+    weights = listed(source, root, walk, scope, archive.meta, graph=graph)
     if versions := versions_of(archive.states, weights):
         weights.meta[VERSIONS] = versions
     if not archive.metadata:
