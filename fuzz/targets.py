@@ -324,6 +324,14 @@ def distributed():
     yield Seed(files, ".metadata")
 
 
+def orbax():
+    """Yield checkpoints of Orbax in each way to save them, a step with two items, and the hostile ones."""
+    for name in ("ocdbt", "plain", "zarr3", "plain3", "items/3"):
+        folder = carried.folder("orbax") / name
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
+
+
 def zero():
     """Yield folders of DeepSpeed, in which two processes have their shares of two parameters."""
     import torch
@@ -445,6 +453,7 @@ TARGETS = {
     "offloaded": lambda: [*offloaded()],
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
     "openvino": lambda: [*graphs("openvino")],
+    "orbax": lambda: [*orbax(), *hostile("orbax")],
     "packs": lambda: [*packs()],
     "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],

@@ -1,7 +1,7 @@
 """Indexes of TensorFlow checkpoints: keys and messages are changed, and the table is written again with true checksums."""
 
 from mutators import fields, protobuf
-from steelyard.formats.tensorflow.crc32c import crc32c
+from steelyard.codecs.crc32c import crc32c
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER = 48

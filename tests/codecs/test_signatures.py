@@ -113,8 +113,6 @@ LAYOUTS = {
 """What their specifications say of the first bytes."""
 
 FOLDERS = {
-    "orbax": (["_CHECKPOINT_METADATA", "default/manifest.ocdbt"], "a checkpoint of Orbax"),
-    "orbax-old": (["_METADATA", "checkpoint", "d/0"], "a checkpoint of Orbax"),
     "zarr": ([".zgroup", "w/.zarray"], "arrays of zarr"),
     "net.mlpackage": (["Manifest.json", "Data/model.mlmodel"], "a Core ML model"),
     "net.mlmodelc": (["coremldata.bin", "model.mil"], "a compiled Core ML model"),

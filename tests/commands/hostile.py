@@ -20,7 +20,7 @@ import numpy as np
 from forking import forked, largest
 
 from steelyard.cli import main
-from steelyard.formats.tensorflow.crc32c import crc32c
+from steelyard.codecs.crc32c import crc32c
 from steelyard.formats.tensorflow.sstable import MAGIC
 
 SECONDS = 5

@@ -46,6 +46,7 @@ SUFFIXES = {
     "offloaded": ("index.json",),
     "onnx": (".onnx",),
     "openvino": (".xml",),
+    "orbax": (),
     "packs": (".task",),
     "paddle": (".pdiparams",),
     "pipeline": ("model_index.json", "modules.json"),

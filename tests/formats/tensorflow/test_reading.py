@@ -14,8 +14,8 @@ import tensorflow as tf
 from keras import layers as L
 
 import steelyard
+from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.errors import FormatError, SteelyardError, UnsafeFileError
-from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 from steelyard.formats.tensorflow.sstable import entries
 from steelyard.storage.source import from_bytes
 

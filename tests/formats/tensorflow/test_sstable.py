@@ -3,8 +3,8 @@
 import pytest
 
 from steelyard.codecs import limits
+from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.errors import FormatError
-from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 from steelyard.formats.tensorflow.sstable import KEY_COST, MAGIC, entries
 from steelyard.storage.source import from_bytes
 

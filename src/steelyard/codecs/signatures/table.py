@@ -20,7 +20,7 @@ _NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
 _NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and are not read; {source_of('ONNX or PyTorch')}"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
 _PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
-_ORBAX = f"a checkpoint of Orbax, which is not read; {arrays_of('orbax.checkpoint.PyTreeCheckpointer().restore')}"
+_ORBAX = "a file of a checkpoint of Orbax; pass its folder"
 _ZARR = f"arrays of zarr, which are not read; {arrays_of('zarr.open')}"
 _COREML = f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"
 _ERROR = "the answer of a server to a download that failed; look at it, and download the file again"
@@ -40,6 +40,8 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (4, b"PTMF", f"a model of PyTorch Mobile in FlatBuffers (.ptl), which is not read; {source_of('PyTorch')}"),
     (4, b"ORTM", "a model of ONNX Runtime (.ort), which is not read; open the .onnx file that it was made from"),
     (4, b"MSL", f"a model of MindSpore Lite (.ms), which is not read; {source_of('MindSpore or ONNX')}"),
+    (0, b"\x0c\xdb\x3a\x2a", _ORBAX),
+    (0, b"\x0c\xdb\x20\xde", _ORBAX),
     (0, b"ptrt", _TENSORRT),
     (0, b"ftrt", _TENSORRT),
     (0, b"RKNN", _RKNN),
@@ -125,6 +127,7 @@ TEXTS: tuple[tuple[bytes, str], ...] = (
     (rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<PMML", f"a model in PMML, {NET}"),
     (rb"\s*(<\?xml[^>]*>.*?)?<svg", f"an SVG picture, {OTHER}"),
     (rb"\s*<\?xml", f"a text in XML, {OTHER}"),
+    (rb'\s*\{\s*"(tree_metadata|item_handlers)"\s*:', _ORBAX),
     (rb'\s*\{\s*"learner"\s*:', _XGBOOST),
     (rb"tree\r?\nversion=v\d", _LIGHTGBM),
     (rb'\s*\{\s*"name"\s*:\s*"tree".*?"version"', _LIGHTGBM),
@@ -201,7 +204,6 @@ NAMES: tuple[tuple[str, str], ...] = (
 """Patterns of the names of files, in lower case, where the content decides nothing."""
 
 FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((r"_CHECKPOINT_METADATA|_METADATA|manifest\.ocdbt|_sharding",), _ORBAX),
     (
         (r"checkpoint", r"(state|target)\..*"),
         f"a checkpoint of T5X, which is not read; {arrays_of('t5x.checkpoints.load_t5x_checkpoint')}",
@@ -214,7 +216,6 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((r".*symbol\.json",), _MXNET_GRAPH),
     ((r".*\.param", r".*\.bin"), _NCNN),
     ((r"mp_rank_\d+.*",), "a checkpoint of Megatron or DeepSpeed in parts; join them with its own script, and open the result"),
-    ((r"(default|checkpoint)", r"_sharding|d|ocdbt\.process_.*"), _ORBAX),
     ((r"events\.out\.tfevents\..*",), "a folder with a log of TensorBoard, without weights; open the checkpoint of the run"),
     ((r"dataset_info\.json|dataset_dict\.json",), "a dataset of Hugging Face, not a model"),
     ((r"MLmodel",), "a model of MLflow; open the weight file in its folder data or artifacts"),

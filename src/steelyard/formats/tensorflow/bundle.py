@@ -15,12 +15,12 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
+from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.codecs.protobuf import Field, message
 from steelyard.core.readers import by_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import itemsize, numpy_dtype
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
-from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 from steelyard.formats.tensorflow.sstable import entries
 from steelyard.storage.source import Source, from_bytes
 

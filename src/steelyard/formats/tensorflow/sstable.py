@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
+from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.errors import FormatError
-from steelyard.formats.tensorflow.crc32c import crc32c, unmasked
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source

@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), the checksum of TensorFlow's files, in NumPy: many lanes at once, combined at the end.
+"""CRC-32C (Castagnoli), the checksum of TensorFlow and TensorStore, in NumPy: many lanes at once, combined at the end.
 
 A checksum is linear over the data: that of a lane, shifted by the bytes that follow it, is combined by XOR with that of
 the rest.
