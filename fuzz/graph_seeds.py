@@ -2,6 +2,7 @@
 
 import struct
 
+import executorch_programs
 import numpy as np
 
 from steelyard.codecs.protobuf import BYTES, VARINT, tag, varint
@@ -89,3 +90,55 @@ def openvino():
     for text in (new, old):
         yield {"net.xml": text.encode(), "net.bin": bytes(range(26))}, "net.xml"
     yield {"net.xml": new.encode(), "net.bin": bytes(range(26))}, ""
+
+
+def coreml():
+    """Yield a network with full, quantised and palette weights, and a program with numbers of its own and in a file."""
+    one = np.ones(1, "f4").tobytes()
+    held = [
+        field(1, np.ones(6, "f4").tobytes()),
+        field(2, np.ones(6, "f2").tobytes()),
+        field(30, b"\x1b\xe4") + field(40, field(1, 2) + field(101, field(1, one) + field(2, one))),
+        field(30, b"\x1b\xe4") + field(40, field(1, 2) + field(102, field(1, np.arange(4, dtype="f4").tobytes()))),
+    ]
+    layers = [
+        field(1, f"fc{place}") + field(140, field(1, 3) + field(2, 2) + field(20, weights)) for place, weights in enumerate(held)
+    ]
+    net = field(1, 4) + field(2, b"") + field(500, b"".join(field(1, layer) for layer in layers))
+    yield {"net.mlmodel": net}, "net.mlmodel"
+    yield {"net.mlmodel": field(1, 4) + field(2, b"") + field(202, field(1, net) + field(1, net))}, "net.mlmodel"
+
+    def tensor(kind, *lengths):
+        return field(
+            2, field(1, field(1, kind) + field(2, len(lengths)) + b"".join(field(3, field(1, field(1, n))) for n in lengths))
+        )
+
+    def operation(kind, name, **values):
+        attributes = b"".join(field(5, field(1, word) + field(2, value)) for word, value in values.items())
+        return field(3, field(1, kind) + field(3, field(1, name)) + attributes)
+
+    far = tensor(11, 4) + field(5, field(1, "@model_path/weights/weight.bin") + field(2, 64))
+    codes = tensor(31, 2, 3) + field(3, field(1, field(7, field(1, bytes(range(6))))))
+    scale, zero = (
+        tensor(kind) + field(3, field(1, part)) for kind, part in ((11, field(1, field(1, one))), (31, field(7, field(1, b"\1"))))
+    )
+    axis = tensor(23) + field(3, field(1, field(2, field(1, b"\0"))))
+    packed = tensor(31, 2) + field(3, field(1, field(7, field(1, b"\x1b\xe4"))))
+    lut = tensor(11, 4) + field(3, field(1, field(1, field(1, np.arange(4, dtype="f4").tobytes()))))
+    shape = tensor(33, 2) + field(3, field(1, field(7, field(1, np.array([2, 4], "u4").tobytes()))))
+    block = operation("const", "w", val=far)
+    block += operation("constexpr_affine_dequantize", "a", quantized_data=codes, scale=scale, zero_point=zero, axis=axis)
+    block += operation("constexpr_lut_to_dense", "p", indices=packed, lut=lut, shape=shape)
+    function = field(2, field(1, "main") + field(2, field(3, field(1, "CoreML5") + field(2, block))))
+    program = field(1, 6) + field(2, b"") + field(502, field(1, 1) + function)
+    record = struct.pack("<2I3Q", 0xDEADBEEF, 2, 16, 128, 0).ljust(64, b"\0")
+    numbers = struct.pack("<2I", 1, 2).ljust(64, b"\0") + record + np.ones(4, "f4").tobytes()
+    yield {"model.mlmodel": program, "weights/weight.bin": numbers}, "model.mlmodel"
+
+
+def executorch():
+    """Yield programs with constants in their own tables, and in a segment behind them."""
+    tensors = [((2, 3), 1), ((2, 2), 2, (1, 0), 6, "fc.weight")]
+    for in_segment in (False, True):
+        data = executorch_programs.program(tensors, [b"", bytes(24), bytes(16)], in_segment)
+        yield {"net.pte": data}, "net.pte"

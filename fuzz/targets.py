@@ -429,6 +429,7 @@ def graphs(kind):
 
 TARGETS = {
     "caffe": lambda: [*graphs("caffe")],
+    "coreml": lambda: [*graphs("coreml")],
     "ctranslate2": lambda: [*ctranslate2()],
     "darknet": lambda: [*graphs("darknet")],
     "dcp": lambda: [*distributed()],
@@ -436,6 +437,7 @@ TARGETS = {
     "dnnw": lambda: [_one("weights_blob.bin", dnnw())],
     "dynet": lambda: [*words("dynet.model")],
     "eqx": lambda: [*golden("equinox.eqx"), *leaves()],
+    "executorch": lambda: [*graphs("executorch")],
     "fasttext": lambda: [*words("labels.bin", "vectors.bin", "labels.ftz")],
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],

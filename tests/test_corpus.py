@@ -11,14 +11,8 @@ from steelyard.errors import SteelyardError
 
 ENTRIES = carried.real()["entries"]
 
-OTHERS = {
-    "coreml-mlpackage",
-    "executorch-pte",
-}
-"""Formats of the corpus that no file in `formats` reads: remove the line of a format when a file of it is added."""
-
-READ = [entry for entry in ENTRIES if entry["format"] not in OTHERS and entry["n_tensors"]]
-EMPTY = [entry for entry in ENTRIES if entry["format"] not in OTHERS and not entry["n_tensors"]]
+READ = [entry for entry in ENTRIES if entry["n_tensors"]]
+EMPTY = [entry for entry in ENTRIES if not entry["n_tensors"]]
 
 
 def fact(weight):
@@ -75,10 +69,6 @@ def test_a_file_without_tensors_gives_none_or_is_refused_in_one_line(entry):
         found, said = [], str(error)
     assert set(found) == MORE.get(entry["id"], set())
     assert len(said.splitlines()) == 1
-
-
-def test_the_table_of_formats_to_come_names_no_other():
-    assert {entry["format"] for entry in ENTRIES} >= OTHERS
 
 
 BY_ID = {entry["id"]: entry for entry in READ}

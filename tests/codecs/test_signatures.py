@@ -18,7 +18,6 @@ MADE = {
     "catboost.cbm": "a model of CatBoost: trees, not a net",
     "lightgbm.json": "a model of LightGBM: trees, not a net",
     "lightgbm.txt": "a model of LightGBM: trees, not a net",
-    "net.mlmodel": "a Core ML model",
     "net.ort": r"a model of ONNX Runtime \(\.ort\).*open the \.onnx file",
     "p.gif": "a GIF picture",
     "p.jpg": "a JPEG picture",
@@ -62,7 +61,7 @@ LAYOUTS = {
     "net.param": (b"7767517\n1 1\nInput data 0 1 data\n", "the layers of an ncnn model"),
     "net.param.bin": (struct.pack("<2I", 7767517, 1), "a model of ncnn"),
     "a.mnn": (bytes(8) + b"\x0a", "a model of MNN"),
-    "a.pte": (b"<\0\0\0ET12" + bytes(8), r"a program of ExecuTorch \(\.pte\)"),
+    "a.pte": (b"<\0\0\0", r"a program of ExecuTorch by its name.*partial download"),
     "a.ptl": (b"<\0\0\0PTMF" + bytes(8), "a model of PyTorch Mobile"),
     "a.ms": (b"<\0\0\0MSL2" + bytes(8), "a model of MindSpore Lite"),
     "a.engine": (b"ftrt" + bytes(20), "an engine of TensorRT"),
@@ -114,7 +113,7 @@ LAYOUTS = {
 
 FOLDERS = {
     "zarr": ([".zgroup", "w/.zarray"], "arrays of zarr"),
-    "net.mlpackage": (["Manifest.json", "Data/model.mlmodel"], "a Core ML model"),
+    "net.mlpackage": (["Manifest.json", "Data/model.mlmodel"], "a package of Core ML without its model"),
     "net.mlmodelc": (["coremldata.bin", "model.mil"], "a compiled Core ML model"),
     "paddle": (["inference.pdmodel"], "the program of a PaddlePaddle model, without weights"),
     "megatron": (["mp_rank_00/model_optim_rng.pt"], "a checkpoint of Megatron or DeepSpeed in parts"),

@@ -71,6 +71,93 @@ def openvino(folder):
     np.savez(folder / "net.npz", **{node.get_friendly_name(): node.data for node in nodes})
 
 
+def coreml(folder):
+    """Write networks and programs with weights in full, quantised and with palettes, and their numbers as coremltools decodes them."""
+    import coremltools as ct
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.models import datatypes
+    from coremltools.models.neural_network import NeuralNetworkBuilder, quantization_utils
+
+    builder = NeuralNetworkBuilder([("x", datatypes.Array(3, 8, 8))], [("y", datatypes.Array(5))])
+    kernel, dense = RANDOM.normal(size=(3, 3, 3, 4)).astype("f4"), RANDOM.normal(size=(5, 144)).astype("f4")
+    sizes = {"kernel_channels": 3, "output_channels": 4, "height": 3, "width": 3, "stride_height": 1, "stride_width": 1}
+    more = {"border_mode": "valid", "groups": 1, "W": kernel, "b": np.ones(4), "has_bias": True}
+    builder.add_batchnorm("bn", 3, *(RANDOM.uniform(1, 2, 3) for _ in range(4)), input_name="x", output_name="n")
+    builder.add_convolution("conv", **sizes, **more, input_name="n", output_name="c")
+    builder.add_flatten("flat", 0, "c", "f")
+    builder.add_inner_product("fc", dense, np.ones(5), 144, 5, True, "f", "y")
+    plain = ct.models.MLModel(builder.spec, skip_model_load=True)
+    plain.save(str(folder / "net.mlmodel"))
+    arrays = {"conv.weights": kernel.transpose(3, 2, 0, 1), "fc.weights": dense}
+    np.savez(folder / "net.npz", **arrays)
+    for name, bits, mode in (
+        ("half", 16, "linear"),
+        ("linear8", 8, "linear"),
+        ("linear3", 3, "linear"),
+        ("palette4", 4, "linear_lut"),
+    ):
+        spec = ct.models.utils.load_spec(str(folder / "net.mlmodel"))
+        made = quantization_utils.quantize_weights(ct.models.MLModel(spec, skip_model_load=True), bits, mode)
+        made = getattr(made, "_spec", made)
+        (folder / f"{name}.mlmodel").write_bytes(made.SerializeToString())
+        layers = {layer.name: layer for layer in made.neuralNetwork.layers}
+        if bits < 16:
+            for word, shape in (("conv.convolution", (4, 3, 3, 3)), ("fc.innerProduct", (5, 144))):
+                layer, kind = word.split(".")
+                weights = getattr(layers[layer], kind).weights
+                quantization_utils._dequantize_wp(weights, shape)
+                arrays[f"{layer}.weights"] = np.array(weights.floatValue, "f4").reshape(shape)
+            np.savez(folder / f"{name}.npz", **arrays)
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(2, 64))], opset_version=ct.target.iOS18)
+    def program(x):
+        return mb.linear(
+            x=x, weight=RANDOM.normal(size=(32, 64)).astype("f4"), bias=RANDOM.normal(size=32).astype("f4"), name="fc"
+        )
+
+    import coremltools.optimize.coreml as cto
+
+    def numbers(model):
+        held = cto.get_weights_metadata(cto.decompress_weights(model), weight_threshold=8)
+        return {name: fact.val for name, fact in held.items()}
+
+    settings = {"compute_precision": ct.precision.FLOAT32, "skip_model_load": True}
+    for name, target, optimise in (
+        ("program", ct.target.iOS18, None),
+        (
+            "program-palette",
+            ct.target.iOS18,
+            lambda m: cto.palettize_weights(m, config(cto.OpPalettizerConfig("uniform", nbits=4))),
+        ),
+        (
+            "program-linear",
+            ct.target.iOS18,
+            lambda m: cto.linear_quantize_weights(m, config(cto.OpLinearQuantizerConfig("linear"))),
+        ),
+        ("program-block", ct.target.iOS18, lambda m: cto.linear_quantize_weights(m, config(block(cto)))),
+        (
+            "program-sparse",
+            ct.target.iOS18,
+            lambda m: cto.prune_weights(m, config(cto.OpMagnitudePrunerConfig(target_sparsity=0.7))),
+        ),
+    ):
+        model = ct.convert(program, minimum_deployment_target=target, **settings)
+        model = optimise(model) if optimise else model
+        model.save(str(folder / f"{name}.mlpackage"))
+        np.savez(folder / f"{name}.npz", **numbers(model))
+
+
+def config(op):
+    import coremltools.optimize.coreml as cto
+
+    op.weight_threshold = 8
+    return cto.OptimizationConfig(global_config=op)
+
+
+def block(cto):
+    return cto.OpLinearQuantizerConfig("linear_symmetric", dtype="int4", granularity="per_block", block_size=32)
+
+
 def main():
     """Make the files of one library, and pack them."""
     kind = sys.argv[1]

@@ -189,6 +189,22 @@ def test_the_error_of_a_cut_file_gives_its_end(tmp_path):
         steelyard.weights(tmp_path / "cut.safetensors")
 
 
+def test_numbers_of_four_bits_are_read_as_safetensors_writes_those_of_pytorch(tmp_path):
+    pairs = torch.tensor([[0x21, 0x43], [0xF7, 0x98]], dtype=torch.uint8)
+    tensors = {"w": pairs.view(torch.float4_e2m1fn_x2), "e": pairs.clone().view(torch.float8_e8m0fnu)}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    found = steelyard.weights(tmp_path / "a.safetensors")
+    assert (found["w"].shape, found["w"].dtype, found["e"].dtype) == ((2, 4), "float4_e2m1fn", "float8_e8m0fnu")
+    assert found["w"].numpy().astype("f4").tolist() == [[0.5, 1, 1.5, 2], [6, -6, 0, -0.5]]
+    assert found["w"].read(3, 6).astype("f4").tolist() == [2, 6, -6]
+
+
+def test_numbers_of_six_bits_are_listed_and_refused(tmp_path):
+    entry = {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}
+    found = steelyard.weights(write_raw(tmp_path / "six.safetensors", {"w": entry}, bytes(3)))
+    assert "whose packing the format does not define" in found.unreadable["w"]
+
+
 def test_an_unknown_type_is_listed_and_refused_when_read(tmp_path):
     path = write_raw(tmp_path / "new.safetensors", {"w": {"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}, "v": {**GOOD["w"], "data_offsets": [8, 16]}}, b"\0" * 16)  # fmt: skip
     w = steelyard.weights(path)

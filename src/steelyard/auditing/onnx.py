@@ -13,7 +13,7 @@ from steelyard.codecs.protobuf import BYTES, Field, message
 from steelyard.errors import SteelyardError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
-    from steelyard.formats.tflite.flatbuffers import Table
+    from steelyard.codecs.flatbuffers import Table
     from steelyard.storage.source import Source
 
 _ORT = b"ORTM"
@@ -158,7 +158,7 @@ def _is_link_out(source: Source, location: str) -> bool:
 # Attribute: 4 name, 12 s (text), 18 g (graph), 28 graphs
 def _of_ort(source: Source) -> Iterator[tuple[str, str]]:
     """Walk through the graphs of an ORT model without recursion."""
-    from steelyard.formats.tflite.flatbuffers import root
+    from steelyard.codecs.flatbuffers import root
 
     model = root(source).table(6)
     graph = model.table(18) if model else None

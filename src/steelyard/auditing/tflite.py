@@ -37,7 +37,7 @@ def recognises(source: Source) -> bool:
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
     """Name each operator that is not built in."""
-    from steelyard.formats.tflite.flatbuffers import root
+    from steelyard.codecs.flatbuffers import root
 
     for code in root(source).tables(6):
         name = code.text(6)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {
     "caffe": (".caffemodel",),
+    "coreml": (".mlmodel",),
     "ctranslate2": (".bin",),
     "darknet": (".weights",),
     "dcp": (".metadata",),
@@ -31,6 +32,7 @@ SUFFIXES = {
     "dnnw": (),
     "dynet": (),
     "eqx": (".eqx",),
+    "executorch": (".pte",),
     "fasttext": (".ftz",),
     "flax": (".msgpack",),
     "gguf": (".gguf",),

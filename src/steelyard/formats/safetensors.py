@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from steelyard.codecs.plain import Plain
     from steelyard.core.protocols import Scope
+    from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
 SUFFIXES = (".safetensors",)
@@ -57,6 +58,8 @@ _PACKED = {"F4": ("float4_e2m1fn", 4), "F6_E2M3": ("float6_e2m3fn", 6), "F6_E3M2
 _BITS = {"U8": 8, "I8": 8, "BOOL": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16, "U32": 32, "I32": 32, "F32": 32}
 _BITS |= {"U64": 64, "I64": 64, "F64": 64, "C64": 64} | {word: bits for word, (_, bits) in _PACKED.items()}
 _BITS |= {word: 8 for word in DTYPES if word.startswith("F8_")}
+_PAIRS = "F4"
+"""two numbers in a byte, the first in the low half, as PyTorch's float4_e2m1fn_x2; the shape counts numbers"""
 _WHOLE = {int}
 _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
@@ -178,10 +181,20 @@ def _entry(source: Source, name: str, entry: Any) -> tuple[int, int, str, tuple[
 def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int, ...]) -> Weight:
     """Make a weight; a type that is not supported is listed, and refused when its numbers are read."""
     dtype = DTYPES.get(word)
+    if word == _PAIRS:
+        from steelyard.codecs.subbyte import bytes_of, decoded
+
+        kind = _PACKED[word][0]
+
+        def pairs(start: int, stop: int) -> Array:
+            return decoded(source.part(offset, bytes_of(prod(shape), kind)), kind)(start, stop)
+
+        return Weight(name=name, shape=shape, dtype=kind, encoding=word, read=pairs, layer=layer_of(name))
     if dtype is None:
         dtype = _PACKED[word][0] if word in _PACKED else "object"
-        reader = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}, which cannot be read"))
-        return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=reader)
+        why = ", whose packing the format does not define" if word in _PACKED else ", which cannot be read"
+        refused = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}{why}"))
+        return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=refused)
     return Weight(name=name, shape=shape, dtype=dtype, read=Stored(source, offset, dtype), layer=layer_of(name), encoding=word)
 
 

@@ -12,9 +12,9 @@ import keras
 import tensorflow as tf
 
 import steelyard
+from steelyard.codecs.flatbuffers import root
 from steelyard.errors import FormatError
 from steelyard.formats import tflite
-from steelyard.formats.tflite.flatbuffers import root
 from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_weights
 

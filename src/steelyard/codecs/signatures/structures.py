@@ -14,13 +14,6 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 
-# Model: {1: version of the specification, 2: description}
-def _coreml(source: Source, head: bytes) -> bool:
-    return bool(re.match(rb"\x08[\x01-\x14]\x12", head)) and (
-        source.name.lower().endswith(".mlmodel") or b"com.github.apple.coremltools" in head
-    )
-
-
 def _records(source: Source, head: bytes) -> bool:
     """TFRecord: a length as uint64, its checksum, the record, its checksum."""
     if len(head) < 17:
@@ -69,7 +62,6 @@ def _arrow(source: Source, head: bytes) -> bool:
 
 
 STRUCTURES: tuple[tuple[Callable[[Source, bytes], bool], str], ...] = (
-    (_coreml, f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     (_records, "a log of TensorBoard, without weights; open the checkpoint of the run"),
     (_tokenizer, f"a tokenizer of SentencePiece, {OTHER}"),
     (_windows, f"a program or library in machine code (Windows), {OTHER}"),

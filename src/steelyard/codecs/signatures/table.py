@@ -14,7 +14,7 @@ _CAFFE = "the layers of a Caffe model, without weights, which are in its .caffem
 _MXNET_GRAPH = "the layers of an MXNet model, without weights, which are in its .params"
 _MATLAB = f"a file of MATLAB 4 or older by its name, which is not read; {arrays_of('scipy.io.loadmat')}"
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
-_EXECUTORCH = f"a program of ExecuTorch (.pte), which is not read; {source_of('PyTorch')}"
+_EXECUTORCH = "a program of ExecuTorch by its name, and not by its content (partial download?)"
 _KATAGO = "a net of KataGo as a text, which is not read; open the checkpoint (.ckpt) that it was exported from"
 _NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
 _NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and are not read; {source_of('ONNX or PyTorch')}"
@@ -22,7 +22,7 @@ _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of(
 _PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
 _ORBAX = "a file of a checkpoint of Orbax; pass its folder"
 _ZARR = f"arrays of zarr, which are not read; {arrays_of('zarr.open')}"
-_COREML = f"a Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"
+_COREML = "a Core ML model by its name, and not by its content (partial download?)"
 _ERROR = "the answer of a server to a download that failed; look at it, and download the file again"
 _CONFIG = "the config of a model, without weights; open the folder, or the file of weights next to it"
 _LIBRARY = "a program or library in machine code"
@@ -35,8 +35,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"# xet version", "a pointer of Xet, not the file itself; fetch it with: git xet checkout"),
     (0, b"/annex/objects/", "a git-annex pointer, not the file itself; fetch it with: git annex get"),
     # models
-    (4, b"ET12", _EXECUTORCH),
-    (4, b"ET13", _EXECUTORCH),
     (4, b"PTMF", f"a model of PyTorch Mobile in FlatBuffers (.ptl), which is not read; {source_of('PyTorch')}"),
     (4, b"ORTM", "a model of ONNX Runtime (.ort), which is not read; open the .onnx file that it was made from"),
     (4, b"MSL", f"a model of MindSpore Lite (.ms), which is not read; {source_of('MindSpore or ONNX')}"),
@@ -165,7 +163,7 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
     (r"^AndroidManifest\.xml$", f"an app for Android; {_PACKED}"),
     (r"^coefficients\.bin$", f"a model of Deeplearning4j, which is not read; {source_of('Keras')}"),
     (r"^model\.ini$", f"a model of H2O (MOJO), {NET}"),
-    (r"\.mlmodel$|\.mlpackage/", _COREML),
+    (r"\.mlpackage/", f"a package of Core ML; {_PACKED}"),
     (r"(^|/)(inference|model|__model__)(\.pdmodel)?$", _PADDLE),
     (r"^model\.params$", f"a model for a chip of Qualcomm (DLC), which is not read; {source_of('ONNX or TensorFlow')}"),
     (r"^META-INF/MANIFEST\.MF$", f"a library of Java, {OTHER}"),
@@ -210,7 +208,7 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     ((r"\.zgroup|\.zarray|zarr\.json",), _ZARR),
     ((r"coremldata\.bin",), f"a compiled Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
-    ((r"Manifest\.json", r"Data"), _COREML),
+    ((r"Manifest\.json", r"Data"), "a package of Core ML without its model (partial download?)"),
     ((r".*\.prototxt",), "a folder with the layers of a Caffe model, without weights, which are in its .caffemodel"),
     ((r".*\.pdmodel|__model__",), _PADDLE),
     ((r".*symbol\.json",), _MXNET_GRAPH),

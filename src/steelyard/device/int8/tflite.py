@@ -20,6 +20,7 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
+from steelyard.codecs.flatbuffers import Table, root
 from steelyard.device.int8 import operations as ints
 from steelyard.device.int8.making import Site, added, codes_of_range, joined, looked_up, shared
 from steelyard.device.int8.program import IntegerOperation, IntegerStep, QuantizedProgram
@@ -31,7 +32,6 @@ from steelyard.device.program.program import Operation, Step
 from steelyard.device.program.shaping import Combine, Concatenate, Reshape
 from steelyard.device.program.windows import GlobalPool, Pad, Pool
 from steelyard.errors import ShapeError, quoted
-from steelyard.formats.tflite.flatbuffers import Table, root
 from steelyard.storage.source import Source, open_path
 
 if TYPE_CHECKING:

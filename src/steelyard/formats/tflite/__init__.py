@@ -20,6 +20,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.flatbuffers import Table, root
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.subbyte import bytes_of, decoded
 from steelyard.core.computation import with_computation
@@ -30,7 +31,6 @@ from steelyard.core.weights import Weights
 from steelyard.dtypes import UNKNOWN, is_floating
 from steelyard.errors import FormatError, printable
 from steelyard.formats.tflite.computation import computation_of
-from steelyard.formats.tflite.flatbuffers import Table, root
 from steelyard.formats.tflite.graph import graph_of
 from steelyard.formats.tflite.roles import meanings
 from steelyard.formats.tflite.sparse import sparse_reader

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from steelyard.core.computation import Computation, Operator
 
 if TYPE_CHECKING:
+    from steelyard.codecs.flatbuffers import Table
     from steelyard.core.graph import Setting
     from steelyard.core.weight import Weight
-    from steelyard.formats.tflite.flatbuffers import Table
 
     Field = tuple[str, int, str]
 

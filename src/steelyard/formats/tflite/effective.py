@@ -14,11 +14,11 @@ from steelyard.numerics.affine import affine
 from steelyard.numerics.row_changes import kept
 
 if TYPE_CHECKING:
+    from steelyard.codecs.flatbuffers import Table
     from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Derive
     from steelyard.core.weight import Array, Weight
     from steelyard.formats.tflite import Scheme
-    from steelyard.formats.tflite.flatbuffers import Table
 
 _DEQUANTIZE = 6
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.graph import Graph, Layer, in_line, names_of_inputs
 
 if TYPE_CHECKING:
+    from steelyard.codecs.flatbuffers import Table
     from steelyard.core.graph import Settings
     from steelyard.core.weight import Weight
-    from steelyard.formats.tflite.flatbuffers import Table
 
     Indexed = Mapping[tuple[int, int], Weight]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.weight import Role
 
 if TYPE_CHECKING:
-    from steelyard.formats.tflite.flatbuffers import Table
+    from steelyard.codecs.flatbuffers import Table
 
     Facts = dict[int, tuple[Role, str]]
 

@@ -25,8 +25,8 @@ from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
+    from steelyard.codecs.flatbuffers import Table
     from steelyard.core.weight import Array, Reader
-    from steelyard.formats.tflite.flatbuffers import Table
     from steelyard.storage.source import Source
 
 _CODES = {1: "i", 2: "H", 3: "B"}

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steelyard.codecs import flatbuffers as flatbuffers_of_ours
 from steelyard.codecs import limits
+from steelyard.codecs.flatbuffers import TABLE_COST, root
 from steelyard.errors import FormatError
-from steelyard.formats.tflite import flatbuffers as flatbuffers_of_ours
-from steelyard.formats.tflite.flatbuffers import TABLE_COST, root
 from steelyard.storage.source import Source, from_bytes
 
 
