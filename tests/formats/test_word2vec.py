@@ -120,3 +120,11 @@ def test_a_model_of_fasttext_that_lies_is_refused_in_one_line(case, tmp_path):
     data, what = LIES[case]
     with pytest.raises(FormatError, match=what):
         read(tmp_path, data)
+
+
+def test_norms_that_are_infinite_give_numbers_without_a_warning(tmp_path):
+    data = (GOLDEN / "labels.ftz").read_bytes()
+    output = 1 + 16 + 4 * 3 * 5  # the output is not quantised; before it are the centroids of the norms
+    broken = data[: -output - 1024] + np.full(256, np.inf, "<f4").tobytes() + data[-output:]
+    found = read(tmp_path, broken, "labels.ftz")["input"].numpy()
+    assert not np.isfinite(found).any()

@@ -193,7 +193,8 @@ def _rows(source: Source, codes: int, own: _Quantiser, norms: int, of_norms: _Qu
         rows: Array = np.concatenate([table[chosen[:, part]] for part, table in enumerate(tables)], axis=1)
         if of_norms is not None:
             which = np.frombuffer(source.read(norms + first, count), np.uint8)
-            rows = rows * of_norms.centroids(source)[0][which]
+            with np.errstate(all="ignore"):  # the norms of a damaged file may be infinite
+                rows = rows * of_norms.centroids(source)[0][which]
         return rows
 
     return read
