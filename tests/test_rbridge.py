@@ -359,3 +359,19 @@ def test_every_function_is_declared_to_return_plain_types():
         if isinstance(function, types.FunctionType) and function.__module__ == rbridge.__name__ and name[0] != "_":
             kind = typing.cast("str", function.__annotations__["return"])
             assert set(kind.replace("[", " ").replace("]", " ").replace(",", " ").split()) <= words, name
+
+
+def test_a_run_is_recorded_and_its_table_has_columns_of_plain_values(net, tmp_path):
+    rec = rbridge.recorder(str(tmp_path), {"every": 1.0, "snapshot": 2.0})
+    for step in range(3):
+        assert rbridge.recorded(rec, net, [float(step)], [step / 2], {"loss": 1.0 / (step + 1)}, False) == step
+        table = rbridge.past(str(tmp_path))  # written already, though the recorder is open
+    assert rbridge.recorded(rec, net, [], [], {}, True) == 3
+    assert plain(table)
+    assert table["weight"] == [name for _ in range(3) for name in steelyard.weights(net)]
+    assert floats(table["metric loss"])[:: len(steelyard.weights(net))] == [1.0, 1 / 2, 1 / 3]
+    assert floats(table["l2"])[0] == pytest.approx(float(net[0].weight.norm()))
+    assert [len(column) in (18, 8 * 18) for column in table.values()] == [True] * len(table)
+    rec.close()
+    assert steelyard.history(tmp_path).snapshots == [0, 2, 3]
+    assert rbridge.callback(rec, "batch").model is None

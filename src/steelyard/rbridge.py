@@ -2,7 +2,8 @@
 
 R's reticulate cannot convert the arrays of every NumPy version, and fails silently. So numbers are passed only as bytes:
 float64, little-endian and column-major, as in R's memory; a `bytearray` becomes R's raw vector in every version.
-All functions return a str, an int, a float, a list, a dict or a bytearray.
+All functions return a str, an int, a float, a list, a dict or a bytearray, but for `recorder` and `callback`: R only hands on
+the objects that these return.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from steelyard.text.units import in_units
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array, DType, Weight
+    from steelyard.runs.callbacks import Callback, Each
+    from steelyard.runs.recording import Recorder
 
 _NUMBERS = "<f8"
 _TRAINABLE = {True: "yes", False: "no", None: ""}
@@ -194,12 +197,62 @@ def export(
     known = signature(exported).parameters
     if unknown := sorted(set(options) - set(known)):
         raise ShapeError(f"an export does not have the option {unknown[0]!r}, but {', '.join(list(known)[2:])}")
-    options = {key: int(each) if isinstance(each, float) and each.is_integer() else each for key, each in options.items()}
+    options = {key: _whole(each) for key, each in options.items()}
     given: dict[str, Any] = dict(zip(("probe", "outputs"), (_array(values, shape) for values, shape in examples), strict=False))
     net = _weights(source) if isinstance(source, (bytes, bytearray)) else source
     made = exported(net, path, forward=forward, **given, **options)
     notes = [*made.notes, *(made.forward.lines() if made.forward else ())]
     return {"files": list(made.files), "notes": notes}
+
+
+def recorder(path: str, options: dict[str, Any]) -> Recorder:
+    """Return a recorder of weights along training, by `steelyard.record`; `options` are its own."""
+    from steelyard.runs.recording import record
+
+    return record(path, **{key: _whole(each) for key, each in options.items()})
+
+
+def recorded(
+    rec: Recorder, source: object, step: list[float], epoch: list[float], metrics: dict[str, float], snapshot: bool
+) -> int:
+    """Record a live model, a file or an R object, and return the step, by default the next one, when it is written.
+
+    `step` and `epoch` have one number or none. The weights of an R object have the names that `listing` gives them. It waits,
+    since threads of Python do not run while R computes.
+    """
+    at = int(step[0]) if step else rec.next_step
+    model = _weights(source).with_weights(_parts(source, "*")) if isinstance(source, (bytes, bytearray)) else source
+    rec(at, model, epoch=epoch[0] if epoch else None, metrics=metrics, snapshot=snapshot)
+    rec.flush()
+    return at
+
+
+def callback(rec: Recorder, each: Each) -> Callback:
+    """Return a callback for `fit` of Keras, by `Recorder.keras`."""
+    return rec.keras(each=each)
+
+
+def past(source: str) -> dict[str, bytearray | list[str]]:
+    """Return the columns of a table of a run, or of checkpoints, with a row for each step and weight.
+
+    `weight` has names; all others numbers, NaN where there is none.
+    """
+    from array import array
+
+    from steelyard.runs.history import history
+
+    rows = history(source).to_records()
+    names = [name for name in (rows[0] if rows else ("step", "weight")) if name != "first_nonfinite"]
+    columns: dict[str, bytearray | list[str]] = {"weight": [row["weight"] for row in rows]}
+    for name in names:
+        if name != "weight":
+            columns[name] = bytearray(array("d", (float("nan") if row[name] is None else row[name] for row in rows)).tobytes())
+    return {name: columns[name] for name in names}
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number as an int, since R's numbers arrive as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _edited(made: Weights, first: Weights, out: str) -> dict[str, Any]:

@@ -68,6 +68,28 @@ def test_a_search_records_each_fit_into_a_folder_of_its_own(tmp_path):
     assert len({run.metric("train_loss")[-1] for run in runs}) == 4
 
 
+def test_a_search_by_two_processes_records_each_fit_into_a_folder_of_its_own(tmp_path):
+    with steelyard.record(tmp_path, snapshot="epoch") as rec:
+        net = net_of(callbacks=[rec.skorch()])
+        search = GridSearchCV(net, {"lr": [0.01, 0.1]}, cv=2, n_jobs=2).fit(X, Y.astype("int64"))
+    runs = [open_run(folder) for folder in sorted(tmp_path.glob("fit-*"))]
+    assert [run.steps for run in runs] == [[1, 2]] * 5  # two candidates in two folds, and the best one on all data
+    same(last(runs[-1]), search.best_estimator_)
+    assert len({run.metric("train_loss")[-1] for run in runs}) == 5
+
+
+def test_a_search_of_scikeras_records_each_fit_into_a_folder_of_its_own(tmp_path):
+    from scikeras.wrappers import KerasClassifier
+
+    with steelyard.record(tmp_path, snapshot="epoch") as rec:
+        net = KerasClassifier(keras_net, epochs=2, verbose=0, callbacks=[rec.keras()])
+        search = GridSearchCV(net, {"batch_size": [50, 150]}, cv=2).fit(X, Y)
+    runs = [open_run(folder) for folder in sorted(tmp_path.glob("fit-*"))]
+    assert [run.steps for run in runs] == [[1, 2]] * 5
+    assert runs[-1].metric("loss").tolist() == search.best_estimator_.history_["loss"]
+    same(last(runs[-1]), search.best_estimator_)
+
+
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda callback: pickle.loads(pickle.dumps(callback))])
 def test_a_copy_of_a_callback_has_the_options_of_its_recorder(tmp_path, again):
     with steelyard.record(tmp_path, snapshot=1, every=2) as rec:
@@ -98,6 +120,20 @@ def test_keras_is_recorded_after_each_epoch_and_batch_and_trains_as_without(tmp_
     assert open_run(tmp_path / "batches").steps == [1, 2, 3, 4, 5, 6]
     plain.fit(X, Y, epochs=2, batch_size=100, verbose=0, shuffle=False, validation_split=0.2)
     same(net, plain)
+
+
+def test_keras_2_is_recorded_after_each_epoch_and_batch(tmp_path):
+    import tf_keras
+
+    net = tf_keras.Sequential([tf_keras.Input((64,)), tf_keras.layers.Dense(10, "softmax")])
+    net.compile("sgd", "sparse_categorical_crossentropy")
+    with steelyard.record(tmp_path / "epochs", snapshot="epoch") as rec, steelyard.record(tmp_path / "batches") as other:
+        callbacks = [rec.keras(), other.keras(each="batch")]
+        history = net.fit(X, Y, epochs=2, batch_size=150, verbose=0, validation_split=0.5, callbacks=callbacks)
+        run = open_run(tmp_path / "epochs")  # all is written when the fit ends
+    assert run.metric("val_loss").tolist() == history.history["val_loss"]
+    same(last(run), net)
+    assert open_run(tmp_path / "batches").steps == [1, 2]
 
 
 def mlp(**options):

@@ -73,6 +73,17 @@ def test_a_run_that_is_being_recorded_is_packed_up_to_its_last_record(tmp_path):
     assert files_of(tmp_path / "b") == whole
 
 
+def test_the_history_of_an_archive_and_a_run_without_snapshots_are_told_what_to_do(tmp_path, capsys):
+    train(tmp_path / "a", steps=3)
+    assert main(["pack", str(tmp_path / "a")]) == 0
+    assert "a.zip: the run has no snapshots to pack; its records are stored as they are, " in capsys.readouterr().out
+    with pytest.raises(FormatError, match=r"a\.zip is a packed run; steelyard pack --back unpacks it"):
+        steelyard.history(tmp_path / "a.zip")
+    assert main(["history", str(tmp_path / "a.zip")]) == 1
+    unpack_run(str(tmp_path / "a.zip"), str(tmp_path / "b"))
+    assert steelyard.history(tmp_path / "b").steps == [0, 1, 2]
+
+
 def header_of(*places):
     return bytes(8) + json.dumps({str(n): {"dtype": "F32", "data_offsets": place} for n, place in enumerate(places)}).encode()
 
@@ -82,7 +93,7 @@ def test_parts_that_do_not_cover_a_file_are_taken_as_bytes():
     for odd in (*overlapping, b"12345678{", header_of()):
         assert [part.width for part in parts_of(odd, len(odd) + 12)] == [1]
     good = header_of([4, 12], [0, 4])
-    assert [part[0] for part in parts_of(good, len(good) + 12)] == ["1", "0"]
+    assert [part[:3] for part in parts_of(good, len(good) + 12)] == [(len(good), len(good) + 12, 4)]
 
 
 def rewritten(path, out, changes):
@@ -113,7 +124,7 @@ def test_damaged_and_hostile_archives_are_refused_and_leave_nothing(tmp_path):
         "outside": {"packed.json": json.dumps({**manifest, "snapshots": [{**facts, "name": "../../x.safetensors"}]})},
         "twice": {"packed.json": json.dumps({**manifest, "snapshots": [facts, facts]})},
         "larger": {"packed.json": json.dumps({**manifest, "snapshots": [{**facts, "bytes": 1 << 60}]})},
-        "later": {"packed.json": json.dumps({**manifest, "steelyard pack": 2})},
+        "later": {"packed.json": json.dumps({**manifest, "steelyard pack": 3})},
         "layout": {"run.json": "{}"},
     }
     for name, changes in cases.items():

@@ -35,8 +35,13 @@ def run(args: argparse.Namespace) -> None:
         print_json(done._asdict())
         return
     sizes = f"{in_units(done.run_bytes)} in {in_units(done.archive_bytes)}"
-    ratio = f", {done.run_bytes / done.archive_bytes:.2f} times smaller" if not args.back else ""
-    print(f"{printable(done.out)}: {counted(done.snapshots, 'snapshot')}, {sizes}{ratio}")
+    if args.back:
+        print(f"{printable(done.out)}: {counted(done.snapshots, 'snapshot')}, {sizes}")
+    elif done.snapshots:
+        ratio = f"{done.run_bytes / done.archive_bytes:.2f} times smaller"
+        print(f"{printable(done.out)}: {counted(done.snapshots, 'snapshot')}, {sizes}, {ratio}")
+    else:
+        print(f"{printable(done.out)}: the run has no snapshots to pack; its records are stored as they are, {sizes}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

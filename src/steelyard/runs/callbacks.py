@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +40,13 @@ class Callback:
         self._epoch = 0.0
         self.model: object = None
 
+    @property
+    def __class__(self) -> Any:
+        """Keras's own class while SciKeras is there, which takes no other callbacks, and calls the same methods."""
+        keras = sys.modules.get("keras") if "scikeras" in sys.modules else None
+        known = getattr(getattr(keras, "callbacks", None), "Callback", None)
+        return known if isinstance(known, type) else Callback
+
     def __reduce__(self) -> tuple[Any, ...]:  # what copy.deepcopy and pickle make is the callback of another fit
         return Callback, (None, self._each, self._path, self._record)
 
@@ -46,6 +54,14 @@ class Callback:
         if name.startswith("on_"):
             return lambda *_, **__: None
         raise AttributeError(name)
+
+    def _implements_train_batch_hooks(self) -> bool:  # Keras 2 asks for these three
+        return self._each == "batch"
+
+    def _implements_test_batch_hooks(self) -> bool:
+        return False
+
+    _implements_predict_batch_hooks = _implements_test_batch_hooks
 
     def initialize(self) -> Callback:
         """Begin a fit of skorch."""
@@ -64,10 +80,14 @@ class Callback:
             self._rec = self._record(_new_folder(self._path))
 
     def on_train_end(self, *_args: object, **_others: object) -> None:
-        """End a fit; a copy closes its run."""
-        if self._is_copy and self._rec is not None:
-            self._rec.close()
-            self._rec = None
+        """End a fit, when all its records are written; a copy closes its run."""
+        if self._rec is None:
+            return
+        if not self._is_copy:
+            self._rec.flush()
+            return
+        self._rec.close()
+        self._rec = None
 
     def on_epoch_begin(self, where: object, *_args: object, **_others: object) -> None:
         """Note the epoch, which Keras counts from 0 and skorch from 1."""

@@ -196,7 +196,7 @@ def frozen(run: Any, last: int = STILL) -> list[str]:
 
 
 def alarms(run: Any) -> list[str]:
-    """Return a sentence for each thing that a reader should look at: NaN, jumps, frozen weights."""
+    """Return a sentence for each thing that a reader should look at: NaN, jumps, frozen weights that are trainable."""
     found = []
     started = nonfinite(run)
     if len(started):
@@ -209,7 +209,8 @@ def alarms(run: Any) -> list[str]:
         for row in jumps(run, 3)
         if row.factor >= LEAP and len(run) > NEAR
     ]
-    still = frozen(run)
+    chosen = {fact.name for fact in run.layout.recorded if fact.trainable is False}
+    still = [name for name in frozen(run) if name not in chosen]
     if still:
         some = ", ".join(map(printable, still[:3]))
         more = f" and {len(still) - 3:,} more" if len(still) > 3 else ""

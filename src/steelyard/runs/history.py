@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.errors import ShapeError, WeightNotFoundError, printable
+from steelyard.errors import FormatError, ShapeError, WeightNotFoundError, printable
 from steelyard.text.units import counted
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def history(source: Any, *, seed: int = 0) -> History:
 def _pile(source: Any, seed: int) -> CheckpointRun:
     from steelyard.runs.checkpoints import CheckpointRun
     from steelyard.runs.steps import by_steps
+    from steelyard.runs.store import is_packed
 
+    if isinstance(source, (str, os.PathLike)) and is_packed(os.fspath(source)):
+        raise FormatError(os.fspath(source), "is a packed run; steelyard pack --back unpacks it into a folder, which is read")
     if isinstance(source, Mapping):
         if not all(isinstance(step, int) and step >= 0 for step in source):
             raise ShapeError("the keys of a mapping must be steps, numbers from 0; steelyard.weights takes a mapping of arrays")

@@ -4,7 +4,7 @@ An archive has the files of a run as they are, uncompressed, so that `unzip` giv
 
     lengths of the header of the safetensors file and of its packed form, 4 bytes each, little-endian; the header, by Zstandard;
         nothing if it is that of the last snapshot
-    for each block of at most 1 MiB: how it was predicted, 1 byte; for each of the bytes of a number, the lowest first, the length
+    for each block of at most 1 MiB, of weights of one type that follow one another: how it was predicted, 1 byte; for each of the bytes of a number, the lowest first, the length
         of the packed plane, 4 bytes, and that plane of all numbers, by Zstandard; as it is if that is not shorter
 
 The numbers of a block, as integers in the order of the floats, are predicted from those at the same place in the last one or two
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.runs.store import RecordedRun
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "packed.json"
 BLOCK = 1 << 20
 KEYFRAME = 64
@@ -40,9 +40,8 @@ _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4
 
 
 class Part(NamedTuple):
-    """Bytes of a snapshot that are numbers of one weight; `width` are the bytes of a number, 1 where its type is not known."""
+    """Bytes of a snapshot that are numbers of one type; `width` are the bytes of a number, 1 where its type is not known."""
 
-    name: str
     start: int
     stop: int
     width: int
@@ -63,13 +62,24 @@ def parts_of(header: bytes, size: int) -> list[Part]:
     """Return the parts that cover a safetensors file after its header; one of bytes for a header that does not tell them."""
     try:
         listed = {name: facts for name, facts in json.loads(header[8:]).items() if name != "__metadata__"}
-        found = sorted((*facts["data_offsets"], name, facts["dtype"]) for name, facts in listed.items())
-        made = [Part(name, len(header) + a, len(header) + b, *_kind(dtype, b - a)) for a, b, name, dtype in found]
+        found = sorted((*facts["data_offsets"], facts["dtype"]) for facts in listed.values())
+        made = [Part(len(header) + a, len(header) + b, *_kind(dtype, b - a)) for a, b, dtype in found]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         made = []
     ends = [len(header), *(part.stop for part in made)]
     if ends[-1] != size or any(part.start != end or part.stop < end for part, end in zip(made, ends, strict=False)):
-        return [Part("", len(header), size, 1, False)]
+        return [Part(len(header), size, 1, False)]
+    return _joined(made)
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    """Join parts of one type that follow one another: small weights share the tables of a packed plane."""
+    made: list[Part] = []
+    for part in parts:
+        if made and made[-1][2:] == part[2:]:
+            made[-1] = made[-1]._replace(stop=part.stop)
+        else:
+            made.append(part)
     return made
 
 

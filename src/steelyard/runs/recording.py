@@ -265,6 +265,12 @@ class Recorder:
         """The step after the last one; the first is 1."""
         return max(self._seen, 0) + 1
 
+    def flush(self) -> None:
+        """Wait until everything that was recorded is written; an error is raised by the next call, or by `close`."""
+        if self._worker is not None:
+            self.put()
+            self._worker.flush()
+
     def close(self) -> None:
         """Wait until everything is written, and close the run. Raises the error of the last records, if there was one."""
         if self._worker is None:

@@ -144,6 +144,16 @@ def open_run(path: str | os.PathLike[str]) -> RecordedRun:
     return RecordedRun(folder, layout, rows[: complete(folder, layout, len(rows))])
 
 
+def is_packed(path: str) -> bool:
+    """Whether a file is an archive of `steelyard pack`: a ZIP whose first entry is the layout of a run."""
+    try:
+        with open_regular(path) as file:
+            head = file.read(30 + len(RUN))
+    except (OSError, ValueError):
+        return False
+    return head[:4] == b"PK\x03\x04" and head[26:28] == len(RUN).to_bytes(2, "little") and head[30:] == RUN.encode()
+
+
 def read_layout(folder: str) -> Layout:
     """Read run.json; raises as `open_run` does."""
     path = os.path.join(folder, RUN)

@@ -40,7 +40,7 @@ class Worker:
     def __init__(self, appender: Appender, dtype: str | None) -> None:
         self._appender, self._dtype = appender, dtype
         self._free: SimpleQueue[Copy] = SimpleQueue()
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | threading.Event | None] = SimpleQueue()
         self._made = 0
         self._thread: threading.Thread | None = None
         self.measurer: Measurer | None = None
@@ -66,6 +66,14 @@ class Worker:
             self._thread.start()
         self._jobs.put(job)
 
+    def flush(self) -> None:
+        """Wait until all that was put is written."""
+        if self._thread is None or self.forked:
+            return
+        written = threading.Event()
+        self._jobs.put(written)
+        written.wait()
+
     def stop(self) -> None:
         """Wait until all is written, and let others record into the folder."""
         if self.forked:
@@ -83,6 +91,9 @@ class Worker:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            if isinstance(job, threading.Event):
+                job.set()
+                continue
             free: Copy | None = job.copy
             try:
                 if self.failure is None:
