@@ -1,4 +1,4 @@
-"""Records of weights that are tied, frozen, quantised, or without numbers. Sharded ones: frameworks/torch/test_dtensor.py."""
+"""Records of weights that are tied, frozen, quantised, or without numbers."""
 
 import numpy as np
 import pytest
@@ -43,6 +43,7 @@ def test_frozen_weights_are_named_but_those_that_are_not_trainable_are_no_alarm(
     assert h.ratios()["0.weight"][1:].tolist() == [0.0] * 11
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_quantised_weights_are_recorded_as_their_integers(tmp_path):
     codes = [np.array([-128, 5, 127], "i1"), np.array([-128, 9, 124], "i1")]
     with steelyard.record(tmp_path, snapshot=1) as rec:

@@ -30,7 +30,7 @@ def test_a_run_with_a_snapshot_each_step_takes_much_less_and_comes_back_bit_for_
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'a.zip'}: 70 snapshots, ")
     raw = sum(path.stat().st_size for path in (tmp_path / "a" / "w").iterdir())
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
-        assert raw > 1.65 * sum(facts.file_size for facts in archive.infolist() if facts.filename.startswith("w/"))
+        assert raw > 1.8 * sum(facts.file_size for facts in archive.infolist() if facts.filename.startswith("w/"))
     with steelyard.record(tmp_path / "b", snapshot=1) as rec:
         assert rec.next_step == 70
     assert steelyard.history(tmp_path / "b").steps == list(range(70))
@@ -77,9 +77,9 @@ def test_the_history_of_an_archive_and_a_run_without_snapshots_are_told_what_to_
     train(tmp_path / "a", steps=3)
     assert main(["pack", str(tmp_path / "a")]) == 0
     assert "a.zip: the run has no snapshots to pack; its records are stored as they are, " in capsys.readouterr().out
-    with pytest.raises(FormatError, match=r"a\.zip is a packed run; steelyard pack --back unpacks it"):
-        steelyard.history(tmp_path / "a.zip")
-    assert main(["history", str(tmp_path / "a.zip")]) == 1
+    for read in (steelyard.history, steelyard.weights):
+        with pytest.raises(FormatError, match=r"a\.zip: is a packed run; steelyard pack --back unpacks it"):
+            read(tmp_path / "a.zip")
     unpack_run(str(tmp_path / "a.zip"), str(tmp_path / "b"))
     assert steelyard.history(tmp_path / "b").steps == [0, 1, 2]
 

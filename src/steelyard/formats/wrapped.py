@@ -34,6 +34,8 @@ _POLICY = "policy.pth"
 _PREFERRED = re.compile(r"(.*/)?(model|pytorch_model|model_weights|adapter_model)\.(safetensors|bin|ckpt)(\.index\.json)?")
 _FOREIGN = ("coefficients.bin",)
 """Members with the suffix of a weight file that are in archives of another kind: of Deeplearning4j."""
+_PACKED = {"run.json", "packed.json"}
+"""Members of an archive of `steelyard pack`."""
 _NAMED = 5
 
 
@@ -79,6 +81,8 @@ def _read(source: Source, scope: Scope) -> Weights:
 def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
     """Return the member with the one model, and the other weight files. Raises `FormatError` if it is not the only one."""
     found = members(archive)
+    if found.keys() >= _PACKED:
+        raise FormatError(archive.name, "is a packed run; steelyard pack --back unpacks it into a folder for steelyard history")
     models = _models([*found])
     if len(models) > 1:
         several = " and ".join(printable(name) for name in models[:_NAMED]) + (" and others" if len(models) > _NAMED else "")

@@ -62,7 +62,7 @@ def _pile(source: Any, seed: int) -> CheckpointRun:
     from steelyard.runs.store import is_packed
 
     if isinstance(source, (str, os.PathLike)) and is_packed(os.fspath(source)):
-        raise FormatError(os.fspath(source), "is a packed run; steelyard pack --back unpacks it into a folder, which is read")
+        raise FormatError(os.fspath(source), "is a packed run; steelyard pack --back unpacks it into a folder")
     if isinstance(source, Mapping):
         if not all(isinstance(step, int) and step >= 0 for step in source):
             raise ShapeError("the keys of a mapping must be steps, numbers from 0; steelyard.weights takes a mapping of arrays")

@@ -4,12 +4,14 @@ An archive has the files of a run as they are, uncompressed, so that `unzip` giv
 
     lengths of the header of the safetensors file and of its packed form, 4 bytes each, little-endian; the header, by Zstandard;
         nothing if it is that of the last snapshot
-    for each block of at most 1 MiB, of weights of one type that follow one another: how it was predicted, 1 byte; for each of the bytes of a number, the lowest first, the length
-        of the packed plane, 4 bytes, and that plane of all numbers, by Zstandard; as it is if that is not shorter
+    for each block of at most 1 MiB, of weights of one type that follow one another: how it was predicted, 1 byte; for each of the
+        bytes of a number, the lowest first, the length of the packed plane, 4 bytes, and that plane of all numbers, by Zstandard;
+        as it is if that is not shorter
 
 The numbers of a block, as integers in the order of the floats, are predicted from those at the same place in the last one or two
-snapshots. What remains of them has its sign in the lowest bit. Each 64th snapshot is predicted from none, so that damage in one
-entry does not lose the whole run.
+snapshots. What remains of them has its sign in the lowest bit. They are sorted by how far each moved last, in bits, since it will
+move about as far again: then the upper bytes of neighbours are alike, which saves a tenth. Each 64th snapshot is predicted from
+none, so that damage in one entry does not lose the whole run.
 """
 
 from __future__ import annotations
@@ -116,13 +118,23 @@ def _guesses(before: Sequence[Array], part: Part) -> list[Array]:
     return made
 
 
+def _order(before: Sequence[Array], part: Part) -> Array | None:
+    """Return the places of numbers by the bits of their last movement; None if it is not known."""
+    if len(before) < 2 or part.width == 1:
+        return None
+    moved = _ordered(before[0], part) - _ordered(before[1], part)
+    bits: Array = np.frexp(np.abs(moved.astype(np.float64)))[1].astype(np.uint8)
+    return np.argsort(bits, kind="stable")
+
+
 def encode(content: Array, before: Sequence[Array], part: Part) -> bytes:
     """Return a block, packed: the number of its best prediction, and what remains, one plane of bytes after the other."""
-    numbers = _ordered(content, part)
+    numbers, order = _ordered(content, part), _order(before, part)
     made = []
     for way, guess in enumerate(_guesses(before, part)):
         rest = numbers - guess
         rest = (rest << 1) ^ (rest >> (8 * part.width - 1))
+        rest = rest if order is None else rest[order]
         planes = np.ascontiguousarray(rest).view(np.uint8).reshape(-1, part.width).T
         made.append(struct.pack("<B", way) + b"".join(_sized(plane.tobytes()) for plane in planes))
     return min(made, key=len)
@@ -135,11 +147,14 @@ def _sized(plane: bytes) -> bytes:
 
 def decode(file: Any, before: Sequence[Array], part: Part, length: int) -> bytes:
     """Return the bytes of the next block of an entry; raises `ValueError` for what `encode` did not make."""
-    guesses, way = _guesses(before, part), _exactly(file, 1)[0]
+    guesses, order, way = _guesses(before, part), _order(before, part), _exactly(file, 1)[0]
     if way >= len(guesses):
         raise ValueError("a prediction is from snapshots that it does not have")
     planes = [np.frombuffer(_plane(file, length // part.width), np.uint8) for _ in range(part.width)]
     rest = np.stack(planes, axis=1).view(f"<u{part.width}").reshape(-1)
+    if order is not None:
+        sorted_rest, rest = rest, np.empty_like(rest)
+        rest[order] = sorted_rest
     numbers = ((rest >> 1) ^ -(rest & 1)).view(f"<i{part.width}") + guesses[way]
     return _ordered(np.ascontiguousarray(numbers).view(np.uint8), part).tobytes()
 

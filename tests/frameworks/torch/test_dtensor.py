@@ -110,9 +110,6 @@ for make in made:
         print(again(w))
     dist.barrier()
     assert np.array_equal(w.to_vector(), vector * 2)
-    with steelyard.record(f"{sys.argv[1]}-{type(net).__name__}-{rank}", snapshot=1) as rec:
-        rec(0, net)
-    assert np.array_equal(steelyard.history(rec.path).at(0).to_vector(), vector * 2)
 dist.destroy_process_group()
 """
 
