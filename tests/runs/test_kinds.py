@@ -1,4 +1,4 @@
-"""Records of weights that are tied, frozen, quantised, or without numbers."""
+"""Records of weights that are tied, frozen, quantised, or without numbers. Sharded ones: frameworks/torch/test_dtensor.py."""
 
 import numpy as np
 import pytest

@@ -110,6 +110,10 @@ for make in made:
         print(again(w))
     dist.barrier()
     assert np.array_equal(w.to_vector(), vector * 2)
+    if make is sharded:
+        with steelyard.record(f"{sys.argv[1]}-{rank}", snapshot=1) as rec:
+            rec(0, net)
+        assert np.array_equal(steelyard.history(rec.path).at(0).to_vector(), vector * 2)
 dist.destroy_process_group()
 """
 
