@@ -41,7 +41,7 @@ class Callback:
         self.model: object = None
 
     @property
-    def __class__(self) -> Any:
+    def __class__(self) -> Any:  # type: ignore[misc]  # it is read only
         """Keras's own class while SciKeras is there, which takes no other callbacks, and calls the same methods."""
         keras = sys.modules.get("keras") if "scikeras" in sys.modules else None
         known = getattr(getattr(keras, "callbacks", None), "Callback", None)
