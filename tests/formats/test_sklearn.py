@@ -273,6 +273,16 @@ def test_arrays_of_every_kind_are_found_in_a_dict(tmp_path, how):
         )
 
 
+def test_two_jax_arrays_in_a_pickle_are_tied_only_if_they_are_one(tmp_path):
+    import jax.numpy as jnp
+
+    one = jnp.ones(3)
+    tree = {"layer": {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2), "again": jnp.zeros(2)}, "one": one, "same": one}
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(tree))
+    found = steelyard.weights(tmp_path / "net.pkl")
+    assert {name: weight.tied for name, weight in found.items() if weight.tied} == {"same": "one"}
+
+
 def test_ml_dtypes_and_jax_arrays_in_pickles_are_read(tmp_path):
     import jax.numpy as jnp
     import ml_dtypes

@@ -11,7 +11,8 @@ A value is a head byte, in most cases a big-endian length or number, and its con
     E0-FF  integer -32 to -1             DC DD        list: length of 2, 4 bytes
                                          DE DF        map: length of 2, 4 bytes
 
-Maps are pairs of a key and a value. Keys are texts; those of msgpack-numpy are plain bytes, which a reader must ask for.
+Maps are pairs of a key and a value. Keys are texts, or integers, which are named by their digits; those of msgpack-numpy are
+plain bytes, which a reader must ask for.
 """
 
 from __future__ import annotations
@@ -140,9 +141,13 @@ class _Decoder:
     def _key(self) -> str:
         """Return the next value as the key of a map."""
         head = self._take(1)[0]
+        if head < 0x80 or head >= 0xE0:
+            return str(head if head < 0x80 else head - 0x100)
+        if 0xCC <= head <= 0xD3:
+            return str(struct.unpack(">" + _NUMBERS[head], self._take(struct.calcsize(">" + _NUMBERS[head])))[0])
         is_text = 0xA0 <= head <= 0xBF or 0xD9 <= head <= 0xDB
         if not is_text and not (self._bytes_as_keys and head in (0xC4, 0xC5, 0xC6)):
-            raise self.error("has a key that is not a text")
+            raise self.error("has a key that is neither a text nor an integer")
         key = self._bytes(head)
         if isinstance(key, str):
             return key

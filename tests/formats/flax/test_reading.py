@@ -186,7 +186,8 @@ def test_bytes_and_extensions_stay_in_the_file():
     [
         (b"\x82\xa1a\x01\xa1a\x02", "duplicate key"),
         (b"\x81\xa1a", "cut off"),
-        (b"\x81\x01\x02", "not a text"),
+        (b"\x81\xc3\x02", "neither a text nor an integer"),
+        (b"\x82\x01\x02\xa11\x02", "duplicate key '1'"),
         (b"\x81\xa1a\xdd\xff\xff\xff\xff", "claims 4,294,967,295 items"),
         (b"\x81\xa1a\xc6\xff\xff\xff\xff", "claims 4,294,967,295 bytes"),
         (b"\x81\xa1a\xc1", "no meaning"),
@@ -246,6 +247,13 @@ def test_plain_bytes_are_listed_with_the_reason_and_check_names_them(tmp_path):
     checked = steelyard.check(path)
     assert (checked.readable, checked.ok) == (1, False)
     assert {finding.name for finding in checked.findings} == {"blob", "inner/more"}
+
+
+def test_integers_as_keys_are_named_by_their_digits(tmp_path):
+    tree = {"layers": {number: {"kernel": FLOATS * number} for number in (0, 1, 127, 300, -1, -200, 1 << 40)}}
+    found = steelyard.weights(saved(tmp_path, tree))
+    assert [*found] == [f"layers/{number}/kernel" for number in sorted(tree["layers"])]  # in JAX's order
+    assert np.array_equal(found["layers/300/kernel"].numpy(), FLOATS * 300)
 
 
 def test_the_index_of_a_t5x_checkpoint_is_named(tmp_path):

@@ -192,7 +192,9 @@ def _array_of(  # noqa: PLR0911 - one for each kind of array
     if name == "jax._src.array._reconstruct_array" and len(args) >= 3:
         inner = Record(args[0], args[1])
         inner.state = args[2]
-        return array_of(inner, source) if isinstance(inner.call, Global) and "jax" not in inner.text else None
+        # not by array_of: the identity of this record, which nobody keeps, would be that of another one's memory
+        is_plain = isinstance(inner.call, Global) and "jax" not in inner.text
+        return _array_of(inner, inner.args, source) if is_plain and isinstance(inner.args, tuple) else None
     return None
 
 
