@@ -152,8 +152,8 @@ class Decoded:
         codes = self.stored(start, stop)
         if codes.dtype == np.float16:
             return codes.astype(self.dtype)
-        real = codes.astype(np.float64) * self.scale + self.least
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # a file may have any scale
+            real = codes.astype(np.float64) * self.scale + self.least
             return (np.round(real) if self.dtype == "int32" else real).astype(self.dtype)
 
 
