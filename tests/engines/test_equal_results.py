@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -157,7 +158,10 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     "found",
-    ['{"Popen":{"dict":[["args","x"]]}}', '{"Summary":{"dict":[["__class__",1]]}}', '{"ndarray":["|O",[1],"AAAAAAAAAAA="]}'],
+    [
+        *('{"Popen":{"dict":[["args","x"]]}}', '{"Summary":{"dict":[["__class__",1]]}}', '{"ndarray":["|O",[1],"AAAAAAAAAAA="]}'),
+        *('{"float":"0x1p9999"}', '{"tuple":5}', '{"Digest":{"dict":[["whole",1]]}}', f"{'[' * 900}{']' * 900}"),
+    ],
 )
 def test_a_journal_makes_nothing_but_results(found, tmp_path):
     path = tmp_path / "journal"
@@ -166,6 +170,27 @@ def test_a_journal_makes_nothing_but_results(found, tmp_path):
     path.write_text(path.read_text().replace('"found":1', f'"found":{found}'))
     with Journal(str(path)) as journal, pytest.raises(FormatError, match="no measurement wrote"):
         journal.known("a")
+
+
+def test_what_a_journal_has_in_the_place_of_numbers_is_an_error_that_names_it(tmp_path):
+    net, path = str(tmp_path / "net.npz"), tmp_path / "journal"
+    steelyard.save({"w": np.arange(4.0)}, net)
+    steelyard.stats(net, resume=path)
+    whole = path.read_text()
+    for other in (re.sub(r'{"float":"[^"]*"}', '"x"', whole), whole.replace('"found":', '"lost":')):
+        path.write_text(other)
+        with pytest.raises(FormatError, match=r"journal: holds what no measurement wrote.*; delete the journal"):
+            steelyard.stats(net, resume=path)
+
+
+def test_a_record_of_too_many_values_is_refused(tmp_path):
+    path = tmp_path / "journal"
+    with Journal(str(path)) as journal:
+        journal.keep("a", found=1)
+    with path.open("a") as file:
+        file.write(f"[{'[],' * 1_200_000}[]]\n")
+    with pytest.raises(FormatError, match="too many values"):
+        Journal(str(path))
 
 
 @pytest.fixture

@@ -68,10 +68,19 @@ refused, see steelyard.limits
 def check_json(text: str | bytes, source: Source) -> None:
     """Raise `FormatError` for JSON of too many values for the file that it is from, before anything is decoded.
 
-    A value takes two bytes and many more in memory. Values are counted by the marks around them; marks inside texts count too.
+    A value takes two bytes and many more in memory.
+    """
+    Budget(source).spend(json_cost(text))
+
+
+def json_cost(text: str | bytes) -> int:
+    """Return the bytes of memory that JSON takes, by the marks around its values; marks inside texts count too.
+
+    >>> json_cost("[1, 2]") == 2 * JSON_VALUE + 6 * JSON_BYTE
+    True
     """
     if isinstance(text, str):
         marks = text.count(",") + text.count("[") + text.count("{")
     else:
         marks = text.count(b",") + text.count(b"[") + text.count(b"{")
-    Budget(source).spend(JSON_BYTE * len(text) + JSON_VALUE * marks)
+    return JSON_BYTE * len(text) + JSON_VALUE * marks

@@ -17,7 +17,7 @@ from steelyard.engines.many import measured, size_of
 from steelyard.engines.opening import Opening, listed, opened
 from steelyard.engines.shipping import shipped
 from steelyard.engines.tasks import Failure
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, SteelyardError, printable
 from steelyard.paths import expanded, is_pattern
 from steelyard.storage.opening import public
 
@@ -51,7 +51,13 @@ class Asked(NamedTuple):
                 from steelyard.engines.journal import Journal
 
                 journal = stack.enter_context(Journal(os.fspath(self.resume)))
-            yield stack.enter_context(engine_of(self.engine, self.workers, self.scheduler)), journal
+            engine = stack.enter_context(engine_of(self.engine, self.workers, self.scheduler))
+            try:
+                yield engine, journal
+            except Exception as error:
+                if journal is None or not journal.used or isinstance(error, (SteelyardError, OSError, MemoryError)):
+                    raise
+                raise journal.refusal(error) from error  # of numbers that were right, none of these errors come
 
 
 def spread(measure: Measure, here: Callable[[], Any], source: object, asked: Asked, **meant: Any) -> Any:

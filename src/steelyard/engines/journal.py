@@ -14,26 +14,35 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from steelyard.codecs import limits
+from steelyard.codecs.budget import json_cost
 from steelyard.engines.plain import back, plain
 from steelyard.engines.tasks import Failure
 from steelyard.errors import FormatError
 from steelyard.numerics.fast import as_asked, kernels_name
+from steelyard.numerics.weight_stats import Subject, WeightStats
 
 if TYPE_CHECKING:
     from steelyard.engines import Engine
     from steelyard.engines.tasks import Found
 
+RECORDED_BADLY = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What may happen with numbers that are none, in a record that someone else wrote."""
 HEAD = {"steelyard": "journal", "version": 1}
 
 
 class Journal:
-    """The journal in a file, which is made if it is missing. Raises `FormatError` for a file that is something else."""
+    """The journal in a file, which is made if it is missing; `used` counts what it knew.
 
-    __slots__ = ("_file", "_places")
+    Raises `FormatError` for a file that is something else, and for a record that no measurement wrote.
+    """
+
+    __slots__ = ("_file", "_places", "used")
 
     def __init__(self, path: str) -> None:
         self._file = open(path, "a+b")  # noqa: SIM115 - it is open until `close`
         self._places: dict[str, int] = {}
+        self.used = 0
         if os.fstat(self._file.fileno()).st_size == 0:
             self._write(HEAD)
             return
@@ -46,7 +55,10 @@ class Journal:
     def _read(self, path: str) -> None:
         self._file.seek(0)
         at = end = 0
+        budget = limits.MEMORY + limits.MEMORY_PER_BYTE * os.fstat(self._file.fileno()).st_size
         for line in self._file:
+            if json_cost(line) > budget:
+                raise FormatError(path, "has a record of too many values; refused, see steelyard.limits", at)
             record = _parsed(line)
             if at == 0 and record != HEAD:
                 raise FormatError(path, "is not a journal of Steelyard; pass another file, or one that is not there yet")
@@ -73,7 +85,19 @@ class Journal:
         if place is None:
             return None
         self._file.seek(place)
-        return back(json.loads(self._file.readline())["found"])
+        self.used += 1
+        try:
+            held = json.loads(self._file.readline())["found"]
+            _prove(back(held))
+            return back(held)
+        except RECORDED_BADLY as error:
+            raise self.refusal(error) from None
+
+    def refusal(self, error: BaseException) -> FormatError:
+        """Return the error of a record that no measurement wrote, of which `error` came."""
+        if isinstance(error, FormatError):
+            return FormatError(self._file.name, f"{str(error).partition(': ')[2]}; delete the journal")
+        return FormatError(self._file.name, f"holds what no measurement wrote ({type(error).__name__}); delete the journal")
 
     def keep(self, *work: object, found: Any) -> None:
         """Write what was found by this work."""
@@ -128,6 +152,17 @@ def _spelled(value: object) -> object:
     if isinstance(value, (tuple, list)):
         return [_spelled(each) for each in value]
     return f"{value.__module__}.{value.__qualname__}" if callable(value) else value  # type: ignore[attr-defined]
+
+
+def _prove(found: Any) -> None:
+    """Compute what would be shown of a result, which fails for one of other types than its own; it may change the result."""
+    if isinstance(found, (list, tuple)):
+        for each in found:
+            _prove(each)
+    elif type(found).__name__ == "Summary":
+        WeightStats(Subject(), summary=found).to_dict()
+    elif hasattr(found, "to_dict"):
+        found.to_dict()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

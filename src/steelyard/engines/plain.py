@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, printable
 
 CLASSES = {
     "Summary": "numerics.summary",
@@ -67,8 +67,8 @@ def back(value: Any) -> Any:
     try:
         ((kind, held),) = value.items()
         return _back(kind, held)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FormatError("the journal", f"holds what no measurement wrote: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as error:
+        raise FormatError("the journal", f"holds what no measurement wrote: {printable(error, 200)}") from None
 
 
 def _back(kind: str, held: Any) -> Any:
