@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
@@ -185,3 +187,27 @@ def test_an_answer_is_printed_and_written_as_a_table(found, tmp_path):
     found.query("select shape, findings from catalog order by shape").write(str(tmp_path / "t.csv"))
     assert "8x6" in (tmp_path / "t.csv").read_text()
     assert repr(found).endswith("5 files read, 0 unchanged, 1 cannot be read")
+
+
+def test_a_damaged_catalogue_is_refused_in_one_line(found):
+    whole, chance = Path(found.path).read_bytes(), random.Random(0)
+    said = set()
+    for _ in range(40):
+        changed = bytearray(whole)
+        for _ in range(4):
+            changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+        Path(found.path).write_bytes(changed)
+        try:
+            steelyard.catalog(found.path).query("select * from weights").to_dict()
+            said.add("")
+        except (FormatError, ShapeError) as error:
+            said.add(str(error))
+    assert "" in said
+    assert len(said) > 3
+    assert "\n" not in "".join(said)
+
+
+def test_more_rows_than_a_file_of_its_size_can_have_are_refused(found, monkeypatch):
+    monkeypatch.setattr("steelyard.catalogs.table.FEW", -os.path.getsize(found.path))
+    with pytest.raises(FormatError, match="claims 15 rows, too many for its size"):
+        steelyard.catalog(found.path)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 import steelyard
@@ -81,3 +84,38 @@ def test_unrelated_weights_are_hardly_ever_proposed():
     assert len(ones) < 0.003 * 600 * 599 / 2
     assert not set(kin._proposed(np.repeat(sketches[:1], 2, axis=0), ["[1]", "[2]"])[0])
     assert all(one != other for one, other in zip(ones, others, strict=True))
+
+
+def with_column(path, name, change):
+    """Write a catalogue anew with a column of other values."""
+    table = pyarrow.parquet.read_table(path)
+    values = [change(value) for value in table.column(name).to_pylist()]
+    at = table.schema.get_field_index(name)
+    pyarrow.parquet.write_table(table.set_column(at, table.schema.field(at), pyarrow.array(values, table.schema.types[at])), path)
+
+
+def test_no_url_that_a_catalogue_lists_is_requested(runs, tmp_path, monkeypatch):
+    path = shutil.copy(runs.path, tmp_path / "c.parquet")
+    with_column(path, "file", lambda file: f"https://example.org{file}")
+    monkeypatch.setattr(socket, "create_connection", None)
+    found = steelyard.catalog(path)
+    assert {row[5].partition(" is ")[2] for row in found.near()} == {
+        "a URL, and no URL in a file is requested; ask with an estimate"
+    }
+    assert len(found.families(estimate=True)) == len(runs.families(estimate=True))
+
+
+@pytest.mark.parametrize(("name", "value"), [("stamp", "{"), ("stamp", "5"), ("sketch", None), ("digest", "x"), ("file", "/a\0")])
+def test_what_a_catalogue_says_of_files_that_is_not_so_is_no_traceback(runs, tmp_path, name, value):
+    path = shutil.copy(runs.path, tmp_path / "c.parquet")
+    with_column(path, name, lambda _: value)
+    found = steelyard.catalog(path)
+    assert repr(found.near())
+    assert repr(found.families())
+
+
+def test_a_row_of_no_file_is_damage(runs, tmp_path):
+    path = shutil.copy(runs.path, tmp_path / "c.parquet")
+    with_column(path, "file", lambda _: None)
+    with pytest.raises(steelyard.errors.FormatError, match="it has a row of no file"):
+        steelyard.catalog(path)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from steelyard.catalogs.answers import CatalogTable
-from steelyard.errors import MissingExtraError, ShapeError, printable, quoted
+from steelyard.errors import FormatError, MissingExtraError, ShapeError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.catalogs.table import Head
@@ -53,10 +53,17 @@ def connected(path: str) -> Iterator[Any]:
     with duckdb.connect(":memory:", config={**settings, "memory_limit": MEMORY}) as connection:
         text = _literal(path)
         source = f"select * from read_parquet({text}, file_row_number = true)"  # noqa: S608 - an escaped literal
-        connection.execute(f"create view catalog as {source}")
-        for kind, columns in (("file", FILES), ("weight", WEIGHTS)):
-            connection.execute(f"create view {kind}s as select {columns} from catalog where kind = '{kind}'")  # noqa: S608 - constants
-        yield connection
+        try:
+            connection.execute(f"create view catalog as {source}")
+            for kind, columns in (("file", FILES), ("weight", WEIGHTS)):
+                connection.execute(f"create view {kind}s as select {columns} from catalog where kind = '{kind}'")  # noqa: S608
+            yield connection
+        except (duckdb.Error, UnicodeError) as error:
+            raise FormatError(path, f"is damaged, says DuckDB: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), 300)
 
 
 def _duckdb() -> Any:
@@ -82,8 +89,7 @@ def asked(path: str, sql: str, title: str = "rows", given: Sequence[object] = ()
             names = [each[0] for each in found.description or ()]
             return CatalogTable(names, found.fetchall() if names else (), title, note)
         except (duckdb.Error, UnicodeError) as error:
-            why = printable(" ".join(str(error).split()), 300)
-            raise ShapeError(f"DuckDB says: {why}; the tables are files and weights") from None
+            raise ShapeError(f"DuckDB says: {_reason(error)}; the tables are files and weights") from None
 
 
 def holders(path: str, weight: object) -> CatalogTable:

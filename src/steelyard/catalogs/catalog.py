@@ -89,7 +89,7 @@ class Catalog:
 
         Sketches find them, without comparing all pairs. Then `lineage` compares the two files: `distance` is that of all their
         weights, `p` the probability that nets of different origin agree so. With `estimate` no file is opened, and the distance
-        is that of the two sketches that are the most alike.
+        is that of the two sketches that are the most alike. No URL in a catalogue is requested, so files there have an `error`.
         """
         from steelyard.catalogs.kin import near
 
@@ -99,8 +99,8 @@ class Catalog:
         """Return the files of common origin: a row for each, with the `relative` through which it belongs to its family.
 
         Sketches propose pairs, without comparing all, and `lineage` decides, with the p-value of the pair; so it takes a
-        comparison of two files for each row. With `estimate` no file is opened, and a pair belongs together if the cosine of
-        its sketches is at least 0.5.
+        comparison of two files for each row, and no URL in a catalogue is requested. With `estimate` no file is opened, and a
+        pair belongs together if the cosine of its sketches is at least 0.5.
         """
         from steelyard.catalogs.kin import families
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.catalogs.answers import CatalogTable
 from steelyard.catalogs.asking import connected
-from steelyard.errors import SteelyardError
+from steelyard.errors import SteelyardError, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -166,20 +166,30 @@ def _files(path: str) -> Files:
 
 
 def _judged(pair: Pair, files: Files) -> Judged:
-    """Compare two files weight by weight, if they are what they were."""
+    """Compare two files weight by weight, if they are what they were. A catalogue is a file too: no URL in it is requested."""
     from steelyard.engines.opening import Opening, opened
     from steelyard.io import readable_weights
     from steelyard.measures.lineage import kinship_of
 
+    if far := next((file for file in pair[:2] if "://" in file), None):
+        return Judged(None, "", None, f"{printable(far)} is a URL, and no URL in a file is requested; ask with an estimate")
     try:
         nets = [
-            readable_weights(opened(Opening(file, stamp=tuple(json.loads(files.stamps[file] or "[]")))), skip_unreadable=True)
-            for file in pair[:2]
+            readable_weights(opened(Opening(file, stamp=_stamp(files.stamps[file]))), skip_unreadable=True) for file in pair[:2]
         ]
         found = kinship_of(pair.one, nets[0], pair.other, nets[1])
     except (SteelyardError, OSError) as error:
         return Judged(None, "", None, str(error))
     return Judged(found.distance, found.verdict, found.p)
+
+
+def _stamp(text: str | None) -> tuple[int | str, ...]:
+    """Return the version of a file that a catalogue has; one that is none is that of no file."""
+    try:
+        found = json.loads(text or "[]")
+    except (ValueError, RecursionError):
+        found = None
+    return tuple(found) if isinstance(found, list) else ("damaged",)
 
 
 def _pairs(path: str) -> list[Pair]:
@@ -228,12 +238,12 @@ def _sketches(path: str, rows: Sequence[int]) -> Array:
 
     from steelyard.catalogs.table import GROUP, SKETCH, arrow, parquet_file
 
-    places, found, start, at = np.array(rows), np.empty((len(rows), SKETCH), np.float32), 0, 0
+    places, found, start, at = np.array(rows), np.zeros((len(rows), SKETCH), np.float32), 0, 0
     with parquet_file(path) as file:
         for batch in file.iter_batches(GROUP, columns=["sketch"]):
             stop = int(places.searchsorted(start + len(batch)))
             own = batch.column(0).take(arrow().array(places[at:stop] - start))
-            found[at:stop] = own.flatten().to_numpy().reshape(-1, SKETCH)
+            found[at:stop][own.is_valid().to_numpy(zero_copy_only=False)] = own.flatten().to_numpy().reshape(-1, SKETCH)
             start, at = start + len(batch), stop
     return np.nan_to_num(found, copy=False, posinf=0.0, neginf=0.0)
 

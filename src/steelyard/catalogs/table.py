@@ -7,6 +7,7 @@ row follows them. The metadata of the schema say that this is a catalogue, and h
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Self
@@ -27,6 +28,8 @@ GROUP = 2048
 COUNTS = ("count", "zeros", "near_zeros", "nan", "inf")
 SKETCH = 1024
 _LARGEST = 2**63
+FEW = 1000
+"""Rows that a catalogue of any size may have."""
 
 
 class Head(NamedTuple):
@@ -164,13 +167,25 @@ def known(path: str) -> Known:
     try:
         with parquet_file(path) as file:
             head = _head(path, file.schema_arrow)
+            _require_rows(path, file.metadata)
             rows = _light(file)
             stamps = {name: "" if error else stamp or "" for kind, name, stamp, error in rows if kind == "file"}
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            if None in stamps:
+                raise FormatError(path, "is damaged: it has a row of no file")
+    except FormatError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # a text that is not Unicode is a ValueError
         if isinstance(error, OSError) and error.errno:
             raise
         raise FormatError(path, "is not a catalogue: it is no Parquet file, or is damaged") from None
     return Known(head, stamps)
+
+
+def _require_rows(path: str, facts: Any) -> None:
+    """Raise `FormatError` for more rows than a file of this size has: a few bytes of Parquet can repeat one a billion times."""
+    rows = max(facts.num_rows, sum(facts.row_group(nth).num_rows for nth in range(facts.num_row_groups)))
+    if rows > FEW + os.path.getsize(path):
+        raise FormatError(path, f"claims {rows:,} rows, too many for its size")
 
 
 def _light(file: Any) -> Iterator[tuple[Any, ...]]:
@@ -187,6 +202,9 @@ def _head(path: str, schema: Any) -> Head:
         version, head = found.pop("version"), Head(**found)
     except (ValueError, KeyError, TypeError, AttributeError):
         version, head = None, None
-    if version != VERSION or head is None or schema.remove_metadata() != schema_of():
+    from steelyard.measures.digest import ALGORITHMS
+
+    is_ours = version == VERSION and head is not None and head.algorithm in ALGORITHMS and head.scope in ("model", "all")
+    if not is_ours or head is None or schema.remove_metadata() != schema_of():
         raise FormatError(path, "is a catalogue of another version; write a new one")
     return head
