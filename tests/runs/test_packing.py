@@ -1,10 +1,14 @@
 """Packed runs: about half the bytes, and back bit for bit; what was not packed so is refused."""
 
 import json
+import shutil
+import struct
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import zstandard
 from runs.trained import train
 from safetensors.numpy import save_file
 
@@ -107,6 +111,23 @@ def rewritten(path, out, changes):
             made.writestr(name, changes[name])
 
 
+def bomb(name):
+    """Return an entry of a thousand bytes with a header of three million lists."""
+    header = (9_000_003).to_bytes(8, "little") + b"[" + b"[]," * 3_000_000 + b"0]"
+    packed = zstandard.compress(header)
+    assert len(packed) < 2000
+    return {f"{name}.packed": struct.pack("<II", len(header), len(packed)) + packed}
+
+
+def test_an_archive_of_more_than_the_disk_takes_is_refused_before_anything_is_unpacked(tmp_path, monkeypatch):
+    train(tmp_path / "a", snapshot=1, steps=2)
+    pack_run(str(tmp_path / "a"), str(tmp_path / "a.zip"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(ShapeError, match=r"a\.zip takes [\d,]+ bytes, and the disk has 1,000"):
+        unpack_run(str(tmp_path / "a.zip"), str(tmp_path / "b"))
+    assert not (tmp_path / "b").exists()
+
+
 def test_damaged_and_hostile_archives_are_refused_and_leave_nothing(tmp_path):
     train(tmp_path / "a", snapshot=1, steps=3)
     archive = tmp_path / "a.zip"
@@ -126,16 +147,24 @@ def test_damaged_and_hostile_archives_are_refused_and_leave_nothing(tmp_path):
         "larger": {"packed.json": json.dumps({**manifest, "snapshots": [{**facts, "bytes": 1 << 60}]})},
         "later": {"packed.json": json.dumps({**manifest, "steelyard pack": 3})},
         "layout": {"run.json": "{}"},
+        "values": {"packed.json": json.dumps({**manifest, "snapshots": [{**facts, "bytes": 9_000_020}]}), **bomb(facts["name"])},
+        "many": {"packed.json": f"[{'[],' * 1_200_000}[]]"},
+        "deep": {"packed.json": "[" * 100_000},
     }
     for name, changes in cases.items():
         rewritten(archive, tmp_path / f"{name}.zip", changes)
         with pytest.raises(FormatError, match=rf"{name}\.zip"):
             unpack_run(str(tmp_path / f"{name}.zip"), str(tmp_path / "out"))
+    encrypted = archive.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0")
+    assert encrypted != archive.read_bytes()
+    (tmp_path / "flags.zip").write_bytes(encrypted)
+    with pytest.raises(FormatError, match="is encrypted"):
+        unpack_run(str(tmp_path / "flags.zip"), str(tmp_path / "out"))
     (tmp_path / "text.zip").write_text("no archive")
     for odd in (tmp_path / "text.zip", tmp_path / "a"):
         with pytest.raises(FormatError):
             unpack_run(str(odd), str(tmp_path / "out"))
-    left = {path.name for path in tmp_path.iterdir()} - {f"{name}.zip" for name in (*cases, "text", "a")}
+    left = {path.name for path in tmp_path.iterdir()} - {f"{name}.zip" for name in (*cases, "text", "flags", "a")}
     assert left == {"a"}
 
 

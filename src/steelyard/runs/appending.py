@@ -23,7 +23,7 @@ from steelyard.runs.layout import (
     STATS,
     Layout,
 )
-from steelyard.runs.store import Row, complete, open_run, read_journal, read_layout
+from steelyard.runs.store import Row, complete, open_run, read_journal, read_layout, require_own
 from steelyard.storage.atomic import require_local
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Appender:
         self._files: dict[str, IO[bytes]] = {}
         require_local(path)
         os.makedirs(path, exist_ok=True)
+        require_own(path)
         self._lock = _locked(path)
         os.makedirs(os.path.join(path, SNAPSHOTS), exist_ok=True)
         try:

@@ -5,24 +5,37 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.errors import FileMissingError, FormatError, ShapeError, printable
 from steelyard.runs.layout import HISTOGRAMS, JOURNAL, RUN, SKETCHES, SNAPSHOT_NAME, SNAPSHOTS, STATS
-from steelyard.runs.packing import KEYFRAME, MANIFEST, VERSION, Snapshot, opened, read_snapshot, sizes_of, write_snapshot
-from steelyard.runs.store import open_run
+from steelyard.runs.packing import (
+    KEYFRAME,
+    MANIFEST,
+    VERSION,
+    Snapshot,
+    opened,
+    read_snapshot,
+    require_small,
+    sizes_of,
+    write_snapshot,
+)
+from steelyard.runs.store import open_run, own
 from steelyard.storage.atomic import creating, replacing, require_local, sync_folder
 
 RECORDS = (RUN, STATS, HISTOGRAMS, SKETCHES, JOURNAL)
 _PIECE = 1 << 20
 _DAMAGED = (
-    FormatError, FileMissingError, zipfile.BadZipFile, FileExistsError, EOFError, ValueError, TypeError, KeyError, AttributeError,
-    RecursionError, NotImplementedError,
+    FormatError, FileMissingError, zipfile.BadZipFile, struct.error, FileExistsError, EOFError, ArithmeticError, AttributeError,
+    LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
+_ENCRYPTED = 1
 _TIME = (1980, 1, 1, 0, 0, 0)  # equal runs make equal archives
 
 
@@ -46,7 +59,7 @@ def pack_run(path: str, out: str) -> PackedRun:
     if os.path.realpath(out).startswith(os.path.join(os.path.realpath(path), "")):
         raise ShapeError(f"{printable(out)} is inside the run; write the archive next to it")
     run = open_run(path)
-    names = [row.snapshot for row in run.rows if row.snapshot and os.path.isfile(os.path.join(path, row.snapshot))]
+    names = [row.snapshot for row in run.rows if row.snapshot and os.path.isfile(own(path, row.snapshot))]
     total, listed = 0, list[dict[str, Any]]()
     with replacing(out) as target:
         with zipfile.ZipFile(target, "w") as archive:
@@ -107,15 +120,18 @@ def unpack_run(path: str, out: str) -> PackedRun:
     try:
         with zipfile.ZipFile(path) as archive, _new_folder(out) as folder:
             count, total = _unpack(archive, folder)
+    except ShapeError:  # the disk is too small
+        raise
     except _DAMAGED as error:
         raise FormatError(path, f"is no packed run, or is damaged ({printable(error, 200)})") from None
     return PackedRun(path, out, count, total, size)
 
 
 def _unpack(archive: zipfile.ZipFile, folder: str) -> tuple[int, int]:
-    found = json.loads(_stored(archive, MANIFEST).read())
+    found = json.loads(_manifest(archive))
     if found["steelyard pack"] != VERSION:
         raise ValueError("it is of another version")
+    _require_room(archive, folder, found["snapshots"])
     total = sum(_unpack_record(archive, folder, name) for name in RECORDS if name in archive.NameToInfo)
     os.mkdir(os.path.join(folder, SNAPSHOTS))
     before: list[Snapshot] = []
@@ -125,6 +141,24 @@ def _unpack(archive: zipfile.ZipFile, folder: str) -> tuple[int, int]:
         total += len(before[0].content)
     open_run(folder)
     return len(found["snapshots"]), total
+
+
+def _manifest(archive: zipfile.ZipFile) -> bytes:
+    with _stored(archive, MANIFEST) as file:
+        content = file.read(limits.JSON + 1)
+    require_small(content, archive.fp.seek(0, os.SEEK_END) if archive.fp else 0)
+    return content
+
+
+def _require_room(archive: zipfile.ZipFile, folder: str, snapshots: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ValueError` for a run that is too large for its archive, or for the disk, before anything is unpacked."""
+    stored = archive.fp.seek(0, os.SEEK_END) if archive.fp else 0
+    total = sum(int(facts["bytes"]) for facts in snapshots)
+    total += sum(archive.NameToInfo[name].file_size for name in RECORDS if name in archive.NameToInfo)
+    if limits.is_bomb(total, stored):
+        raise ValueError(f"it takes {total:,} bytes, too many for an archive of {stored:,}; see steelyard.limits")
+    if total > (free := shutil.disk_usage(folder).free):
+        raise ShapeError(f"{printable(archive.filename)} takes {total:,} bytes, and the disk has {free:,}")
 
 
 def _unpack_record(archive: zipfile.ZipFile, folder: str, name: str) -> int:
@@ -139,7 +173,7 @@ def _unpack_snapshot(archive: zipfile.ZipFile, folder: str, facts: Mapping[str, 
         raise ValueError("a snapshot has no name or no size")
     path = os.path.join(folder, name)
     with _stored(archive, f"{name}.packed") as file, creating(path) as made:
-        read_snapshot(file, made, size, before)
+        read_snapshot(file, made, size, before, archive.getinfo(f"{name}.packed").file_size)
     snapshot = opened(path)
     if _checksum(snapshot) != checksum:
         raise ValueError(f"{name} has another checksum than when it was packed")
@@ -149,6 +183,8 @@ def _unpack_snapshot(archive: zipfile.ZipFile, folder: str, facts: Mapping[str, 
 def _stored(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     """Open an entry; one that is compressed is not of this kind, and might be of any size."""
     facts = archive.getinfo(name)
+    if facts.flag_bits & _ENCRYPTED:
+        raise ValueError(f"{name} is encrypted")
     if facts.compress_type != zipfile.ZIP_STORED or facts.file_size != facts.compress_size:
         raise ValueError(f"{name} is compressed")
     return archive.open(facts)

@@ -60,6 +60,7 @@ def _known(values: Array | None) -> list[float | None] | None:
     return None if values is None else [value if isfinite(value) else None for value in values.tolist()]
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def compare(a: Any, b: Any) -> RunComparison:
     """Compare two runs of the same weights at their common steps; raises `ShapeError` if they have none."""
     mine, theirs = ({fact.name: rank for rank, fact in enumerate(run.layout.recorded)} for run in (a, b))

@@ -93,6 +93,7 @@ class Curves:
         write_table(self.columns(), self.to_dict(), path)
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def curve_of(run: Any, figure: str, by: By = "weight") -> Curves:
     """Return a column of the records, or "norm", "update" or "ratio" of weights, layers, or all together."""
     groups = _groups(run.layout.recorded, by)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,7 @@ class Jump(NamedTuple):
     share: float
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def nonfinite(run: Any) -> HistoryRows:
     """Return the first record of each weight in which it is not finite, the earliest first."""
     nan, inf, first = (np.asarray(run.column(name)) for name in ("nan", "inf", "first_nonfinite"))
@@ -119,12 +121,13 @@ def nonfinite(run: Any) -> HistoryRows:
     for rank, fact in enumerate(run.layout.recorded):
         if bad[:, rank].any():
             at = int(bad[:, rank].argmax())
-            place = place_of(fact.shape, int(first[at, rank]))
-            rows.append(NonFiniteStart(fact.name, run.steps[at], place, int(nan[at, rank]), int(inf[at, rank])))
+            counts = (_whole(each[at, rank]) for each in (nan, inf))
+            rows.append(NonFiniteStart(fact.name, run.steps[at], _place(fact.shape, _whole(first[at, rank])), *counts))
     rows.sort(key=lambda row: row.step)
     return HistoryRows("first NaN and Inf", rows, "" if rows else "all numbers of all records are finite")
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def blame(run: Any, since: int | None, until: int | None) -> HistoryRows:
     """Return how much each weight moved in the records after step `since` up to `until`, the most first."""
     steps = np.array(run.steps)
@@ -145,6 +148,7 @@ def blame(run: Any, since: int | None, until: int | None) -> HistoryRows:
     return HistoryRows("which weights moved", rows, note)
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def jumps(run: Any, top: int) -> HistoryRows:
     """Return the updates that are largest beside those near them, the largest factor first."""
     updates = _moves(run)
@@ -156,6 +160,15 @@ def jumps(run: Any, top: int) -> HistoryRows:
     return HistoryRows("largest jumps", rows, note)
 
 
+def _whole(number: float) -> int:
+    return int(number) if isfinite(number) else 0
+
+
+def _place(shape: Sequence[int], index: int) -> tuple[int, ...]:
+    """Return the place of a number; that of none for an index that a weight of this shape does not have."""
+    return place_of(shape, index) if 0 <= index < prod(shape) else ()
+
+
 def _moves(run: Any) -> Array:
     """Return the updates, 0 where they are not known, and for running statistics and counters."""
     moves = np.nan_to_num(known_updates(run), nan=0.0)
@@ -163,6 +176,7 @@ def _moves(run: Any) -> Array:
     return moves
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def factors_of(total: Array) -> Array:
     """Return each number over the median of those near it that are not zero; 0 where there are none.
 

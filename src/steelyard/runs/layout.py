@@ -19,6 +19,8 @@ LOCK = "steelyard.lock"
 """The file that a recorder makes first, and locks; a killed one may leave nothing else."""
 SNAPSHOTS = "w"
 """The folder of the snapshots."""
+LARGEST = 10**18
+"""The largest step."""
 SNAPSHOT_NAME = re.compile(r"w/\d{8,}\.safetensors")
 
 COLUMNS = (*FIGURES, "first_nonfinite", "update")
@@ -118,15 +120,19 @@ def layout_from(found: Mapping[str, object]) -> Layout:
     histogram, seed, weights = found["histogram"], found["seed"], found["weights"]
     if not isinstance(histogram, int) or not isinstance(seed, int) or not isinstance(weights, list) or histogram < 1 or seed < 0:
         raise ValueError("'histogram', 'seed' or 'weights' is not of its type")
-    return Layout(tuple(_fact(each) for each in weights), histogram, seed)
+    facts = tuple(_fact(each) for each in weights)
+    if len({fact.name for fact in facts}) < len(facts):
+        raise ValueError("two weights have one name")
+    return Layout(facts, histogram, seed)
 
 
 def _fact(found: Mapping[str, object]) -> Fact:
+    from steelyard.codecs.limits import is_possible
     from steelyard.dtypes import ITEMSIZES
 
     shape, texts = found["shape"], [found[key] for key in ("name", "dtype", "role", "layer", "axes")]
-    if not isinstance(shape, list) or not all(isinstance(length, int) and length >= 0 for length in shape):
-        raise ValueError("a shape is not a list of lengths")
+    if not isinstance(shape, list) or not all(type(length) is int for length in shape) or not is_possible(shape):
+        raise ValueError("a shape is not a list of lengths that an array can have")
     if not all(isinstance(text, str) for text in texts) or texts[1] not in ITEMSIZES:
         raise ValueError("a name or a dtype of a weight is not known")
     tied, trainable = found["tied"], found["trainable"]

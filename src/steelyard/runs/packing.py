@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from steelyard.codecs import limits
+from steelyard.codecs.budget import json_cost
 from steelyard.errors import FormatError, MissingExtraError
 from steelyard.runs.layout import HISTOGRAMS, JOURNAL, RUN, SKETCH_BASE_BYTES, SKETCH_BYTES, SKETCHES, STATS
 
@@ -36,8 +38,6 @@ MANIFEST = "packed.json"
 BLOCK = 1 << 20
 KEYFRAME = 64
 LEVEL = 3
-HEADER = 1 << 28
-"""The largest header of a snapshot, in bytes."""
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "C64": 4}
 
 
@@ -60,8 +60,18 @@ class Snapshot:
         self.parts = parts_of(content[:header].tobytes(), len(content))
 
 
-def parts_of(header: bytes, size: int) -> list[Part]:
-    """Return the parts that cover a safetensors file after its header; one of bytes for a header that does not tell them."""
+def require_small(text: bytes, stored: int) -> None:
+    """Raise `ValueError` for JSON that takes more memory than something of so many `stored` bytes may."""
+    if len(text) > limits.JSON or json_cost(text) > limits.MEMORY + limits.MEMORY_PER_BYTE * stored:
+        raise ValueError(f"{len(text):,} bytes of JSON have too many values; see steelyard.limits")
+
+
+def parts_of(header: bytes, size: int, stored: int | None = None) -> list[Part]:
+    """Return the parts that cover a safetensors file after its header; one of bytes for a header that does not tell them.
+
+    Raises `ValueError` for a header that takes more memory than something of so many `stored` bytes may, by default `size`.
+    """
+    require_small(header, size if stored is None else stored)
     try:
         listed = {name: facts for name, facts in json.loads(header[8:]).items() if name != "__metadata__"}
         found = sorted((*facts["data_offsets"], facts["dtype"]) for facts in listed.values())
@@ -203,14 +213,14 @@ def _header(snapshot: Snapshot) -> bytes:
     return made
 
 
-def read_snapshot(file: Any, out: Any, size: int, before: Sequence[Snapshot]) -> None:
-    """Write the snapshot of `size` bytes that an entry holds into a file; raises `ValueError` if it is damaged."""
+def read_snapshot(file: Any, out: Any, size: int, before: Sequence[Snapshot], stored: int) -> None:
+    """Write the snapshot of `size` bytes that an entry of `stored` bytes holds; raises `ValueError` if it is damaged."""
     length, packed = struct.unpack("<II", _exactly(file, 8))
-    if not 8 <= length <= min(size, HEADER):
-        raise ValueError("a header is longer than its file")
+    if not 8 <= length <= min(size, limits.JSON) or (packed and length > limits.inflatable(packed)):
+        raise ValueError("a header is longer than its file, or than it may be")
     header = _expanded(_exactly(file, packed), length) if packed or not before else _header(before[0])
     out.write(header)
-    for part, where, olds in blocks(parts_of(header, size), before):
+    for part, where, olds in blocks(parts_of(header, size, stored if packed else None), before):
         out.write(decode(file, olds, part, where.stop - where.start))
 
 
@@ -225,7 +235,7 @@ def opened(path: str) -> Snapshot:
     """Map a snapshot; raises `FormatError` for a file that is not one."""
     content = np.memmap(path, np.uint8, "r") if os.path.getsize(path) else np.empty(0, np.uint8)
     header = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    if len(content) < 8 or header > min(len(content), HEADER):
+    if len(content) < 8 or header > min(len(content), limits.JSON):
         raise FormatError(path, "is damaged: its header is longer than the file")
     return Snapshot(content, header)
 

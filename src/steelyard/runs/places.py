@@ -24,6 +24,7 @@ class WeightPath(NamedTuple):
     shares: Array
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def distances(one: Array, other: Array) -> Array:
     """Return the distance of each row of one to each of the other, in float64.
 
@@ -40,6 +41,7 @@ def distances(one: Array, other: Array) -> Array:
     return made
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def path_of(run: Any, components: int) -> WeightPath:
     """Return the records on the principal components of their sketches; each has its largest entry positive.
 
@@ -48,7 +50,7 @@ def path_of(run: Any, components: int) -> WeightPath:
     found = run.sketches().astype(np.float64)
     if not 1 <= components <= 3:
         raise ShapeError(f"components is {components}; it must be 1, 2 or 3")
-    finite = ~broken(run).any(axis=1)
+    finite = ~broken(run).any(axis=1) & np.isfinite(found).all(axis=1)
     rows = found[finite]
     if not len(rows):
         raise ShapeError("no record is without NaN and Inf; history.nonfinite() says where they began")
@@ -76,6 +78,7 @@ class Ridgeline(NamedTuple):
     counts: Array
     quantiles: Array
 
+    @np.errstate(all="ignore")  # a damaged record may have any numbers
     def density(self) -> Array:
         """Return counts over their number and the width of a bin, so that areas are 1."""
         width = np.diff(self.edges, axis=1)
@@ -84,6 +87,7 @@ class Ridgeline(NamedTuple):
         return made
 
 
+@np.errstate(all="ignore")  # a damaged record may have any numbers
 def ridgeline(run: Any, rank: int) -> Ridgeline:
     """Return the histograms of a weight along a run."""
     found = run.histograms[:, rank]

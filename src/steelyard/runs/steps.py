@@ -26,7 +26,6 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SUFFIXES = re.compile(r"(?:\.[A-Za-z]\w*)+$")
 _FOLDER = re.compile(r"(?:[A-Za-z_.]*[-_])?\d+")
 """The name of a folder that is a checkpoint: a number, after a word or not."""
-LARGEST = 10**18
 STATE = "trainer_state.json"
 MOST_STATE = 1 << 26
 """The bytes of a state of transformers up to which it is read."""

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from steelyard.errors import FileMissingError, FormatError, WeightNotFoundError, printable
+from steelyard.codecs import limits
+from steelyard.codecs.budget import check_json
+from steelyard.errors import FileMissingError, FormatError, UnsafeFileError, WeightNotFoundError, printable
 from steelyard.runs.layout import (
     COLUMNS,
     HISTOGRAMS,
     JOURNAL,
+    LARGEST,
+    LOCK,
     RUN,
     SKETCH,
     SKETCH_BASE_BYTES,
     SKETCH_BYTES,
     SKETCHES,
     SNAPSHOT_NAME,
+    SNAPSHOTS,
     STATS,
     Layout,
     histogram_dtype,
     layout_from,
     sketch_dtype,
 )
-from steelyard.storage.source import open_regular
+from steelyard.storage.source import from_bytes, open_regular
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -124,7 +130,8 @@ class RecordedRun:
             path = self._file(SKETCHES)
             made[0] = _map(path, "<f4", (SKETCH,))
             made[1:] = _map(path, sketch_dtype(), made.shape, SKETCH_BASE_BYTES)[1:]
-        summed: Array = np.add.accumulate(made, axis=0)  # in order, as the recorder summed them, to the last bit
+        with np.errstate(all="ignore"):  # a damaged record may have any numbers
+            summed: Array = np.add.accumulate(made, axis=0)  # in order, as the recorder summed them, to the last bit
         return summed
 
     def snapshots(self) -> dict[int, str]:
@@ -133,12 +140,37 @@ class RecordedRun:
         return {step: path for step, path in named.items() if os.path.isfile(path)}
 
     def _file(self, name: str) -> str:
-        return os.path.join(self.path, name)
+        return own(self.path, name)
+
+
+def own(folder: str, name: str) -> str:
+    """Return the path of a file of a run. Raises `FormatError` for a pipe, and `UnsafeFileError` for a link out of the folder."""
+    path = os.path.join(folder, name)
+    try:
+        if stat.S_ISLNK(os.lstat(path).st_mode) and not _is_inside(folder, path):
+            raise UnsafeFileError(folder, f"its {name} is a link that leads out of the folder")
+        kind = os.stat(path).st_mode
+    except OSError:
+        return path  # it is missing, which whoever opens it says
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise FormatError(path, "is a pipe, a socket or a device, not a regular file")
+    return path
+
+
+def _is_inside(folder: str, path: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
+
+
+def require_own(folder: str) -> None:
+    """Raise the errors of `own` for each file of a run that is there."""
+    for name in (RUN, JOURNAL, STATS, HISTOGRAMS, SKETCHES, SNAPSHOTS, LOCK):
+        own(folder, name)
 
 
 def open_run(path: str | os.PathLike[str]) -> RecordedRun:
     """Open a run's folder. Raises `FileMissingError` if it is none, and `FormatError` if it is damaged."""
     folder = os.fspath(path)
+    require_own(folder)
     layout = read_layout(folder)
     rows = read_journal(folder)
     return RecordedRun(folder, layout, rows[: complete(folder, layout, len(rows))])
@@ -159,10 +191,16 @@ def read_layout(folder: str) -> Layout:
     path = os.path.join(folder, RUN)
     try:
         with open_regular(path) as file:
-            return layout_from(json.load(file))
+            content = file.read(limits.JSON + 1)
+        if len(content) > limits.JSON:
+            raise ValueError(f"it has more than {limits.JSON:,} bytes")
+        check_json(content, from_bytes(content, path))
+        return layout_from(json.loads(content))
     except FileNotFoundError:
         raise FileMissingError(f"{printable(folder)} is no recorded run: it has no {RUN}") from None
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FormatError(path, f"is not the layout of a run ({printable(error)})") from None
 
 
@@ -171,14 +209,25 @@ def read_journal(folder: str) -> tuple[Row, ...]:
     path = os.path.join(folder, JOURNAL)
     try:
         with open_regular(path) as file:
-            lines = file.read().split(b"\n")[:-1]
+            return _rows(_lines(file, path), path)
     except FileNotFoundError:
         return ()
+
+
+def _lines(file: BinaryIO, path: str) -> Iterator[bytes]:
+    """Yield the complete lines; a damaged journal may have no ends of lines for gigabytes."""
+    while (line := file.readline(limits.TEXT)).endswith(b"\n"):
+        yield line
+    if len(line) == limits.TEXT:
+        raise FormatError(path, f"has a line of more than {limits.TEXT:,} bytes")
+
+
+def _rows(lines: Iterable[bytes], path: str) -> tuple[Row, ...]:
     rows: list[Row] = []
     for number, line in enumerate(lines, 1):
         try:
             rows.append(_row(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise FormatError(path, f"line {number:,} is not a record of a run") from None
         if number > 1 and rows[-1].step <= rows[-2].step:
             raise FormatError(path, f"line {number:,} has step {rows[-1].step:,}, after step {rows[-2].step:,}")
@@ -187,7 +236,7 @@ def read_journal(folder: str) -> tuple[Row, ...]:
 
 def _row(found: Mapping[str, object]) -> Row:
     step, snapshot, metrics, epoch = found["step"], found["snapshot"], found["metrics"], found["epoch"]
-    if not isinstance(step, int) or step < 0 or not isinstance(metrics, dict):
+    if not isinstance(step, int) or not 0 <= step <= LARGEST or not isinstance(metrics, dict):
         raise TypeError(step)
     if snapshot is not None and (not isinstance(snapshot, str) or not SNAPSHOT_NAME.fullmatch(snapshot)):
         raise ValueError(snapshot)

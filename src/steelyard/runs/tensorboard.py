@@ -102,8 +102,9 @@ def _histograms(run: Any, nth: int, at: int) -> Iterator[bytes]:
     ):
         if count and isfinite(found["low"]):
             low, high = float(found["low"]), float(found["high"])
-            limits = np.linspace(low, high if high > low else low + 1, len(found["counts"]) + 1)[1:]
-            facts = (low, high, float(count), mean * count, norm**2)
+            with np.errstate(all="ignore"):  # a damaged record may have any numbers
+                limits = np.linspace(low, high if high > low else low + 1, len(found["counts"]) + 1)[1:]
+            facts = (low, high, float(count), mean * count, norm * norm)
             yield _value(f"weights/{name}", _field(5, _histogram(facts, limits, found["counts"])))
 
 
