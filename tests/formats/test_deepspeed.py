@@ -137,3 +137,15 @@ def test_a_share_that_is_opened_alone_is_reported(tmp_path):
     save_two(tmp_path, net(), 2)
     with pytest.warns(IncompleteWarning, match="is the share of process 1 alone of a model in DeepSpeed's ZeRO; open its folder"):
         steelyard.weights(tmp_path / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt")
+
+
+@pytest.mark.parametrize("save", [save_two, save_three])
+def test_shares_of_several_types_are_refused(tmp_path, save):
+    save(tmp_path, net(), 2)
+    path = next(tmp_path.glob("*zero_pp_rank_1_mp_rank_00_optim_states.pt"))
+    held = torch.load(path)
+    (key,) = {*held[NUMBERS]} & {"single_partition_of_fp32_groups", "fp32_flat_groups"}
+    held[NUMBERS][key] = [tensor.double() for tensor in held[NUMBERS][key]]
+    torch.save(held, path)
+    with pytest.raises(FormatError, match="several types: float32, float64"):
+        steelyard.weights(tmp_path)

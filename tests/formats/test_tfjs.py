@@ -116,6 +116,18 @@ def test_a_file_that_is_cut_off_or_too_long_is_said(folder):
     assert steelyard.weights(folder / "plain").meta["notes"] == ["2 bytes follow the last weight of a group, and were not read"]
 
 
+def test_more_files_than_a_model_may_have_are_refused_and_one_that_is_named_twice_is_read_twice(folder):
+    with steelyard.limits.allow(SHARDS=1), pytest.raises(FormatError, match="names 2 files, more than the 1 that are allowed"):
+        steelyard.weights(folder / "plain")
+    weights = [{"name": "w", "shape": [3, 4], "dtype": "uint8"}]
+    (folder / "weights_manifest.json").write_text(json.dumps([{"paths": ["a.bin", "none.bin", "a.bin"], "weights": weights}]))
+    (folder / "a.bin").write_bytes(bytes(range(6)))
+    (folder / "none.bin").write_bytes(b"")
+    found = steelyard.weights(folder / "weights_manifest.json")["w"]
+    assert found.numpy().tolist() == [[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]]
+    assert found[1].tolist() == [4, 5, 0, 1]
+
+
 def first(entry):
     def change(manifest):
         manifest[0]["weights"][0].update(entry)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -163,15 +163,17 @@ def _weights(folder: Source, models: list[Archive], optims: list[Archive]) -> It
     _require_count(folder, kept)
     made: dict[str, Weight] = dict(_buffers(models[0], state))
     if kept[0].get("zero_stage") == 3:
-        flats = [[_Flat(_tensors(folder, optim, held, "fp32_flat_groups"))] for optim, held in zip(optims, kept, strict=True)]
+        runs = [_tensors(folder, optim, held, "fp32_flat_groups") for optim, held in zip(optims, kept, strict=True)]
+        _require_one_type(folder, chain(*runs))
         shapes = {name: shape for group in groups for name, shape in group.items()}
-        made |= _divided(folder, shapes, [flat for (flat,) in flats])
+        made |= _divided(folder, shapes, [*map(_Flat, runs)])
     else:
         parts = [_tensors(folder, each, held, "single_partition_of_fp32_groups") for each, held in zip(optims, kept, strict=True)]
         if {len(part) for part in parts} != {len(groups)}:
             raise FormatError(folder.name, f"the shares have not {len(groups)} groups of parameters each, as model_states.pt has")
-        for group, flat in zip(groups, map(_Flat, zip(*parts, strict=True)), strict=True):
-            made |= _in_turn(folder, group, flat, len(optims))
+        for group, run in zip(groups, zip(*parts, strict=True), strict=True):
+            _require_one_type(folder, run)
+            made |= _in_turn(folder, group, _Flat(run), len(optims))
     made |= _frozen(folder, models, state, divided=kept[0].get("zero_stage") == 3)
     yield from _in_order(state, made, Budget(models[0].source))
 
@@ -209,6 +211,13 @@ def _tensors(folder: Source, archive: Archive, held: Entries, key: str) -> list[
     return tensors
 
 
+def _require_one_type(folder: Source, tensors: Iterable[PickledTensor]) -> None:
+    """Raise `FormatError` for shares of several types, of which no one weight can be."""
+    types = sorted({tensor.dtype for tensor in tensors})
+    if len(types) > 1:
+        raise FormatError(folder.name, f"the shares of its processes are of several types: {', '.join(types)}")
+
+
 def _in_turn(folder: Source, group: Mapping[str, tuple[int, ...]], flat: _Flat, count: int) -> Iterator[tuple[str, Weight]]:
     """Yield the parameters of a group of ZeRO 1 or 2: one after another, and zeros up to a multiple of twice the processes."""
     at, unit = 0, 2 * count
@@ -242,7 +251,9 @@ def _frozen(folder: Source, models: list[Archive], state: Entries, *, divided: b
             archive.decoder.decode(_entries(_entries(archive.root).get("frozen_param_fragments")).get(name))
             for archive in (models if divided else models[:1])
         ]
-        flats = [_Flat([tensor]) for tensor in found if tensor is not None]
+        tensors = [tensor for tensor in found if tensor is not None]
+        _require_one_type(folder, tensors)
+        flats = [_Flat([tensor]) for tensor in tensors]
         share = -(-prod(shape) // max(len(found), 1))
         if len(flats) < len(found) or min(flat.length for flat in flats) < share:
             raise FormatError(folder.name, f"the frozen {quoted(name)} is not in the model_states.pt of each process")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
 from steelyard.core.roles import layer_of
@@ -67,9 +69,13 @@ class ManifestReader:
     def _joined(self, paths: Sequence[str]) -> tuple[Source, str]:
         """Return the files of a group as one, up to the first that is missing, and the name of that."""
         parts: list[Source] = []
+        known: dict[str, Source] = {}
+        if len(paths) > limits.SHARDS:
+            raise FormatError(self._source.name, f"names {len(paths):,} files, more than the {limits.SHARDS:,} that are allowed")
         for path in paths:
             try:
-                parts.append(self._source.beside(path))
+                known[path] = known.get(path) or self._source.beside(path)
+                parts.append(known[path])
             except FileMissingError:
                 self.incomplete.append(f"lacks the file {quoted(path)} of its numbers")
                 return joined(self._source, parts), path
@@ -166,9 +172,10 @@ def joined(source: Source, parts: Sequence[Source]) -> Source:
         starts.append(starts[-1] + part.size)
 
     def fill(offset: int, buffer: memoryview) -> None:
-        for part, start in zip(parts, starts, strict=False):
-            begin, end = max(offset, start), min(offset + len(buffer), start + part.size)
-            if begin < end:
-                part.fill(begin - start, buffer[begin - offset : end - offset])
+        at, begin, stop = bisect_right(starts, offset) - 1, offset, offset + len(buffer)
+        while begin < stop:
+            end = min(stop, starts[at + 1])
+            parts[at].fill(begin - starts[at], buffer[begin - offset : end - offset])
+            begin, at = end, at + 1
 
     return Source(f"{source.name} (numbers)", starts[-1], fill, source.beside, within=source)
