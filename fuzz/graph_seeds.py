@@ -2,6 +2,7 @@
 
 import struct
 
+import carried
 import executorch_programs
 import numpy as np
 
@@ -142,3 +143,8 @@ def executorch():
     for in_segment in (False, True):
         data = executorch_programs.program(tensors, [b"", bytes(24), bytes(16)], in_segment)
         yield {"net.pte": data}, "net.pte"
+
+
+def ort():
+    """Yield a model that ONNX Runtime has prepared."""
+    yield {"net.ort": (carried.folder("signatures") / "net.ort").read_bytes()}, "net.ort"

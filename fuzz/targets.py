@@ -456,6 +456,7 @@ TARGETS = {
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
     "openvino": lambda: [*graphs("openvino")],
     "orbax": lambda: [*orbax(), *hostile("orbax")],
+    "ort": lambda: [*graphs("ort")],
     "packs": lambda: [*packs()],
     "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],

@@ -18,7 +18,6 @@ MADE = {
     "catboost.cbm": "a model of CatBoost: trees, not a net",
     "lightgbm.json": "a model of LightGBM: trees, not a net",
     "lightgbm.txt": "a model of LightGBM: trees, not a net",
-    "net.ort": r"a model of ONNX Runtime \(\.ort\).*open the \.onnx file",
     "p.gif": "a GIF picture",
     "p.jpg": "a JPEG picture",
     "p.pdf": "a PDF document",

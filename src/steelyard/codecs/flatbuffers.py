@@ -132,6 +132,18 @@ class Table:
         self.data.charge(count >> 6, begin)
         return self.data.read(begin, count).decode("utf-8", "backslashreplace") if count else ""
 
+    def texts(self, field: int) -> Iterator[str]:
+        """Yield the texts of a vector."""
+        begin, count = self.vector(field, 4)
+        self.data.charge(count, begin)
+        for place in range(begin, begin + 4 * count, 4):
+            at = place + self.data.number(place, "I")
+            length = self.data.number(at, "I")
+            if length > limits.TEXT:
+                raise self.data.error(f"a text claims {length:,} bytes", at)
+            self.data.charge(length >> 6, at)
+            yield self.data.read(at + 4, length).decode("utf-8", "backslashreplace")
+
     def tables(self, field: int) -> Iterator[Table]:
         """Yield the tables of a vector."""
         begin, count = self.vector(field, 4)

@@ -49,6 +49,7 @@ SUFFIXES = {
     "onnx": (".onnx",),
     "openvino": (".xml",),
     "orbax": (),
+    "ort": (".ort",),
     "packs": (".task",),
     "paddle": (".pdiparams",),
     "pipeline": ("model_index.json", "modules.json"),
