@@ -34,6 +34,10 @@ MAKE = """if True:
     other.__dict__.update(parts)
     torch.save(other, "other.pkl")
     torch.save(net.state_dict(), "net.pt")
+    tagger = {"state_dict": net.state_dict(), "embeddings": torch.nn.Embedding(5, 3)}
+    torch.save({**tagger, "__cls__": "flair.models.SequenceTagger"}, "flair.pt")
+    torch.save({**tagger, "tag_dictionary": made("flair.data", "Dictionary")()}, "old-flair.pt")
+    torch.save({**tagger, "tag_dictionary": made("mine", "Dictionary")()}, "no-flair.pt")
 """
 
 
@@ -54,6 +58,13 @@ def test_the_model_of_a_learner_is_its_net_with_the_names_of_its_state_dict(fold
     everything = steelyard.weights(folder / name, scope="all")
     assert "dls.mean" in everything
     assert "model.0.weight" in everything
+
+
+@pytest.mark.parametrize("name", ["flair.pt", "old-flair.pt"])
+def test_the_model_of_flair_is_its_state_dict(folder, name):
+    assert [*steelyard.weights(folder / name)] == [*torch.load(folder / "net.pt")]
+    assert "embeddings.weight" in steelyard.weights(folder / name, scope="all")
+    assert "embeddings.weight" in steelyard.weights(folder / "no-flair.pt")
 
 
 def test_a_class_of_another_library_is_no_learner(folder):

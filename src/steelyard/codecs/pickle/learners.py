@@ -1,7 +1,8 @@
-"""fastai's Learners: the one object of a file has the net as its attribute `model`, beside the data, the loss and the optimizer.
+"""The net in the files of fastai and flair, which have more beside it: data, the loss, the optimizer, embeddings a second time.
 
 fastai 2   learn.export(): a Learner, or an object of a class made of it, such as a TabularLearner
 fastai 1   learn.export(): a dict with the net as "model", and the class of the Learner as "cls"
+flair      model.save(): a dict with the net as "state_dict", and dictionaries of flair or the name of a class as "__cls__"
 """
 
 from __future__ import annotations
@@ -11,21 +12,34 @@ from typing import TYPE_CHECKING
 from steelyard.codecs.pickle.values import Global, Record, class_of
 
 if TYPE_CHECKING:
-    from steelyard.codecs.pickle.values import Pickled
+    from collections.abc import Mapping
+
+    from steelyard.codecs.pickle.values import Key, Pickled
 
 _MODULE, _CLASS = "fastai.", "Learner"
 _NET = "model"
+_FLAIR, _STATE = "flair.", "state_dict"
 
 
 def net_of(root: Pickled) -> Pickled:
-    """Return the net of a Learner; any other value unchanged.
+    """Return the net of a Learner of fastai or a model of flair; any other value unchanged.
 
     >>> net_of({"cls": Global("fastai.basic_train", "Learner"), "model": 5}), net_of({"model": 5})
     (5, {'model': 5})
     """
+    if isinstance(root, dict) and isinstance(root.get(_STATE), (dict, Record)) and _is_of_flair(root):
+        return root[_STATE]
     held: Pickled = root.state if isinstance(root, Record) else root
     if not isinstance(held, dict) or _NET not in held:
         return root
     kind = class_of(root) if isinstance(root, Record) else held.get("cls")
     is_learner = isinstance(kind, Global) and kind.module.startswith(_MODULE) and kind.name.endswith(_CLASS)
     return held[_NET] if is_learner else root
+
+
+def _is_of_flair(root: Mapping[Key, Pickled]) -> bool:
+    name = root.get("__cls__")
+    if isinstance(name, str):
+        return name.startswith(_FLAIR)
+    kinds = [class_of(value) for value in root.values() if isinstance(value, Record)]
+    return any(kind is not None and kind.module == "flair.data" for kind in kinds)
