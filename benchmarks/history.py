@@ -99,9 +99,9 @@ def main():
                     blocked[name].append(1e3 * (time.perf_counter() - before))
                 whole[name].append(1e3 * (time.perf_counter() - begin) / STEPS)
         print(f"\n{word} parameters")
-        print(f"{'':34}{'blocked':>27}{'step and call':>27}")
+        print(f"{'':34}{'blocked':>30}{'step and call':>30}")
         for name, _, close in found:
-            print(f"{name:34}{figures(blocked[name]):>27}{figures(whole[name]):>27}")
+            print(f"{name:34}{figures(blocked[name]):>30}{figures(whole[name]):>30}")
             close()
 
 

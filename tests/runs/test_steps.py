@@ -150,3 +150,13 @@ def test_a_folder_of_a_search_names_one_of_its_runs(tmp_path):
 def test_checkpoints_without_a_weight_that_has_numbers_are_no_history():
     with pytest.raises(ShapeError, match=r"nothing to look back at: 2 checkpoints without a weight that has numbers"):
         steelyard.history({0: {}, 1: {"w": np.zeros(3)}}).norms()
+
+
+def test_a_save_of_orbax_that_was_not_finished_is_left_out_and_named(tmp_path):
+    for step in (1, 2):
+        (tmp_path / str(step)).mkdir()
+        steelyard.save({"w": np.full(2, float(step))}, tmp_path / str(step) / "model.safetensors")
+    (tmp_path / "3.orbax-checkpoint-tmp").mkdir()
+    h = steelyard.history(tmp_path)
+    assert h.steps == [1, 2]
+    assert h.origin.endswith("left out: 3.orbax-checkpoint-tmp")

@@ -26,6 +26,8 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SUFFIXES = re.compile(r"(?:\.[A-Za-z]\w*)+$")
 _FOLDER = re.compile(r"(?:[A-Za-z_.]*[-_])?\d+")
 """The name of a folder that is a checkpoint: a number, after a word or not."""
+_BEGUN = ".orbax-checkpoint-tmp"
+"""What the name of a save of Orbax holds that was not finished."""
 STATE = "trainer_state.json"
 MOST_STATE = 1 << 26
 """The bytes of a state of transformers up to which it is read."""
@@ -55,7 +57,8 @@ def in_folder(folder: str) -> Pile:
 
     if not os.path.isdir(folder):
         raise FileMissingError(f"{printable(folder)} is neither a folder of a run nor one of checkpoints")
-    folders = [entry.name for entry in os.scandir(folder) if entry.is_dir() and _FOLDER.fullmatch(entry.name)]
+    entries = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    folders = [name for name in entries if _FOLDER.fullmatch(name)]
     files = weight_files(folder)
     named = folders or [name for name in files if _NUMBER.search(_stem(name))]
     if not named and is_model(open_path(folder)):
@@ -64,7 +67,7 @@ def in_folder(folder: str) -> Pile:
         runs = [entry.name for entry in os.scandir(folder) if os.path.exists(os.path.join(entry.path, "run.json"))]
         hint = f"; it holds runs, such as {printable(min(runs))}: pass one of them" if runs else ""
         raise FormatError(folder, f"holds no recorded run, and no checkpoints with a number in their names{hint}")
-    left_out = [name for name in files if name not in named]
+    left_out = [name for name in files if name not in named] + [name for name in entries if _BEGUN in name]
     pile = by_names([os.path.join(folder, name) for name in named])
     return pile._replace(left_out=tuple(sorted(left_out)))
 
