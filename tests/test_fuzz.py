@@ -19,14 +19,15 @@ from steelyard.formats import format_of, weights_in
 from steelyard.storage.source import open_path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fuzz"))
+import forks
 import run
 import targets
 import trial
 
 
-def run_fuzzer(*args):
+def run_fuzzer(*args, script=run.__file__):
     """Run the fuzzer in a process without frameworks, which forks quickly; return what it found."""
-    command, env = [sys.executable, run.__file__, *args], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command, env = [sys.executable, script, *args], {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     return "" if ended.returncode == 0 else ended.stdout + ended.stderr
 
@@ -148,3 +149,42 @@ def test_the_trial_sees_a_status_without_an_error_and_numbers_that_nobody_wrote(
     assert "digest: differs between two runs" in wrong
     assert any("ls: prints JSON that cannot be read" in each for each in wrong)
     assert any("convert: succeeded, but left []" in each for each in wrong)
+
+
+def test_changed_files_of_hdf5_show_no_number_that_nobody_wrote(tmp_path):
+    assert not run_fuzzer("--mutants", "40", "--found", tmp_path, script=run.__file__.replace("run.py", "twice.py"))
+
+
+def test_changed_runs_archives_journals_and_catalogues_are_read_or_refused():
+    assert not run_fuzzer("--mutants", "4", script=run.__file__.replace("run.py", "others.py"))
+
+
+@pytest.mark.parametrize(
+    ("act", "fault"),
+    [
+        (lambda: {}[1], "traceback: KeyError"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "ended by -9"),
+        (lambda: (signal.setitimer(signal.ITIMER_PROF, 1e-6) and 0) or any(iter(int, 1)), "ended by -27"),
+        (lambda: len(bytearray(b"1") * (600 << 20)), "takes "),
+    ],
+)
+def test_a_fork_says_how_the_reading_of_each_file_ended(act, fault):
+    def read(path):
+        return ("read", []) if path != "bad" else (act(), [])
+
+    one, bad, other = forks.look(["good", "bad", "good"], read)
+    assert one.how == other.how == "read"
+    assert not one.wrong + other.wrong
+    assert any(fault in each for each in bad.wrong)
+
+
+def test_memory_that_nobody_wrote_differs_between_two_readings(monkeypatch, tmp_path):
+    import numpy as np
+    import twice
+
+    name, data = twice.sources()[0]
+    (tmp_path / name).write_bytes(data)
+    monkeypatch.setattr(np, "empty", np.empty)  # and back
+    assert twice.read_twice(str(tmp_path / name)) == ("read", [])
+    monkeypatch.setattr(twice, "told", lambda path, scope="all": [("w", "u1", (9,), np.empty(9, "u1").tobytes().hex())])
+    assert twice.read_twice(str(tmp_path / name)) == ("read", ["the two readings differ"])
