@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.core.net_facts import with_file
 from steelyard.core.weights import Weights
+from steelyard.destinations import destination, is_distributed, is_folder
 from steelyard.errors import (
     FormatError,
     IncompleteWarning,
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from steelyard.auditing import Audit
+    from steelyard.core.divided import Processes
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
-INDEX = ".index.json"
-FOLDER_FILE = "model.safetensors"
-"""The file of the weights in a folder that is a model."""
+    Warn = Callable[[object], None]
 
 
 def weights(source: Any, *, scope: Scope = "model", limits: Mapping[str, int] | Literal["none"] | None = None) -> Weights:
@@ -142,6 +142,7 @@ def save(
     *,
     dtype: str | None = None,
     shard_size: int | None = None,
+    processes: int | None = None,
     like: Any = None,
     skip_unreadable: bool = False,
 ) -> None:
@@ -150,11 +151,12 @@ def save(
     The suffix of `path` determines the format. The file takes its place only when it is complete and on the
     disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
-    at most that size, and an index that ends in ".index.json". With `like`, a file of ONNX or a fit of R, that model is
-    written again with these numbers, in its types: a graph cannot be made of weights alone. A `path` that is a folder, or ends
-    in "/", gets model.safetensors and config.json, that of the folder the weights are from with the config of their quantiser,
-    so that transformers loads them. Weights that cannot be read are refused with `UnreadableError`, or left out with
-    `skip_unreadable`, and a warning.
+    at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed checkpoint
+    of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by default. With
+    `like`, a file of ONNX or a fit of R, that model is written again with these numbers, in its types: a graph cannot be made of
+    weights alone. Any other `path` that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder
+    the weights are from with the config of their quantiser, so that transformers loads them. Weights that cannot be read are
+    refused with `UnreadableError`, or left out with `skip_unreadable`, and a warning.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
     below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.
@@ -166,21 +168,56 @@ def save(
         >>> weights(path)["fc.weight"].numpy().tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    from steelyard.core.divided import processes_of, read_by_the_first
     from steelyard.core.selection import readable
-    from steelyard.numerics.nonfinite import Scans
 
     is_file = isinstance(source, (str, os.PathLike))
     kept, used = opened(os.fspath(source)) if is_file else (weights(source), set())
     kept = readable(kept, skip_unreadable=skip_unreadable)
+    warn = _warning(sys._getframe(1))
+    if (together := processes_of(kept)) is not None:
+        if is_distributed(os.fspath(path)) and like is None and processes is None and shard_size is None:
+            _save_parts(kept, os.fspath(path), dtype, together, warn)
+            return
+        with read_by_the_first(kept, together) as first:
+            if first is not None:
+                _save(first, os.fspath(path), (dtype, like), (used, shard_size, processes), warn)
+        return
+    _save(kept, os.fspath(path), (dtype, like), (used, shard_size, processes), warn)
+
+
+def _save(kept: Weights, path: str, changes: tuple[str | None, Any], options: tuple[Any, ...], warn: Warn) -> None:
+    """Write the weights, cast to a type and put into a model, if these are given."""
+    from steelyard.numerics.nonfinite import Scans
+
+    dtype, like = changes
     kept = kept if dtype is None else kept.astype(dtype)
     kept = kept if like is None else into(kept, weights(like))
-    destination(kept, os.fspath(path), used, shard_size)  # refused before any number is read
-    scans = Scans(kept, _warning(sys._getframe(1)))
-    write(scans.weights, os.fspath(path), used, shard_size)
+    destination(kept, path, *options)  # refused before any number is read
+    scans = Scans(kept, warn)
+    write(scans.weights, path, *options)
     scans.finish()
 
 
-def _warning(caller: FrameType) -> Callable[[object], None]:
+def _save_parts(kept: Weights, path: str, dtype: str | None, together: Processes, warn: Warn) -> None:
+    """Write a distributed checkpoint of which each process writes its own parts."""
+    from pathlib import Path
+
+    from steelyard.core.divided import own_parts
+    from steelyard.formats.dcp.together import write_together
+    from steelyard.numerics.nonfinite import Scans
+
+    parts = own_parts(kept, together)
+    own = Weights([part.weight for part in parts])
+    if dtype is not None:
+        kept, own = kept.astype(dtype), own.astype(dtype)
+    destination(kept, path, (), None)
+    scans = Scans(own, warn)
+    write_together(kept, [part._replace(weight=scans.weights[part.weight.name]) for part in parts], Path(path), together)
+    scans.finish()
+
+
+def _warning(caller: FrameType) -> Warn:
     """Return a function that warns of NaN and Inf at the line of the caller, from whatever depth, or thread, it is called."""
 
     def warn(finding: object) -> None:
@@ -278,10 +315,12 @@ def _into(weight: Weight | None, own: Weight) -> Weight:
     return own.replace(read=relaid(own.read, read))
 
 
-def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None) -> str:
+def write(
+    listed: Weights, path: str, used: Collection[str] = (), shard_size: int | None = None, processes: int | None = None
+) -> str:
     """Write weights into a file in the format of its suffix, or into shards and their index, and return its path.
 
-    A folder gets model.safetensors and the model's config.json.
+    A folder gets model.safetensors and the model's config.json; one that ends in ".dcp" becomes a distributed checkpoint.
 
     `used` are the files that the weights are read from: a single one may be overwritten, but not one of several, since
     the rest would no longer fit. The file takes its place when it is complete, so its old content
@@ -291,39 +330,13 @@ def write(listed: Weights, path: str, used: Collection[str] = (), shard_size: in
 
     from steelyard.core.lasting import lasting
 
-    writer, target = destination(listed, path, used, shard_size)
-    if is_folder := _is_folder(path):
+    writer, target = destination(listed, path, used, shard_size, processes)
+    if into_folder := is_folder(path):
         os.makedirs(path, exist_ok=True)
     with lasting():
-        if shard_size is None:
-            writer.write(listed, Path(target))
-        else:
-            writer.write(listed, Path(target), shard_size)
-    if is_folder:
+        writer.write(listed, Path(target), *(number for number in (shard_size, processes) if number is not None))
+    if into_folder:
         from steelyard.codecs.model_folder import write_config
 
         write_config(listed, path)
     return target
-
-
-def _is_folder(path: str) -> bool:
-    return path.endswith(("/", os.sep)) or os.path.isdir(path)
-
-
-def destination(listed: Weights, path: str, used: Collection[str], shard_size: int | None) -> tuple[Any, str]:
-    """Return the format that writes these weights, and the path of the file or of the index; raises as `write` does."""
-    from pathlib import Path
-
-    from steelyard.formats import check_names, writer_of
-    from steelyard.storage.atomic import require_local
-
-    require_local(path)
-    if shard_size is not None and shard_size < 1:
-        raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
-    path = os.path.join(path, FOLDER_FILE) if _is_folder(path) else path
-    target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
-    if len(used) > 1 and os.path.realpath(target) in used and not target.endswith(INDEX):
-        raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
-    writer = writer_of(Path(target))
-    check_names(listed, target)
-    return writer, target

@@ -40,6 +40,8 @@ from writing import writers  # noqa: E402
 
 from steelyard.cli import main  # noqa: E402
 from steelyard.errors import SteelyardError  # noqa: E402
+from steelyard.formats.dcp.metadata import checkpoint  # noqa: E402
+from steelyard.storage.source import from_bytes  # noqa: E402
 
 STEPS = ("open", "fsync", "replace", "rename", "link", "unlink", "mkdir", "rmdir", "chmod")
 """Functions of `os` that change a disk; the writes of `replacing` are steps too."""
@@ -47,6 +49,7 @@ BUFFER = 4096  # bytes
 WRITES = 3
 """The number of writes of a file, evenly spread, at which a process is killed."""
 KILLED = 9
+METADATA = ".metadata"
 MEMORY = "/dev/shm"
 """A folder in memory, where a sync takes no time; the order of the steps is the same."""
 
@@ -122,11 +125,11 @@ def moments(names):
 
 
 def content(out):
-    """Return the files of a folder but for hidden ones, which a killed process may leave.
+    """Return the files of a folder but for hidden ones, which a killed process may leave; `.metadata` is a part of a checkpoint.
 
     A hidden file that a manifest names as pending is what a reader finds instead of the file of numbers.
     """
-    files = {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith(".")}
+    files = {path.name: path.read_bytes() for path in out.iterdir() if not is_hidden(path)}
     for manifest in [json.loads(data) for name, data in files.items() if name.endswith(".raw.json")]:
         pending = out / manifest["pending"]
         files[manifest["data"]] = pending.read_bytes() if pending.exists() else files[manifest["data"]]
@@ -134,7 +137,18 @@ def content(out):
 
 
 def hidden(out):
-    return sorted(path.name for path in out.iterdir() if path.name.startswith("."))
+    return sorted(path.name for path in out.iterdir() if is_hidden(path))
+
+
+def is_hidden(path):
+    return path.name.startswith(".") and path.name != METADATA
+
+
+def items(files):
+    """Return the bytes of all items of a distributed checkpoint, by name and offsets."""
+    found = checkpoint(from_bytes(files[METADATA])).items
+    chunks = {(name, at): info for name, tensor in found.items() for at, _, info in tensor.chunks}
+    return {key: files[info.file][info.offset : info.offset + info.length] for key, info in chunks.items()}
 
 
 class Sweep:
@@ -170,6 +184,8 @@ class Sweep:
         """Return what is compared: the bytes of the files, or of sets their numbers, since names of shards are random."""
         if not self.writer.is_set:
             return files
+        if METADATA in files:
+            return items(files)
         index = json.loads(files[next(name for name in files if name.endswith(".json"))])
         if "weight_map" in index:
             return [files[name] for name in sorted(set(index["weight_map"].values()))]

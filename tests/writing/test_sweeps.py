@@ -21,6 +21,8 @@ SOURCE = ROOT / "src" / "steelyard"
 ATOMIC = {"storage/atomic.py", "storage/atomic_set.py"}
 NOT_INTO_A_PATH = {
     ("codecs/hdf5/writing.py", "File"): "h5py writes into the open file of `replacing`",
+    ("codecs/torch/writing.py", "ZipFile"): "into the open file of `replacing`",
+    ("codecs/torch/writing.py", "open"): "a member of that archive",
     ("editing/merging/extracting.py", "makedirs"): "the folder of an adapter",
     ("engines/journal.py", "open"): "lines that are added to a journal, of which a torn one is passed over",
     ("formats/keras.py", "TemporaryFile"): "a file without a name",
@@ -28,12 +30,11 @@ NOT_INTO_A_PATH = {
     ("formats/keras.py", "open"): "a member of that archive",
     ("formats/numpy.py", "ZipFile"): "into the open file of `replacing`",
     ("formats/numpy.py", "open"): "a member of that archive",
-    ("formats/torch/writing.py", "ZipFile"): "into the open file of `replacing`",
-    ("formats/torch/writing.py", "open"): "a member of that archive",
     ("io.py", "makedirs"): "the folder of a model",
     ("inspector/server.py", "TemporaryDirectory"): "the page that hides the token from the list of processes",
     ("inspector/server.py", "touch"): "the page that hides the token from the list of processes",
     ("inspector/server.py", "write_text"): "the page that hides the token from the list of processes",
+    ("formats/dcp/writing.py", "mkdir"): "the new folder of a checkpoint, which is none without its .metadata",
     ("formats/onnx/__init__.py", "mkdir"): "the folder of external data, which the model names",
     ("running.py", "open"): "the null device",
     ("runs/appending.py", "makedirs"): "the folder of a run, and that of its snapshots",
@@ -97,7 +98,12 @@ def test_no_module_writes_a_file_but_by_replacing_one():
 def test_every_command_that_writes_and_every_format_that_writes_is_swept():
     swept = {writer.write[0] for writer in writers.WRITERS if isinstance(writer.write, list)}
     assert {name for name in COMMANDS if has_output(name)} == swept
-    suffixes = {"".join(Path(word).suffixes) for each in writers.WRITERS if isinstance(each.write, list) for word in each.write}
+    suffixes = {
+        "".join(Path(word).suffixes) or Path(word).name
+        for each in writers.WRITERS
+        if isinstance(each.write, list)
+        for word in each.write
+    }
     for name in plugins.names("formats"):
         module = plugins.load("formats", name)
         if hasattr(module, "write"):

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     steelyard average run/*.pt -o average.safetensors --decay 0.99
     """
     from steelyard.core.net_facts import noted
-    from steelyard.io import destination, opened, save
+    from steelyard.destinations import destination
+    from steelyard.io import opened, save
     from steelyard.paths import expanded
     from steelyard.text.progress import following
 

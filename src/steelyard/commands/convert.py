@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = _chosen(args, everything)
     paths = [args.file, *(args.adapter or ()), *([args.like] if args.like else ())]
     with synced(not args.no_sync), following(from_workers(args, chosen, _made, paths), "converting") as watched:
-        out = write(watched, args.out, used, args.shard_size)
+        out = write(watched, args.out, used, args.shard_size, args.processes)
     _tell(args, out, chosen, code)
     warn_of_code({args.file: code})
 
@@ -83,7 +83,7 @@ def _chosen(args: argparse.Namespace, everything: Weights) -> Weights:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the files to read and to write, and the changes."""
     add_file(parser)
-    parser.add_argument("out", metavar="OUT", help="the file to write, such as net.safetensors, net.pt or net.npz")
+    parser.add_argument("out", metavar="OUT", help="the file to write, such as net.safetensors, net.pt or net.npz, or net.dcp")
     parser.add_argument(
         "--dtype",
         type=_dtype,
@@ -101,6 +101,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-sync", action="store_true", help="do not wait until OUT is on the disk: faster, but a loss of power may cut it off"
+    )
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="write a distributed checkpoint, OUT.dcp, as FSDP divides it over N processes"
     )
     add_selection(parser)
     add_engine_of_writing(parser)

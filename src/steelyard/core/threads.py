@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Found = TypeVar("Found")
 _THREADS: ContextVar[int | None] = ContextVar("threads", default=None)
+_IN_ORDER: list[bool] = []
+"""Not empty once all jobs of this process must run in the calling thread."""
 _ELSEWHERE: ContextVar[Elsewhere | None] = ContextVar("elsewhere", default=None)
 
 
@@ -44,6 +46,14 @@ def elsewhere(do: Elsewhere) -> Iterator[None]:
         _ELSEWHERE.reset(before)
 
 
+def only_in_order() -> None:
+    """Run all jobs of this process in the calling thread from now on.
+
+    Reading what several processes have in parts is a call that all of them make in the same order, which threads do not keep.
+    """
+    _IN_ORDER[:] = [True]
+
+
 def in_turn(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
     """Return the result of `work` for each job, in order; jobs for which `shared` is true run in threads.
 
@@ -59,7 +69,7 @@ def in_turn(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shar
 
 
 def _in_threads(jobs: Iterable[tuple[object, ...]], work: Callable[..., Found], shared: Callable[..., bool]) -> Iterator[Found]:
-    count = _THREADS.get() or sizes.THREADS
+    count = 1 if _IN_ORDER else _THREADS.get() or sizes.THREADS
     ahead = sizes.WINDOW * max(count // sizes.THREADS, 1)
     pool: ThreadPoolExecutor | None = None
     waiting: deque[Callable[[], Found]] = deque()

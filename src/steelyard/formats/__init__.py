@@ -27,7 +27,7 @@ SUFFIXES = {
     "coreml": (".mlmodel",),
     "ctranslate2": (".bin",),
     "darknet": (".weights",),
-    "dcp": (".metadata",),
+    "dcp": (".dcp", ".metadata"),
     "deepspeed": (),
     "dnnw": (),
     "dynet": (),

@@ -21,6 +21,8 @@ from steelyard.formats.dcp.items import Files, pickled
 from steelyard.formats.dcp.metadata import MARK, Tensor, checkpoint
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from steelyard.codecs.pickle.arrays import PickledTensor
     from steelyard.codecs.pickle.values import Key, Pickled
     from steelyard.core.protocols import Scope
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     Tree = dict[Key, Pickled]
 
-SUFFIXES = (".metadata",)
+SUFFIXES = (".dcp", ".metadata")
 _METADATA, _PART, _COMMON = ".metadata", ".distcp", "common.pt"
 _OPTIMIZER = "optimizer."
 """How the names of the states of an optimizer begin where a checkpoint has no paths, as Megatron's have none."""
@@ -70,7 +72,22 @@ def read(source: Source, scope: Scope) -> Weights:
             if value is not None:
                 _put(root, path, value, name)
     _add_common(metadata, root)
-    return _listed(metadata, root, tensors, scope, files)
+    weights = _listed(metadata, root, tensors, "all" if found.facts else scope, files)
+    if not found.facts:
+        return weights
+    from steelyard.codecs.metadata import with_facts
+
+    return weights.with_weights(with_facts(weights.values(), found.facts, metadata))
+
+
+def write(weights: Weights, path: Path, processes: int = 1) -> None:
+    """Write a folder that `torch.distributed.checkpoint.load` reads, as so many processes would write it.
+
+    `path` is the folder, which replaces an older distributed checkpoint and nothing else, or the `.metadata` in it.
+    """
+    from steelyard.formats.dcp.writing import write_folder
+
+    write_folder(weights, path, processes)
 
 
 def _shards(names: list[str]) -> list[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MARK = b"torch.distributed.checkpoint.metadata"
 """The module of the classes that every `.metadata` names."""
+FACTS = "steelyard"
+"""The attribute with the facts of the weights in what Steelyard writes; torch never looks at it."""
 ENTRY_COST = 1000
 """bytes of memory that an entry takes: the records that describe it are charged by the machine"""
 _SHORT = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
@@ -48,11 +50,15 @@ class Tensor(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """All items by name: a tensor, or where the bytes of another value are. `paths` has the keys that lead to each."""
+    """All items by name: a tensor, or where the bytes of another value are. `paths` has the keys that lead to each.
+
+    `facts` are those of the weights, if Steelyard wrote it.
+    """
 
     items: dict[str, Tensor | Info | None]
     paths: dict[str, tuple[str, ...]]
     files: list[str]
+    facts: str | None
 
 
 # The pickle of a Metadata, whose attributes are:
@@ -60,6 +66,7 @@ class Checkpoint(NamedTuple):
 #                        a chunk is a ChunkStorageMetadata(offsets, sizes); the state of properties is a tuple, type first
 #   storage_data         {MetadataIndex(fqn, offset, index): _StorageInfo(relative_path, offset, length, transform_descriptors)}
 #   planner_data         {name: the keys that lead to the item in the state dict, as texts and places in lists}, or None
+#   version              "1.0.0"
 def checkpoint(source: Source) -> Checkpoint:
     """Decode a `.metadata`; nothing in it is run. Raises `FormatError` for anything else."""
     root = Machine(source).load()
@@ -75,7 +82,9 @@ def checkpoint(source: Source) -> Checkpoint:
     for name in dict.fromkeys(names):
         attributes = _attributes(kinds[name])
         items[name] = _tensor(source, name, attributes, infos) if "size" in attributes else infos.get((name, None))
-    return Checkpoint(items, paths, list(dict.fromkeys(info.file for info in infos.values())))
+    facts = held.get(FACTS)
+    files = list(dict.fromkeys(info.file for info in infos.values()))
+    return Checkpoint(items, paths, files, facts if type(facts) is str else None)
 
 
 def _attributes(value: Pickled) -> Attributes:

@@ -53,7 +53,7 @@ def read(source: Source, scope: Scope) -> Weights:
 def write(weights: Weights, path: Path) -> None:
     """Write a state_dict that `torch.load` reads with `weights_only=True`; a further member has the facts of the weights."""
     from steelyard.codecs.metadata import dump_facts
-    from steelyard.formats.torch.writing import write_archive
+    from steelyard.codecs.torch.writing import write_archive
     from steelyard.storage.atomic import replacing
 
     with replacing(path) as file:

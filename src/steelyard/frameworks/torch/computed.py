@@ -11,7 +11,8 @@ from torch import nn
 
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import ShapeError, SteelyardError, UnreadableError, printable
-from steelyard.frameworks.torch.tensors import numpy_of, plain
+from steelyard.frameworks.torch.arrays import numpy_of
+from steelyard.frameworks.torch.tensors import plain
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array

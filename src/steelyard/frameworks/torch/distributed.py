@@ -36,7 +36,7 @@ _WRAPPED = "_fsdp_wrapped_module."
 
 def gathered(name: str, tensor: Any) -> torch.Tensor:
     """Return the whole of a distributed tensor. Raises `UnreadableError` unless all processes of its mesh ask for it."""
-    _require_all(name, tensor.device_mesh.mesh.flatten().tolist())
+    require_all(name, tensor.device_mesh.mesh.flatten().tolist())
     whole: torch.Tensor = tensor.full_tensor()
     return whole
 
@@ -67,7 +67,7 @@ def flat_parts_of(module: nn.Module) -> list[Any]:
 def require_all_of(module: nn.Module) -> None:
     """Raise `UnreadableError` unless all processes over which FSDP1 divides a module ask for its state."""
     for part in flat_parts_of(module)[:1]:
-        _require_all("the module", torch.distributed.get_process_group_ranks(part.process_group))
+        require_all("the module", torch.distributed.get_process_group_ranks(part.process_group))
 
 
 @contextmanager
@@ -81,7 +81,8 @@ def summoned(module: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
         yield {name.replace(_WRAPPED, ""): tensor for name, tensor in held}
 
 
-def _require_all(name: str, ranks: list[int]) -> None:
+def require_all(name: str, ranks: list[int]) -> None:
+    """Raise `UnreadableError` unless all processes of these ranks ask for `name`."""
     size = len(ranks)
     if size < 2:
         return

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from steelyard.core.readers import Placed
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
-from steelyard.frameworks.torch.tensors import numpy_of, place_of, plain
+from steelyard.frameworks.torch.arrays import numpy_of
+from steelyard.frameworks.torch.tensors import place_of, plain
 
 if TYPE_CHECKING:
     import torch

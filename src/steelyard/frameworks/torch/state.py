@@ -20,8 +20,9 @@ from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN, numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, UnreadableError, printable
+from steelyard.frameworks.torch.arrays import numpy_of, tensor_like
 from steelyard.frameworks.torch.distributed import require_all_of
-from steelyard.frameworks.torch.tensors import companions_of, numpy_of, place_of, plain, require_writable, tensor_like, weight_of
+from steelyard.frameworks.torch.tensors import companions_of, place_of, plain, require_writable, weight_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader

@@ -14,7 +14,9 @@ from steelyard.core.readers import Live, Place, Placed, by_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
 from steelyard.errors import NotFittedError, ShapeError, SteelyardError, UnreadableError, printable
+from steelyard.frameworks.torch.arrays import numpy_of, tensor_like
 from steelyard.frameworks.torch.distributed import gathered, require_scatterable, scatter
+from steelyard.frameworks.torch.parts import divided_reader
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -152,7 +154,12 @@ class TensorSlot:
 
     def reader(self) -> Reader:
         """Return a reader of the memory itself for a tensor that is contiguous on the CPU, otherwise of copies of rows."""
-        return Live(self) if self.live else Placed(by_rows(self.shape, self.rows), place_of(self.slots[self.key]))
+        if self.live:
+            return Live(self)
+        tensor = self.slots[self.key]
+        if hasattr(tensor, "full_tensor"):
+            return Placed(divided_reader(self.name, tensor, self.held), place_of(tensor))
+        return Placed(by_rows(self.shape, self.rows), place_of(tensor))
 
     def check(self) -> None:
         """Raise `ShapeError` if the tensor was removed, or has another shape, dtype or layout now."""
@@ -194,11 +201,15 @@ class TensorSlot:
         self.check()
         return numpy_of(self.slots[self.key].detach()).reshape(-1)
 
-    def rows(self, first: int, last: int) -> Array:
-        """Return a range of rows on the CPU; a scalar is returned whole."""
+    def held(self) -> torch.Tensor:
+        """Return the tensor itself; raises as `check` does, and if the model does not hold it."""
         require_held(self.link, self.name)
         self.check()
-        tensor = plain(self.name, self.slots[self.key])
+        return self.slots[self.key]
+
+    def rows(self, first: int, last: int) -> Array:
+        """Return a range of rows on the CPU; a scalar is returned whole."""
+        tensor = plain(self.name, self.held())
         return numpy_of(tensor[first:last] if self.shape else tensor)
 
 
@@ -252,21 +263,6 @@ def _codes(tensor: torch.Tensor) -> torch.Tensor:
 
 
 _BITS = {torch.quint4x2: 4, torch.quint2x4: 2}
-_NATIVE = {
-    getattr(torch, word)
-    for word in ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128")
-}
-_CARRIERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def numpy_of(tensor: torch.Tensor) -> Array:
-    """View a strided CPU tensor as an array; types that NumPy lacks become integers of the same size."""
-    if tensor.dtype in _NATIVE:
-        array: Array = tensor.numpy()
-        return array
-    word = str(tensor.dtype).removeprefix("torch.")
-    carried: Array = tensor.contiguous().view(_CARRIERS[tensor.element_size()]).numpy()
-    return carried.view(numpy_dtype(word))
 
 
 def require_writable(name: str, tensor: torch.Tensor, array: Array | None = None) -> None:
@@ -306,17 +302,6 @@ def fill(tensor: torch.Tensor, array: Array, dtype: torch.dtype | None = None) -
         return
     once = _once(tensor) or ...
     tensor[once].copy_(whole[once])
-
-
-def tensor_like(array: Array, dtype: torch.dtype) -> torch.Tensor:
-    """Make a tensor of an array, bit for bit."""
-    import numpy as np
-
-    array = np.require(array, requirements=["C", "W"])
-    if dtype in _NATIVE:
-        return torch.from_numpy(array)
-    carrier = array.reshape(-1).view(f"i{array.itemsize}" if array.itemsize > 1 else "u1")
-    return torch.from_numpy(carrier).view(dtype).reshape(array.shape)
 
 
 _WIDER = {"int2": "int8", "int4": "int8", "uint2": "uint8", "uint4": "uint8"}

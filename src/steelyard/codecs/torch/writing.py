@@ -1,12 +1,13 @@
-"""Writing a state_dict as `torch.save` does, so that `torch.load(weights_only=True)` reads it."""
+"""Writing a state_dict or a tensor as `torch.save` does, so that `torch.load(weights_only=True)` reads it."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from steelyard.codecs.metadata import owners
+from steelyard.codecs.pickle.produced import Memo, pushed, pushed_number, pushed_tuple
 from steelyard.core.readers import raw_chunks
 from steelyard.errors import FormatError, printable
 
@@ -46,9 +47,7 @@ _BYTES = {"uint16", "uint32", "uint64", *(f"float8_{kind}" for kind in ("e4m3fn"
 #   archive/steelyard.json  the facts of the weights
 def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> None:
     """Write the archive; tied weights share a storage. Raises `FormatError` for a type that PyTorch lacks."""
-    for weight in weights.values():
-        if weight.dtype not in _STORAGES and weight.dtype not in _BYTES:
-            raise FormatError(name, f"{printable(weight.name)} is {weight.dtype}, which PyTorch cannot hold; convert it first")
+    require_types(weights, name)
     places: dict[str, int] = {}
     keys = {tied: places.setdefault(owner, len(places)) for tied, owner in owners(weights).items()}
     owned = [weights[owner] for owner in places]
@@ -61,6 +60,43 @@ def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> No
         archive.writestr(zipfile.ZipInfo(FACTS), facts)
 
 
+def require_types(weights: Weights, name: str) -> None:
+    """Raise `FormatError` for the first weight of a type that PyTorch lacks."""
+    for weight in weights.values():
+        if weight.dtype not in _STORAGES and weight.dtype not in _BYTES:
+            raise FormatError(name, f"{printable(weight.name)} is {weight.dtype}, which PyTorch cannot hold; convert it first")
+
+
+def write_tensor(weight: Weight, file: BinaryIO) -> int:
+    """Write an archive with this tensor alone where the file ends, and return its length in bytes."""
+    part = _Part(file)
+    archive_file = cast("BinaryIO", part)
+    with zipfile.ZipFile(archive_file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}data.pkl"), b"\x80\2" + _tensor(weight, 0, Memo()) + b".")
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}byteorder"), "little")
+        _store(archive, archive_file, f"{ROOT}data/0", weight)
+        archive.writestr(zipfile.ZipInfo(f"{ROOT}version"), "3\n")
+    return part.tell()
+
+
+class _Part:
+    """The rest of a file from where it is now, as a file of its own: an archive counts its places from its own begin."""
+
+    __slots__ = ("_begin", "_file", "flush", "write")
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._begin = file.tell()
+        self._file = file
+        self.write = file.write
+        self.flush = file.flush
+
+    def tell(self) -> int:
+        return self._file.tell() - self._begin
+
+    def seek(self, place: int) -> int:
+        return self._file.seek(place + self._begin) - self._begin
+
+
 def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) -> None:
     entry = zipfile.ZipInfo(name)
     begin = file.tell() + 30 + len(name) + 20 + 4  # the header, the 64-bit sizes, and the head of the padding
@@ -71,85 +107,32 @@ def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) 
             member.write(chunk)
 
 
-class _Memo:
-    """What a pickle has stored so far: each value that it stores takes the next place, as in the pickles of `torch.save`."""
-
-    __slots__ = ("_known", "_stored")
-
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-        self._stored = 0
-
-    def put(self) -> bytes:
-        """Return the opcode that stores the value on top of the stack."""
-        self._stored += 1
-        return b"r" + (self._stored - 1).to_bytes(4, "little")
-
-    def once(self, text: str, opcodes: bytes) -> bytes:
-        """Return opcodes that push and store a value, or one that fetches it if it was stored before."""
-        if text in self._known:
-            return b"j" + self._known[text].to_bytes(4, "little")
-        self._known[text] = self._stored
-        return opcodes + self.put()
-
-    def named(self, module: str, name: str) -> bytes:
-        """Return the opcodes that push a class or a function."""
-        text = f"c{module}\n{name}\n"
-        return self.once(text, text.encode())
-
-    def word(self, text: str) -> bytes:
-        """Return the opcodes that push a word of every tensor."""
-        return self.once(text, _text(text))
-
-
 def _pickled(weights: Weights, keys: dict[str, int]) -> Iterator[bytes]:
     """Yield a pickle of protocol 2: an OrderedDict of names and calls that rebuild the tensors.
 
     Its opcodes are those of `torch.save`, also where it stores what it never fetches: readers know this form, and are fast.
     """
-    memo = _Memo()
+    memo = Memo()
     yield b"\x80\2" + memo.named("collections", "OrderedDict") + b")R" + memo.put() + b"("
     for weight in weights.values():
-        yield _text(weight.name) + memo.put() + _tensor(weight, keys[weight.name], memo)
+        yield pushed(weight.name) + memo.put() + _tensor(weight, keys[weight.name], memo)
     yield b"u."
 
 
 # The opcodes of a tensor, each value of which is stored:
 #   c torch._utils _rebuild_tensor_v2
 #   (  ("storage", class, key, "cpu", count) Q  offset  (shape)  (strides)  requires_grad  OrderedDict()  [dtype]  t R
-def _tensor(weight: Weight, key: int, memo: _Memo) -> bytes:
+def _tensor(weight: Weight, key: int, memo: Memo) -> bytes:
     typed = weight.dtype in _STORAGES
     rebuild = memo.named("torch._utils", "_rebuild_tensor_v2" if typed else "_rebuild_tensor_v3")
     count = weight.size if typed else weight.nbytes
     storage = b"((" + memo.word("storage")
     storage += memo.named("torch", _STORAGES[weight.dtype]) if typed else memo.named("torch.storage", "UntypedStorage")
-    storage += _text(str(key)) + memo.put() + memo.word("cpu") + _number(count) + b"t" + memo.put() + b"Q"
-    layout = _number(0) + _tuple(weight.shape, memo) + _tuple(_strides(weight.shape), memo) + b"\x89"
+    storage += pushed(str(key)) + memo.put() + memo.word("cpu") + pushed_number(count) + b"t" + memo.put() + b"Q"
+    layout = pushed_number(0) + pushed_tuple(weight.shape, memo) + pushed_tuple(_strides(weight.shape), memo) + b"\x89"
     hooks = memo.named("collections", "OrderedDict") + b")R" + memo.put()
     dtype = b"" if typed else memo.named("torch", weight.dtype)
     return rebuild + storage + layout + hooks + dtype + b"t" + memo.put() + b"R" + memo.put()
-
-
-def _text(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
-    return b"X" + len(data).to_bytes(4, "little") + data
-
-
-def _number(value: int) -> bytes:
-    if value < 1 << 31:
-        return b"J" + value.to_bytes(4, "little")
-    return b"\x8a\x09" + value.to_bytes(9, "little")
-
-
-_TUPLES = (b")", b"\x85", b"\x86", b"\x87")
-"""The opcodes of tuples of none to three values; longer ones begin with a mark, and the empty one is not stored."""
-
-
-def _tuple(values: tuple[int, ...], memo: _Memo) -> bytes:
-    numbers = b"".join(map(_number, values))
-    if len(values) < len(_TUPLES):
-        return numbers + _TUPLES[len(values)] + (memo.put() if values else b"")
-    return b"(" + numbers + b"t" + memo.put()
 
 
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:

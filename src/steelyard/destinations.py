@@ -1,0 +1,73 @@
+"""Where weights are written: the format and the path of the file, the index or the folder that a path stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from steelyard.errors import FormatError, ShapeError, printable, quoted
+
+if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
+
+INDEX = ".index.json"
+DCP, METADATA = ".dcp", ".metadata"
+"""The suffix of the folder of a distributed checkpoint, and the file that a folder of any other name has."""
+FOLDER_FILE = "model.safetensors"
+"""The file of the weights in a folder that is a model."""
+
+
+def is_folder(path: str) -> bool:
+    """Whether the weights go into a folder that is a model of the Hub, as model.safetensors."""
+    return not is_distributed(path) and (path.endswith(("/", os.sep)) or os.path.isdir(path))
+
+
+def is_distributed(path: str) -> bool:
+    """Whether this is the path of a distributed checkpoint: a folder that ends in .dcp, or the .metadata of any folder."""
+    name = os.path.basename(path.rstrip(f"/{os.sep}"))
+    return name == METADATA or name.lower().endswith(DCP)
+
+
+def destination(
+    listed: Weights, path: str, used: Collection[str], shard_size: int | None, processes: int | None = None
+) -> tuple[Any, str]:
+    """Return the format that writes these weights, and the path of the file, index or folder; raises as `write` does."""
+    from pathlib import Path
+
+    from steelyard.formats import check_names, writer_of
+    from steelyard.storage.atomic import require_local
+
+    require_local(path)
+    _require_numbers(path, shard_size, processes)
+    if is_folder(path):
+        _require_no_checkpoint(path)
+        path = os.path.join(path, FOLDER_FILE)
+    target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
+    is_set = target.endswith(INDEX) or is_distributed(target)  # its old files stay until the new ones are named
+    if len(used) > 1 and os.path.realpath(target) in used and not is_set:
+        raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
+    writer = writer_of(Path(target))
+    check_names(listed, target)
+    return writer, target
+
+
+def _require_numbers(path: str, shard_size: int | None, processes: int | None) -> None:
+    """Raise `ShapeError` for a size of shards or a number of processes that is none, or that has no meaning for this path."""
+    if shard_size is not None and shard_size < 1:
+        raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
+    if processes is not None and processes < 1:
+        raise ShapeError(f"processes is {processes}; it must be at least 1")
+    if processes is not None and not is_distributed(path):
+        raise ShapeError(f"{quoted(path)} is no distributed checkpoint, whose parts are for processes; end its name in .dcp")
+    if shard_size is not None and is_distributed(path):
+        raise ShapeError("a distributed checkpoint has a file for each process; pass a number of processes in place of a size")
+
+
+def _require_no_checkpoint(folder: str) -> None:
+    """Raise `FormatError` for the folder of a distributed checkpoint, which would be read in place of a file that is added."""
+    from steelyard.formats import format_name
+
+    marker = os.path.join(folder, METADATA)
+    if os.path.isfile(marker) and format_name(folder) == "dcp":
+        raise FormatError(folder, f"holds a distributed checkpoint; write to {printable(marker)} to replace it, or elsewhere")
