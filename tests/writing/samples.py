@@ -42,7 +42,8 @@ def content(path):
 
 
 def leftovers(folder):
-    return [name for name in os.listdir(folder) if name.endswith(".tmp")]
+    """Return the hidden files in a folder, and those in the folders of distributed checkpoints in it."""
+    return [name for each in (folder, *folder.glob("*.dcp")) for name in os.listdir(each) if name.endswith(".tmp")]
 
 
 SAVING = """

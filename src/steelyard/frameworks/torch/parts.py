@@ -13,11 +13,11 @@ import torch
 from torch import distributed as dist
 
 from steelyard.core.divided import Divided, Part
-from steelyard.core.readers import by_boxes
+from steelyard.core.readers import by_boxes, by_rows
 from steelyard.core.threads import only_in_order
 from steelyard.core.weight import Weight
 from steelyard.frameworks.torch.arrays import numpy_of
-from steelyard.frameworks.torch.distributed import gathered, require_all
+from steelyard.frameworks.torch.distributed import require_all
 
 if TYPE_CHECKING:
     from steelyard.core.divided import Processes
@@ -53,21 +53,27 @@ class World:
         return found
 
 
-def divided_reader(name: str, tensor: Any, held: Callable[[], torch.Tensor]) -> Divided:
-    """Return the reader of a distributed tensor; `held` gives it as it is now."""
+def divided_reader(name: str, tensor: Any, held: Callable[[], torch.Tensor], rows: Callable[[int, int], Array]) -> Divided:
+    """Return the reader of a distributed tensor; `held` gives it as it is now, and `rows` gathers it and gives a range of rows.
+
+    It is gathered only where its parts are not plain boxes of it.
+    """
     ranks = tensor.device_mesh.mesh.flatten().tolist()
     if len(ranks) > 1:
         only_in_order()
-    is_simple = _lies_side_by_side(tensor)
+    shape = tuple(tensor.shape)
+    if type(tensor.detach().to_local()) is not torch.Tensor or not _lies_side_by_side(tensor):
+        return Divided(by_rows(shape, rows), list, None)
 
     def box(index: tuple[int, ...], first: int, last: int) -> Array:
-        return _box(name, held(), (index, first, last), is_simple=is_simple)
+        return _box(name, held(), (index, first, last))
 
     def own() -> list[Part]:
         return _own_part(name, held())
 
-    world: Processes | None = World() if is_simple and sorted(ranks) == [*range(dist.get_world_size())] else None
-    return Divided(by_boxes(tuple(tensor.shape), box), own, world)
+    has_all = dist.is_initialized() and sorted(ranks) == [*range(dist.get_world_size())]
+    world: Processes | None = World() if has_all else None
+    return Divided(by_boxes(shape, box), own, world)
 
 
 def _lies_side_by_side(tensor: Any) -> bool:
@@ -100,7 +106,7 @@ def _place(tensor: Any) -> tuple[torch.Tensor, tuple[int, ...]]:
     return tensor.to_local(), tuple(chunk.offsets)
 
 
-def _box(name: str, tensor: Any, place: tuple[tuple[int, ...], int, int], *, is_simple: bool) -> Array:
+def _box(name: str, tensor: Any, place: tuple[tuple[int, ...], int, int]) -> Array:
     """Return the part [first, last) of the axis after those that the index fixes, of the whole tensor."""
     index, first, last = place
     lengths = tuple(tensor.shape)
@@ -110,9 +116,6 @@ def _box(name: str, tensor: Any, place: tuple[tuple[int, ...], int, int], *, is_
     tensor = tensor.detach()
     if first >= last or 0 in shape:
         return numpy_of(torch.empty(shape, dtype=tensor.dtype))
-    if not is_simple:
-        slices = tuple(slice(begin, end) for begin, end in zip(low, high, strict=True))
-        return numpy_of(gathered(name, tensor).cpu()[slices])
     require_all(name, tensor.device_mesh.mesh.flatten().tolist())
     local, offsets = _place(tensor)
     run = torch.zeros(shape, dtype=tensor.dtype, device=tensor.device_mesh.device_type)

@@ -158,7 +158,7 @@ class TensorSlot:
             return Live(self)
         tensor = self.slots[self.key]
         if hasattr(tensor, "full_tensor"):
-            return Placed(divided_reader(self.name, tensor, self.held), place_of(tensor))
+            return Placed(divided_reader(self.name, tensor, self.held, self.rows), place_of(tensor))
         return Placed(by_rows(self.shape, self.rows), place_of(tensor))
 
     def check(self) -> None:
