@@ -94,7 +94,15 @@ def test_an_adapter_has_its_rank_and_its_pairs(tmp_path):
     assert np.array_equal(w["layers.0.wq.loraB"].numpy(), BIAS)
 
 
+def two_ways():
+    """A file of 6 settings and one token of 256 bytes, or of 5 and one of a byte, which is followed by what may be a tensor."""
+    settings = struct.pack("<6i", 9, 1, 1, 1, 1, 1)
+    token = b"\0" + struct.pack("<3i", 1, 0, 1) + b"x"
+    return b"lmgg" + settings + struct.pack("<2i", 1, 256) + token.ljust(256, b"\0") + TENSORS
+
+
 HOSTILE = {
+    "two layouts": (two_ways(), "may be read in several ways, with 6 and 5 settings"),
     "a cut": (whisper()[:-1], r"ends at byte .* \(partial download\?\)"),
     "a cut in the tokens": (whisper()[:180], "for a program that is not known, or damaged"),
     "no tensors": (whisper(b""), "a vocabulary only"),

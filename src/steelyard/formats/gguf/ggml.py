@@ -102,6 +102,11 @@ def _begin(source: Source, kind: str) -> _Begin:
         raise FormatError(
             source.name, f"is a file of {kind} for a program that is not known, or damaged (partial download?)", start
         )
+    if len(fitting) > 1:
+        counts = " and ".join(str(len(begin.settings)) for begin in fitting)
+        raise FormatError(
+            source.name, f"may be read in several ways, with {counts} settings; nothing in it says which is right", start
+        )
     return fitting[0]
 
 
