@@ -177,3 +177,13 @@ def test_the_effective_rank_does_not_depend_on_the_scale_of_the_numbers():
 def test_a_singular_value_beyond_the_largest_double_has_no_effective_rank():
     row = steelyard.spectra({"w.weight": np.full((4, 4), 1.7e308)})["w.weight"]
     assert (row.spectral_norm, row.effective_rank) == (np.inf, None)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 2), "f4"), ((3, 5), "c8"), ((31, 33), "f2"), ((8, 2, 3), "f8")])
+def test_a_small_matrix_has_the_same_bits_decomposed_together_with_its_random_ones_and_one_by_one(shape, dtype, monkeypatch):
+    numbers = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    together = steelyard.spectra({"w": numbers})["w"]
+    monkeypatch.setattr("steelyard.measures.spectra.TOGETHER", 0)
+    one_by_one = steelyard.spectra({"w": numbers})["w"]
+    assert together.to_dict() == one_by_one.to_dict()
+    assert together.null.values == one_by_one.null.values

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import hypot, isfinite, sqrt
 from typing import TYPE_CHECKING, Any
 
+from steelyard import sizes
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import readable_weights
@@ -22,6 +24,8 @@ DRAWS = 19
 """Random matrices drawn for each weight, if they take no more than a few seconds."""
 WORK = 4e9
 """Maximum cost of all draws of a weight: rows times columns times the shorter side, summed."""
+TOGETHER = 1 << 10
+"""A matrix up to this size is decomposed together with its random ones."""
 MARGIN = 1.1
 """A value must exceed all draws by this factor, since nineteen draws alone give a false positive once in twenty times."""
 PASSED_OVER = (Role.BIAS, Role.COUNT, Role.MEAN, Role.VARIANCE)
@@ -234,9 +238,13 @@ def spectrum(
     from steelyard.numerics.matrices import matrix_shape, row_blocks
 
     shape = matrix_shape(weight) or (1, weight.size)
-    made = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, max_exact_size, top_k)
     draws = min(null_draws, max(int(WORK / work(weight, max_exact_size, top_k)), 1))
-    drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, max_exact_size, top_k) for draw in range(draws)]
+    if shape[0] * shape[1] <= min(TOGETHER, sizes.MATRIX_BLOCK, sizes.WHOLE_MATRIX) and min(shape) <= max_exact_size:
+        made, *drawn = (_made("", values, shape, norm) for values in _together(weight, shape, draws))
+        made.name = weight.name
+    else:
+        made = _of(weight.name, lambda: row_blocks(weight, shape), shape, norm, max_exact_size, top_k)
+        drawn = [_of("", _shuffling(weight, shape, draw), shape, norm, max_exact_size, top_k) for draw in range(draws)]
     if drawn:
         made.null = Null(drawn)
         made.verdict = _verdict(made, made.null)
@@ -244,10 +252,36 @@ def spectrum(
 
 
 def _of(name: str, blocks: Blocks, shape: tuple[int, int], norm: float, max_exact_size: int, top_k: int) -> Spectrum:
-    from steelyard.measures.spectra.power_law import fitted
     from steelyard.measures.spectra.singular import singular_values
 
-    values = singular_values(blocks, shape, max_exact_size, top_k)
+    return _made(name, singular_values(blocks, shape, max_exact_size, top_k), shape, norm)
+
+
+def _together(weight: Weight, shape: tuple[int, int], draws: int) -> list[Singular]:
+    """Return the singular values of a small matrix and of its random ones, all by one call, with the bits of one by one."""
+    import numpy as np
+
+    from steelyard.measures.spectra.singular import of_stack
+    from steelyard.numerics.matrices import row_blocks
+
+    entries = np.concatenate([block for _, block in row_blocks(weight, shape)]).reshape(-1)
+    orders = _orders(draws, shape)
+    return of_stack(np.concatenate([entries[None], entries[orders]]).reshape(-1, *shape))
+
+
+@lru_cache(maxsize=64)
+def _orders(draws: int, shape: tuple[int, int]) -> Array:
+    """Return the random orders of the entries of small matrices of one shape, a row for each; `_shuffling` has the same."""
+    import numpy as np
+
+    made = [np.random.default_rng([draw, *shape]).permutation(shape[0] * shape[1]) for draw in range(draws)]
+    return np.stack(made) if made else np.empty((0, shape[0] * shape[1]), np.int64)
+
+
+def _made(name: str, values: Singular, shape: tuple[int, int], norm: float) -> Spectrum:
+    """Return the spectrum of these singular values."""
+    from steelyard.measures.spectra.power_law import fitted
+
     made = Spectrum(name, shape, values, norm)
     if len(values.values) == min(shape) and isfinite(norm * norm):  # the law is fitted to squares
         made.law = fitted(values.values**2)

@@ -39,6 +39,8 @@ def fitted(values: Array) -> PowerLaw | None:
     >>> round(fitted(chance.pareto(2.0, 2000) + 1).alpha)
     3
     """
+    if len(values) < FEWEST:
+        return None
     data = np.sort(np.asarray(values, np.float64))
     data = data[data > LEAST * data[-1]] if data.size else data
     if data.size < FEWEST or data[0] == data[-1]:

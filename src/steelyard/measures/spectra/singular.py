@@ -47,6 +47,12 @@ def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest:
     return Singular(values, "exact, by products", float(np.sqrt(max(shape) * np.finfo(np.float64).eps) * values[0]))
 
 
+def of_stack(matrices: Array) -> list[Singular]:
+    """Return all singular values of each of some small matrices of one shape: a call for each would take most of the time."""
+    error = max(matrices.shape[1:]) * np.finfo(np.float64).eps
+    return [Singular(values, "exact", float(error * values[0])) for values in np.linalg.svd(matrices, compute_uv=False)]
+
+
 def _gram(blocks: Blocks, shape: tuple[int, int]) -> Array:
     """Return the Gram matrix of the columns, or of the rows if there are fewer."""
     if shape[1] <= shape[0]:
