@@ -11,6 +11,8 @@ from torch import nn
 import steelyard
 from steelyard.cli import main
 from steelyard.errors import ShapeError
+from steelyard.measures.diff.entries import norm_of
+from steelyard.measures.lineage import _lengths
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +207,11 @@ def test_names_within_a_wrapper_correspond_and_a_line_says_so():
     assert pair.to_dict()["prefixes"]["right"]["prefix"] == "module."
     (twin,) = steelyard.lineage({"one": net, "two": {f"module.{name}": array for name, array in net.items()}}).pairs
     assert twin.verdict == "same weights"
+
+
+def test_the_norms_of_many_small_weights_have_the_bits_of_each_alone():
+    chance = np.random.default_rng(0)
+    nets = {f"w{nth}": (chance.normal(size=(7, 65, 1030)[nth % 3]) * 10.0 ** (nth % 5 * -40)).astype("f8") for nth in range(120)}
+    nets |= {name: np.where(np.arange(value.size) == 0, np.nan, value) for name, value in list(nets.items())[::13]}
+    listed = list(steelyard.weights(nets).values())
+    assert _lengths(listed) == {weight.name: norm_of(weight, 0, weight.size) for weight in listed}

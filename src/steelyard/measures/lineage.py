@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import combinations
-from math import hypot, inf
+from math import hypot, inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.threads import in_turn
@@ -202,14 +202,16 @@ def kinship_of(name: str, net: Weights, other_name: str, other_net: Weights) -> 
     kinship.note, kinship.prefixes = wrapped.note, wrapped.to_dict()
     pairs, are_all = _corresponding(one[1], other[1], wrapped.names)
     couples = [(mine, theirs) for mine, theirs in pairs if _alike(mine, theirs)]
+    found = [(sums.changed > 0, sums.apart, sums.one, sums.other) for sums in side_by_side(couples, Tolerance())]
+    # equal sides are compared by their bytes, without computing norms
+    lengths = _lengths([mine for (mine, _), (changed, *_) in zip(couples, found, strict=True) if not changed])
     apart = length = 0.0
-    for couple, sums in zip(couples, side_by_side(couples, Tolerance()), strict=True):
+    for (mine, _), (changed, difference, *norms) in zip(couples, found, strict=True):
         kinship.common += 1
-        kinship.shared += not sums.changed
-        # equal sides are compared by their bytes, without computing norms
-        norms = (sums.one, sums.other) if sums.changed else (_length(couple[0]),) * 2
-        if couple[0].role is not Role.COUNT:
-            apart, length = hypot(apart, sums.apart), hypot(length, *norms)
+        kinship.shared += not changed
+        if mine.role is not Role.COUNT:
+            apart = hypot(apart, difference)
+            length = hypot(length, *(norms if changed else [lengths[mine.name]] * 2))
     if couples:
         kinship.distance = apart / length if length else 0.0 if not apart else None
     if are_all and kinship.common == kinship.shared == len(pairs):
@@ -241,11 +243,21 @@ def _alike(one: Weight, other: Weight) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype and one.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def _length(weight: Weight) -> float:
-    """Return the l2 norm of the finite numbers of a weight."""
-    from steelyard.measures.diff.entries import norm_of
+def _lengths(weights: Sequence[Weight]) -> dict[str, float]:
+    """Return the l2 norm of the finite numbers of each weight by its name: many small ones are computed together."""
+    import numpy as np
 
-    return norm_of(weight, 0, weight.size)
+    from steelyard.measures.diff.arithmetic import norms, real
+    from steelyard.measures.diff.entries import norm_of
+    from steelyard.numerics.small import groups_of_small
+
+    found: dict[str, float] = {}
+    with np.errstate(all="ignore"):
+        for some, rows in groups_of_small(weights, lambda _: None):
+            numbers = real(rows)
+            lengths = np.where(np.isfinite(numbers).all(axis=1), norms(numbers), np.nan).tolist()
+            found |= {weight.name: length for weight, length in zip(some, lengths, strict=True) if isfinite(length)}
+    return {w.name: found[w.name] if w.name in found else norm_of(w, 0, w.size) for w in weights}
 
 
 def _test(kinship: Kinship, couples: Sequence[tuple[Weight, Weight]]) -> None:
