@@ -51,7 +51,7 @@ _COSTS = {
     b"}": 208,
 }
 """bytes of memory that an opcode takes in addition; such bytes within numbers and texts are counted too"""
-
+_CHEAP = bytes(code for code in range(256) if bytes([code]) not in _COSTS)
 _STOP, _TEXT, _LONG_TEXT = b".X\x8d"
 _TUPLES = b"t\x85\x86\x87"
 _FILLS = b"us"
@@ -157,7 +157,8 @@ class Scan:
             self._tail = runs[-1]
         elif self._tail is not None:
             self._tail += block[: min(end, 8)]
-        self._budget.spend(_BYTE_COST * end + sum(cost * block.count(code, 0, end) for code, cost in _COSTS.items()), self.at)
+        costly = block[:end].translate(None, _CHEAP)  # to count each in the block would take as long as to build the values
+        self._budget.spend(_BYTE_COST * end + sum(cost * costly.count(code) for code, cost in _COSTS.items()), self.at)
         self.pieces.append(_AS_LIST.join(runs))
         self.at += end
         return end
