@@ -20,7 +20,7 @@ bidirectional recurrent layer becomes one for each level and direction, a separa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +161,11 @@ class LayerWeights:
     def interpretations(self) -> tuple[LayerWeights, ...]:
         """The layer itself and its alternatives."""
         return self, *self.alternatives
+
+    @property
+    def look(self) -> Hashable:
+        """The same for layers that have the same kinds and shapes in all their interpretations, as long as these layers live."""
+        return id(self) if self.graph_layer is not None else (id(self.shapes), self.kind, self.direction, id(self.pattern))
 
     def shape(self, purpose: str) -> tuple[int, ...]:
         """Return the canonical shape of the parts of one purpose, empty if there are none."""

@@ -21,6 +21,8 @@ FOR_TRAINING = ("momentum",)
 def check_settings(pairs: list[Pair]) -> None:
     """Raise `ShapeError` if two layers are different functions whatever their weights."""
     for source, target, _ in pairs:
+        if not source.settings or not target.settings:
+            continue
         for name in OTHER_FUNCTION:
             mine, theirs = source.settings.get(name), target.settings.get(name)
             if mine is not None and theirs is not None and mine != theirs:
@@ -40,6 +42,8 @@ def differences(source: Net, target: Net, pairs: list[Pair]) -> list[str]:
 
 def _differing(each: Pair) -> Iterator[str]:
     mine, theirs = each.source.settings, each.target.settings
+    if not mine and not theirs:
+        return
     for name in (*COMPARED, *FOR_TRAINING):
         if name == "padding" and _pads_alike(each):
             continue

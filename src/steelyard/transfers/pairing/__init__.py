@@ -12,7 +12,7 @@ Sorted names and the order of a file prove nothing: they are used for suggestion
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.core.wrappers import Wrapping
@@ -161,11 +161,15 @@ def _families(sources: Iterable[LayerWeights], targets: Iterable[LayerWeights]) 
         return key
 
     first: dict[int, Key] = {}
+    known: dict[Hashable, Key] = {}  # layers that look alike have the same keys
     for layer in (*sources, *targets):
-        own = sorted(_keys(layer), key=repr)
-        first[id(layer)] = own[0]
-        for key in own[1:]:
-            owner[root(key)] = root(own[0])
+        least = known.get(layer.look)
+        if least is None:
+            least, *others = sorted(_keys(layer), key=repr)
+            known[layer.look] = least
+            for key in others:
+                owner[root(key)] = root(least)
+        first[id(layer)] = least
     numbers: dict[Key, int] = {}
     return {layer: numbers.setdefault(root(key), len(numbers)) for layer, key in first.items()}
 
@@ -234,6 +238,8 @@ def fitting(source: LayerWeights, target: LayerWeights) -> list[tuple[LayerWeigh
 def _fit(source: LayerWeights, target: LayerWeights) -> bool:
     if source.direction and target.direction and source.direction != target.direction:
         return False
+    if source.shapes == target.shapes:  # as nearly always
+        return True
     for purpose in MATRICES:
         one, other = source.shape(purpose), target.shape(purpose)
         if len(one) == len(other) or not source.kind.startswith("conv"):
