@@ -6,6 +6,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,12 @@ def promoted(dtypes: Iterable[str]) -> str:
     >>> promoted(["bfloat16", "float16"]), promoted(["int64", "bfloat16"]), promoted(["float8_e5m2", "float16"])
     ('float32', 'bfloat16', 'float16')
     """
-    words = list(dict.fromkeys(dtypes))
+    return _promoted(tuple(dict.fromkeys(dtypes)))
+
+
+@lru_cache(maxsize=256)
+def _promoted(words: tuple[str, ...]) -> str:
+    """Return the type of several, cached, since a net has few and NumPy takes long to name one."""
     floats = [word for word in words if is_inexact(word)] or words
     return common_dtype([word for word in floats if itemsize(word) > 1] or floats).name
 
@@ -110,17 +116,23 @@ class Buffers:
         arrays = []
         for dtype in self._dtypes:
             need = self._length * dtype.itemsize
-            buffer = kept.pop() if kept and kept[-1].size >= need + _LINE else np.empty(need + _LINE, np.uint8)
+            buffer = kept.pop() if kept and kept[-1].size >= need else _on_a_line(need)
             self._taken.append(buffer)
-            first = -buffer.ctypes.data % _LINE  # vector instructions are faster where numbers do not cross lines of the cache
-            arrays.append(buffer[first : first + need].view(dtype))
+            arrays.append(buffer[:need].view(dtype))
         return arrays
 
     def __exit__(self, *_: object) -> None:
         """Keep the buffers that were just used, and no others, so that memory does not grow."""
         kept: list[Array] = self._free.__dict__["kept"]
-        small = [buffer for buffer in self._taken if buffer.size <= 16 * sizes.EDIT_BLOCK + _LINE]
+        small = [buffer for buffer in self._taken if buffer.size <= 16 * sizes.EDIT_BLOCK]
         kept[:] = [*kept, *small][-_KEPT:]
+
+
+def _on_a_line(size: int) -> Array:
+    """Return new bytes that begin with a line of the cache: vector instructions are faster on numbers that do not cross lines."""
+    made = np.empty(size + _LINE, np.uint8)
+    first = -made.ctypes.data % _LINE
+    return made[first : first + size]
 
 
 _KEPT = 16

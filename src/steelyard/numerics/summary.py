@@ -221,10 +221,13 @@ def _real(block: Array) -> Array:
 
 def surely_finite_block(block: Array) -> bool:
     """Whether all numbers are known to be finite, for types where this is cheap to check."""
-    if block.dtype.kind in "biu" or block.dtype.name in ("int2", "int4", "uint2", "uint4") or not block.size:
+    if block.dtype.kind in "biu" or not block.size:
         return True
     if block.dtype.kind == "f" and block.itemsize > 2:
         with np.errstate(all="ignore"):
             return bool(np.isfinite(block.sum()))  # NaN and Inf stay in a sum
-    infinite = _INFINITE.get(block.dtype.name)
+    name = block.dtype.name  # which NumPy makes anew each time
+    if name in ("int2", "int4", "uint2", "uint4"):
+        return True
+    infinite = _INFINITE.get(name)
     return infinite is not None and int((np.ascontiguousarray(block).view(np.uint16) & np.uint16(0x7FFF)).max()) < infinite
