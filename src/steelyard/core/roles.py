@@ -113,6 +113,13 @@ def leaf_of(name: str) -> str:
 def _own_word(layer: str) -> str:
     """Return the last word of a layer's name that is not a number, such as "norms" of "norms.0"."""
     word = leaf_of(layer)
+    return _word_above(layer_of(layer)) if word.isdecimal() else word
+
+
+@lru_cache(maxsize=4096)
+def _word_above(layer: str) -> str:
+    """Return the own word of a layer, which may be above thousands of numbered ones."""
+    word = leaf_of(layer)
     while word.isdecimal() and layer:
         layer = layer_of(layer)
         word = leaf_of(layer)

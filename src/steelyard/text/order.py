@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from steelyard.errors import printable
 
@@ -17,6 +17,7 @@ _HEAD = re.compile(r"[^0-9]*+[0-9]+")
 """A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _DIGITS = "0123456789"
 _NUMERALS = frozenset(_DIGITS)
+_SHORT = 18  # digits of a number that is converted quickly
 _BREAKS = ("", ".", "/")
 """What is before and after a number that is a whole part of a name; blank at an end of the name."""
 
@@ -45,14 +46,16 @@ def in_natural_order(listed: Iterable[Listed], name: Callable[[Listed], str]) ->
     return [items[place] for place in natural([name(each) for each in items])]
 
 
-def order_note(source: Iterable[str]) -> str:
+def order_note(source: Iterable[str], places: list[int] | None = None) -> str:
     """Return a line if the natural order of names is another than that of the source; else blank.
+
+    `places` is that order, as `natural` returns it, where it is known.
 
     >>> order_note(["h.0.w", "h.1.w", "h.10.w", "h.2.w"])
     'blocks are shown by number; the source, and so the vector, has h.10 before h.2'
     """
     names = list(source)
-    places = natural(names)
+    places = natural(names) if places is None else places
     after = [*accumulate(reversed(places), min)][::-1]  # the least place of a name and of all that follow
     nth = next((nth for nth, place in enumerate(places) if place > after[nth]), None)
     if nth is None:
@@ -83,6 +86,13 @@ def by_size(digits: str) -> tuple[int, str]:
     return len(stripped), stripped
 
 
+def _sizes(numerals: list[str]) -> list[Any]:
+    """Return keys that sort numbers by their sizes."""
+    if max(map(len, numerals)) > _SHORT:
+        return list(map(by_size, numerals))
+    return [int(each or 0) for each in numerals]  # a name without a number has a blank one
+
+
 def _places(names: Sequence[str], depth: int) -> list[int]:
     """Sort the runs of names by the first number in each, and then within each run by the next."""
     if depth == DEPTH:
@@ -90,10 +100,13 @@ def _places(names: Sequence[str], depth: int) -> list[int]:
     heads, cuts = _runs(names)
     if not any(heads):
         return list(range(len(names)))
+    runs = _by_number(heads, [names[first] for first in cuts[:-1]])
+    if len(heads) == len(names) and runs == list(range(len(runs))):
+        return runs  # a block for each name, in order
     places: list[int] = []
     known: dict[object, list[int]] = {}
     alike: dict[object, dict[str, int]] = {}
-    for head, own in _joined(_by_number(heads, [names[first] for first in cuts[:-1]]), heads, cuts):
+    for head, own in _joined(runs, heads, cuts):
         if len(own) == 1 or not head:
             places += own
             continue
@@ -144,9 +157,11 @@ def _by_number(heads: Sequence[str], names: Sequence[str]) -> list[int]:
     for family, slots in families.items():
         if len(slots) == 1 or not heads[slots[0]]:
             continue
-        keys = [by_size(heads[slot][len(family) :]) for slot in slots]
-        adjacent = sum(two == one + 1 for one, two in pairwise(slots))
-        gaps = len(slots) - 1 - adjacent
+        keys = _sizes([heads[slot][len(family) :] for slot in slots])
+        gaps = 0 if slots[-1] - slots[0] == len(slots) - 1 else sum(two != one + 1 for one, two in pairwise(slots))
+        if not gaps and keys == sorted(keys):
+            continue  # in order already
+        adjacent = len(slots) - 1 - gaps
         whole = family[-1:] in _BREAKS and all(names[slot][(end := len(heads[slot])) : end + 1] in _BREAKS for slot in slots)
         if not whole and (gaps or all(one > two for one, two in pairwise(keys))):
             continue

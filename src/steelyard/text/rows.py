@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
-from steelyard.text.order import DEPTH, by_size, in_natural_order
+from steelyard.text.order import DEPTH, by_size, natural
 
 Listed = TypeVar("Listed")
 
@@ -82,8 +82,8 @@ def measured(rows: Iterable[Row]) -> Iterator[Measured]:
                 yield from measured(Row([weight], [weight] if id(weight) in counted else []) for weight in row.weights)
 
 
-def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
-    """Return the rows in the natural order of the weights; repeated blocks are folded unless `unfolded`.
+def rows_of(weights: Weights, *, unfolded: bool = False, places: Sequence[int] | None = None) -> list[Row]:
+    """Return the rows in the natural order of the weights, which `places` has if it is known; unless `unfolded`, blocks fold.
 
     Natural is 2 before 10, also where a file has its names in alphabetical order (`text.order`). A block repeats where a number
     in its names counts up by one and the rest of the names, the shapes, dtypes and roles are the same.
@@ -94,7 +94,8 @@ def rows_of(weights: Weights, *, unfolded: bool = False) -> list[Row]:
     [('layers.[0-11].weight', 12), ('layers.[0-11].bias', 12)]
     """
     distinct = list(weights.distinct().values())
-    listed = in_natural_order(weights.values(), attrgetter("name"))
+    members = list(weights.values())
+    listed = [members[place] for place in (natural([weight.name for weight in members]) if places is None else places)]
     groups = [[weight] for weight in listed] if unfolded else folded(listed, attrgetter("name"), _kind)
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]

@@ -11,7 +11,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN
 from steelyard.errors import SteelyardError, printable
 from steelyard.storage.source import Stored
-from steelyard.text.order import order_note
+from steelyard.text.order import natural, order_note
 from steelyard.text.rows import Measured, Row, counts_of, rows_of
 from steelyard.text.terminal import Screen, cells, cut, cut_alike, padded, screen_of
 from steelyard.text.units import counted, in_units
@@ -99,7 +99,8 @@ def listing(
     if not weights:
         yield "no weights"
         return
-    rows = rows_of(weights, unfolded=unfolded) if stats is None else [each.row for each in stats]
+    places = natural(list(weights))
+    rows = rows_of(weights, unfolded=unfolded, places=places) if stats is None else [each.row for each in stats]
     if headline is not None and (sentence := headline(weights, rows)):
         yield screen.paint(screen.broken(sentence), "bold")
         yield ""
@@ -116,7 +117,7 @@ def listing(
 
         yield from map(screen.broken, metadata_line(weights.meta))
     yield from map(screen.broken, notes(weights))
-    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(weights))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(weights, places))
     for line in remarks(stats or (), len(weights.distinct())):
         yield screen.paint(screen.broken(line), "red")
 
@@ -146,9 +147,9 @@ def notes(weights: Weights) -> list[str]:
     return [printable(note, NAME_LIMIT) for note in noted(weights.meta)]
 
 
-def reordered(weights: Weights) -> Iterator[str]:
-    """Yield a line if the rows are in another order than the weights."""
-    if line := order_note(weights):
+def reordered(weights: Weights, places: list[int] | None = None) -> Iterator[str]:
+    """Yield a line if the rows are in another order than the weights; `places` is the natural order, if it is known."""
+    if line := order_note(weights, places):
         yield line
 
 

@@ -274,7 +274,7 @@ def _weight(entry: _ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
     word, dtype, _ = KINDS.get(entry.values.kind, (str(entry.values.kind), "object", 0))
     return Weight(
         name=entry.name,
-        shape=tuple(max(dim, 0) for dim in tensor.dims[:64]),
+        shape=tuple([max(dim, 0) for dim in tensor.dims[:64]]),
         dtype=dtype,
         read=sparse_reader(tensor, files) if isinstance(tensor, SparseTensorProto) else reader_of(tensor, files),
         role=role,

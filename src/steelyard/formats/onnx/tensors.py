@@ -26,13 +26,14 @@ from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, SteelyardError, printable, quoted
 from steelyard.formats.onnx.messages import SparseTensorProto
 from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto
-from steelyard.storage.source import Source
+from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from steelyard.core.weight import Array, Reader, Weight
 
+STRING = 8
 KINDS = {
     1: ("FLOAT", "float32", FLOATS),
     2: ("UINT8", "uint8", INTS),
@@ -41,7 +42,7 @@ KINDS = {
     5: ("INT16", "int16", INTS),
     6: ("INT32", "int32", INTS),
     7: ("INT64", "int64", LONGS),
-    8: ("STRING", "object", 0),
+    STRING: ("STRING", "object", 0),
     9: ("BOOL", "bool", INTS),
     10: ("FLOAT16", "float16", INTS),
     11: ("DOUBLE", "float64", DOUBLES),
@@ -67,13 +68,17 @@ KINDS = {
 
 
 class ExternalFiles:
-    """The files with external data, each opened once, and only in the model's own folder."""
+    """The files with external data, each opened once, and only in the model's own folder.
 
-    __slots__ = ("_files", "source")
+    `plain` has the bytes that a tensor of one type and shape takes in place, -1 if it must be decoded: many tensors are alike.
+    """
+
+    __slots__ = ("_files", "plain", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._files: dict[str, Source] = {}
+        self.plain: dict[tuple[int, ...], int] = {}
 
     def file(self, location: str) -> Source:
         """Return the file at `location`. Raises `UnsafeFileError` or `FileMissingError`."""
@@ -92,28 +97,41 @@ def stored_bytes(tensor: TensorProto, dtype: str) -> int:
 
 def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of a tensor's elements; for a tensor that cannot be read, one that raises the reason."""
+    if (stored := _in_place(tensor, files)) is not None:
+        return stored
     name = files.source.name
     try:
-        if tensor.kind not in KINDS or tensor.kind == 8 or tensor.strings:
+        if tensor.kind not in KINDS or tensor.kind == STRING or tensor.strings:
             shown = printable(tensor.name)
             raise FormatError(name, f"{shown} is of the type {_word(tensor.kind)}, which is not a supported type of numbers")
         check_dims(tensor, name)
         dtype = KINDS[tensor.kind][1]
-        if dtype not in BITS and (place := _in_place(tensor, dtype)) is not None:
-            return files.source.numbers(place, dtype)
         return decoded(_raw(tensor, dtype, files), dtype)
     except SteelyardError as error:
         return Refused(error)
 
 
-def _in_place(tensor: TensorProto, dtype: str) -> int | None:
-    """Return the offset of elements that the file has as raw data of the right length; None for all others."""
-    if tensor.external is not None or len(tensor.elements) != 1:
+def _in_place(tensor: TensorProto, files: ExternalFiles) -> Stored | None:
+    """Return a reader of elements that the file has as raw data of the right length; None for all others."""
+    if tensor.external is not None or len(tensor.elements) != 1 or tensor.strings:
         return None
     (run,) = tensor.elements
-    own = KINDS[tensor.kind][2]
-    is_raw = run.packed and (run.field == RAW or (run.field == own and own in (FLOATS, DOUBLES)))
-    return run.offset if is_raw and run.end - run.offset == stored_bytes(tensor, dtype) else None
+    look = (tensor.kind, *tensor.dims)
+    if (wanted := files.plain.get(look)) is None:
+        wanted = files.plain[look] = _plain_bytes(tensor)
+    if not run.packed or run.end - run.offset != wanted:
+        return None
+    _, dtype, own = KINDS[tensor.kind]
+    is_raw = run.field == RAW or (run.field == own and own in (FLOATS, DOUBLES))
+    return Stored(files.source, run.offset, dtype) if is_raw else None
+
+
+def _plain_bytes(tensor: TensorProto) -> int:
+    """Return the length of the elements as raw data, in bytes; -1 for a type or a shape that cannot be read in place."""
+    kind = KINDS.get(tensor.kind)
+    if kind is None or tensor.kind == STRING or kind[1] in BITS or not is_possible(tensor.dims):
+        return -1
+    return stored_bytes(tensor, kind[1])
 
 
 def check_dims(tensor: TensorProto, name: str) -> None:
