@@ -102,7 +102,7 @@ def _begin(source: Source, kind: str) -> _Begin:
         raise FormatError(
             source.name, f"is a file of {kind} for a program that is not known, or damaged (partial download?)", start
         )
-    if len(fitting) > 1:
+    if len({begin.at for begin in fitting}) > 1:  # a count of tokens may be taken for a last setting
         counts = " and ".join(str(len(begin.settings)) for begin in fitting)
         raise FormatError(
             source.name, f"may be read in several ways, with {counts} settings; nothing in it says which is right", start
