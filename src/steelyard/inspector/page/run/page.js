@@ -94,6 +94,9 @@ function shown(holder, first) {
     return made;
   }
 
+  /** @type {(band: number[] | undefined) => string} */
+  const usual = (band) => (band ? `; ${band.map(shortly).join(" to ")} is usual for steps of an optimizer` : "");
+
   /** @type {(values: ArrayLike<number>) => number[]} */
   const column = (values) => Array.from(run.steps, (_, nth) => values[nth * run.names.length + weight]);
 
@@ -121,7 +124,7 @@ function shown(holder, first) {
       picture(
         curve.label,
         (canvas, width) => drawCurve(canvas, width, run.steps, curve, at()),
-        () => `${shortly(curve.values[at()]) || "none"}${curve.band ? "; the band is usual for steps of an optimizer" : ""}`,
+        () => `${shortly(curve.values[at()]) || "none"}${usual(curve.band)}`,
       ),
     );
     replace(pictures, ridge, path, ...lines);
