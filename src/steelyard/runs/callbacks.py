@@ -40,8 +40,8 @@ class Callback:
         self._epoch = 0.0
         self.model: object = None
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # it is read only
+    @property  # type: ignore[misc]  # it is read only
+    def __class__(self) -> Any:
         """Keras's own class while SciKeras is there, which takes no other callbacks, and calls the same methods."""
         keras = sys.modules.get("keras") if "scikeras" in sys.modules else None
         known = getattr(getattr(keras, "callbacks", None), "Callback", None)
