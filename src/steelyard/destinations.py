@@ -13,20 +13,31 @@ if TYPE_CHECKING:
 
 INDEX = ".index.json"
 DCP, METADATA = ".dcp", ".metadata"
-"""The suffix of the folder of a distributed checkpoint, and the file that a folder of any other name has."""
+"""The suffix of the folder of a distributed checkpoint of PyTorch, and the file that a folder of any other name has."""
+ORBAX = ".orbax"
+"""The suffix of the folder of a checkpoint of Orbax."""
 FOLDER_FILE = "model.safetensors"
 """The file of the weights in a folder that is a model."""
 
 
 def is_folder(path: str) -> bool:
     """Whether the weights go into a folder that is a model of the Hub, as model.safetensors."""
-    return not is_distributed(path) and (path.endswith(("/", os.sep)) or os.path.isdir(path))
+    return not _is_checkpoint(path) and (path.endswith(("/", os.sep)) or os.path.isdir(path))
 
 
 def is_distributed(path: str) -> bool:
     """Whether this is the path of a distributed checkpoint: a folder that ends in .dcp, or the .metadata of any folder."""
-    name = os.path.basename(path.rstrip(f"/{os.sep}"))
+    name = _name(path)
     return name == METADATA or name.lower().endswith(DCP)
+
+
+def _is_checkpoint(path: str) -> bool:
+    """Whether this is the path of a folder of PyTorch or of Orbax whose arrays are in parts, for several processes."""
+    return is_distributed(path) or _name(path).lower().endswith(ORBAX)
+
+
+def _name(path: str) -> str:
+    return os.path.basename(path.rstrip(f"/{os.sep}"))
 
 
 def destination(
@@ -44,7 +55,7 @@ def destination(
         _require_no_checkpoint(path)
         path = os.path.join(path, FOLDER_FILE)
     target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
-    is_set = target.endswith(INDEX) or is_distributed(target)  # its old files stay until the new ones are named
+    is_set = target.endswith(INDEX) or _is_checkpoint(target)  # its old files stay until the new ones are named
     if len(used) > 1 and os.path.realpath(target) in used and not is_set:
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
     writer = writer_of(Path(target))
@@ -58,9 +69,10 @@ def _require_numbers(path: str, shard_size: int | None, processes: int | None) -
         raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
     if processes is not None and processes < 1:
         raise ShapeError(f"processes is {processes}; it must be at least 1")
-    if processes is not None and not is_distributed(path):
-        raise ShapeError(f"{quoted(path)} is no distributed checkpoint, whose parts are for processes; end its name in .dcp")
-    if shard_size is not None and is_distributed(path):
+    if processes is not None and not _is_checkpoint(path):
+        what = "is no distributed checkpoint, whose parts are for processes; end its name in .dcp or .orbax"
+        raise ShapeError(f"{quoted(path)} {what}")
+    if shard_size is not None and _is_checkpoint(path):
         raise ShapeError("a distributed checkpoint has a file for each process; pass a number of processes in place of a size")
 
 

@@ -151,12 +151,13 @@ def save(
     The suffix of `path` determines the format. The file takes its place only when it is complete and on the
     disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
-    at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed checkpoint
-    of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by default. With
-    `like`, a file of ONNX or a fit of R, that model is written again with these numbers, in its types: a graph cannot be made of
-    weights alone. Any other `path` that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder
-    the weights are from with the config of their quantiser, so that transformers loads them. Weights that cannot be read are
-    refused with `UnreadableError`, or left out with `skip_unreadable`, and a warning.
+    at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed
+    checkpoint of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by
+    default. One in ".orbax" is a checkpoint of Orbax, whose arrays are in as many chunks. With `like`, a file of ONNX or a fit
+    of R, that model is written again with these numbers, in its types: a graph cannot be made of weights alone. Any other `path`
+    that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder the weights are from with the
+    config of their quantiser, so that transformers loads them. Weights that cannot be read are refused with `UnreadableError`,
+    or left out with `skip_unreadable`, and a warning.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
     below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.

@@ -212,15 +212,15 @@ def test_ls_stats_as_json_has_the_error_of_each_weight_that_cannot_be_read(folde
 
 def test_ls_stats_of_packed_numbers_and_of_many_that_cannot_be_read(folder):
     path = folder / "packed.safetensors"
-    header = {f"w{n}": {"dtype": "F4", "shape": [4], "data_offsets": [2 * n, 2 * n + 2]} for n in range(7)}
-    header["good"] = {"dtype": "F32", "shape": [1], "data_offsets": [14, 18]}
+    header = {f"w{n}": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [3 * n, 3 * n + 3]} for n in range(7)}
+    header["good"] = {"dtype": "F32", "shape": [1], "data_offsets": [21, 25]}
     text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(14) + np.float32(2.5).tobytes())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(21) + np.float32(2.5).tobytes())
     result = run("ls", "--stats", path, folder / "none.pt")
     assert result.returncode == 2
     assert "7 of 8 weights cannot be read" in result.stderr
     lines = result.stdout.splitlines()
-    assert sum("is stored as F4" in line for line in lines) == 5
+    assert sum("is stored as F6_E2M3" in line for line in lines) == 5
     assert "... and 2 more weights that cannot be read" in lines
     assert next(line for line in lines if line.startswith("good")).split()[-3:] == ["2.5"] * 3
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from forking import forked
 
-from steelyard.storage import atomic
+from steelyard.storage import atomic, atomic_folder
 
 REACHED = set()
 """The modules whose calls of `replacing` were reached."""
@@ -50,6 +50,8 @@ WRITES = 3
 """The number of writes of a file, evenly spread, at which a process is killed."""
 KILLED = 9
 METADATA = ".metadata"
+TIMES = "_CHECKPOINT_METADATA"
+"""A file of Orbax with the time of the save."""
 MEMORY = "/dev/shm"
 """A folder in memory, where a sync takes no time; the order of the steps is the same."""
 
@@ -77,6 +79,7 @@ class Stepping:
     def install(self):
         for name in STEPS:
             setattr(os, name, self._wrapped(name, getattr(os, name)))
+        atomic_folder._exchanged = self._wrapped("replace", atomic_folder._exchanged)
         stepping = self
 
         class Raw(io.FileIO):
@@ -129,7 +132,8 @@ def content(out):
 
     A hidden file that a manifest names as pending is what a reader finds instead of the file of numbers.
     """
-    files = {path.name: path.read_bytes() for path in out.iterdir() if not is_hidden(path)}
+    inside = [path for each in out.iterdir() if not is_hidden(each) for path in (each.rglob("*") if each.is_dir() else [each])]
+    files = {str(path.relative_to(out)): path.read_bytes() for path in inside if path.is_file()}
     for manifest in [json.loads(data) for name, data in files.items() if name.endswith(".raw.json")]:
         pending = out / manifest["pending"]
         files[manifest["data"]] = pending.read_bytes() if pending.exists() else files[manifest["data"]]
@@ -175,6 +179,7 @@ class Sweep:
         for path in self.out.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         for name, data in self.whole[0].items():
+            (self.out / name).parent.mkdir(parents=True, exist_ok=True)
             (self.out / name).write_bytes(data)
 
     def values(self, number):
@@ -183,7 +188,7 @@ class Sweep:
     def state(self, files):
         """Return what is compared: the bytes of the files, or of sets their numbers, since names of shards are random."""
         if not self.writer.is_set:
-            return files
+            return {name: data for name, data in files.items() if not name.endswith(TIMES)}
         if METADATA in files:
             return items(files)
         index = json.loads(files[next(name for name in files if name.endswith(".json"))])

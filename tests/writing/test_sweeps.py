@@ -18,7 +18,7 @@ from steelyard.cli import COMMANDS, command
 from steelyard.core import plugins
 
 SOURCE = ROOT / "src" / "steelyard"
-ATOMIC = {"storage/atomic.py", "storage/atomic_set.py"}
+ATOMIC = {"storage/atomic.py", "storage/atomic_folder.py", "storage/atomic_set.py"}
 NOT_INTO_A_PATH = {
     ("codecs/hdf5/writing.py", "File"): "h5py writes into the open file of `replacing`",
     ("codecs/torch/writing.py", "ZipFile"): "into the open file of `replacing`",
@@ -35,6 +35,7 @@ NOT_INTO_A_PATH = {
     ("inspector/server.py", "touch"): "the page that hides the token from the list of processes",
     ("inspector/server.py", "write_text"): "the page that hides the token from the list of processes",
     ("formats/dcp/writing.py", "mkdir"): "the new folder of a checkpoint, which is none without its .metadata",
+    ("formats/orbax/writing.py", "mkdir"): "the folders of arrays in the hidden one of `replacing_folder`",
     ("formats/onnx/__init__.py", "mkdir"): "the folder of external data, which the model names",
     ("running.py", "open"): "the null device",
     ("runs/appending.py", "makedirs"): "the folder of a run, and that of its snapshots",

@@ -89,6 +89,7 @@ WRITERS = [
     Writer("convert raw", _convert("net.raw"), is_set=True),
     Writer("convert shards", _convert("net.safetensors", "{n}.npz", "--shard-size", "40KB"), is_set=True),
     Writer("convert dcp", _convert(".metadata", "{n}.npz", "--processes", "2"), is_set=True),
+    Writer("convert orbax", _convert("net.orbax", "{n}.npz", "--processes", "2")),
     Writer("convert keras", _convert("net.keras", "{n}.keras")),
     Writer("convert weights.h5", _convert("net.weights.h5", "{n}.weights.h5")),
     Writer("convert onnx", _convert("net.onnx", "{n}.onnx.npz", "--like", "{made}/net.onnx")),

@@ -103,7 +103,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--no-sync", action="store_true", help="do not wait until OUT is on the disk: faster, but a loss of power may cut it off"
     )
     parser.add_argument(
-        "--processes", type=int, metavar="N", help="write a distributed checkpoint, OUT.dcp, as FSDP divides it over N processes"
+        "--processes",
+        type=int,
+        metavar="N",
+        help="write a distributed checkpoint, OUT.dcp or OUT.orbax, in parts for N processes",
     )
     add_selection(parser)
     add_engine_of_writing(parser)

@@ -131,3 +131,35 @@ def require_done(error: str) -> None:
     """Raise `UnreadableError` if the first process, which writes for all, has failed; blank if it has not."""
     if error:
         raise UnreadableError(f"the first process, which writes for all, failed: {printable(error, 500)}")
+
+
+def chunks(weight: Weight, processes: int) -> Iterator[Part]:
+    """Yield the part of each process, as `torch.chunk` cuts the first axis; the first process has what has no axis.
+
+    >>> import numpy as np
+    >>> from steelyard.core.readers import from_array
+    >>> [(part.offsets, part.weight.shape) for part in chunks(from_array("w", np.ones((5, 2))), 4)]
+    [((0, 0), (2, 2)), ((2, 0), (2, 2)), ((4, 0), (1, 2))]
+    """
+    rows = weight.shape[0] if weight.shape else 1
+    step = -(-rows // processes)
+    if step >= rows or not weight.size:
+        yield Part((0,) * len(weight.shape), weight)
+        return
+    width = weight.size // rows
+    for first in range(0, rows, step):
+        shape = (min(step, rows - first), *weight.shape[1:])
+        yield Part((first, *(0,) * (len(shape) - 1)), weight.replace(shape=shape, read=_From(weight, first * width)))
+
+
+class _From:
+    """The reader of a run of a weight that begins at an element."""
+
+    __slots__ = ("_begin", "_weight")
+
+    def __init__(self, weight: Weight, begin: int) -> None:
+        self._weight = weight
+        self._begin = begin
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self._weight.read(start + self._begin, stop + self._begin)

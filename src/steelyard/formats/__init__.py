@@ -48,7 +48,7 @@ SUFFIXES = {
     "offloaded": ("index.json",),
     "onnx": (".onnx",),
     "openvino": (".xml",),
-    "orbax": (),
+    "orbax": (".orbax",),
     "ort": (".ort",),
     "packs": (".task",),
     "paddle": (".pdiparams",),
@@ -86,6 +86,8 @@ _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"
 _TFJS = re.compile(r"group\d+-shard\d+of\d+\.bin")
+_SAVED_MODEL = ("fingerprint.pb", "keras_metadata.pb")
+"""The files beside a saved_model.pb that hold no numbers."""
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$|zero_pp_rank_[0-9]+_")
 _SHARED = (".bin", "checkpoint")
 """Suffixes that files of formats have too that no reader takes."""
@@ -203,10 +205,12 @@ def weight_files_of(names: Iterable[str]) -> list[str]:
 
 
 def _is_read_through(name: str, there: Collection[str]) -> bool:
-    """Whether a file is a shard of one that is there too."""
+    """Whether a file is a shard of one that is there too, or what TensorFlow writes beside a model."""
     if re.search(_SHARD, name) and f"{re.sub(_SHARD, '', name)}.index.json" in there:
         return True
     folder, slash, last = name.rpartition("/")
+    if last in _SAVED_MODEL:
+        return f"{folder}{slash}saved_model.pb" in there
     return bool(_TFJS.fullmatch(last)) and any(f"{folder}{slash}{index}" in there for index in SUFFIXES["tfjs"])
 
 

@@ -140,7 +140,7 @@ def _temporary(folder: str, prefix: str) -> tuple[str, int]:
     while True:
         path = os.path.join(folder, f"{prefix}{os.urandom(RANDOM).hex()}.tmp")
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        if _lock(handle, unsupported=True) and os.fstat(handle).st_nlink:
+        if lock(handle, unsupported=True) and os.fstat(handle).st_nlink:
             return path, handle
         os.close(handle)  # another process found it before it was locked, and removes it as abandoned
 
@@ -160,13 +160,13 @@ def remove_abandoned(folder: str, prefix: str) -> None:
 def _remove_unlocked(path: str) -> None:
     handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
-        if _lock(handle, unsupported=False):
+        if lock(handle, unsupported=False):
             os.unlink(path)
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, *, unsupported: bool) -> bool:
+def lock(handle: int, *, unsupported: bool) -> bool:
     """Lock an open file exclusively until it is closed; False if another process has locked it.
 
     `unsupported` is returned if the file system has no locks, so that no file in use is removed there.

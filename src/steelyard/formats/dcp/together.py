@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.metadata import dump_facts, owners
 from steelyard.codecs.torch.writing import require_types
 from steelyard.core.divided import require_done
 from steelyard.errors import SteelyardError, UnreadableError
-from steelyard.formats.dcp.describing import described
 from steelyard.formats.dcp.writing import (
     METADATA,
     folder_of,
@@ -23,8 +21,9 @@ from steelyard.formats.dcp.writing import (
     old_files,
     placed,
     require_replaceable,
+    write_metadata,
 )
-from steelyard.storage.atomic import creating, replacing
+from steelyard.storage.atomic import creating
 from steelyard.storage.atomic_set import replace_set
 
 if TYPE_CHECKING:
@@ -63,13 +62,11 @@ def _lead(weights: Weights, parts: Sequence[Part], folder: Path, busy: Sequence[
             for name, several in found.items():
                 places.setdefault(name, []).extend(several)
 
-    def finish() -> None:
-        held = {name: places[owner] for name, owner in owners(weights).items()}
-        with replacing(folder / METADATA) as file:
-            file.writelines(described(weights, held, dump_facts(weights)))
+    def plan() -> tuple[list[str], set[str]]:
+        return free_names(folder, busy), old_files(folder)
 
     with new_folder(folder):
-        replace_set(folder / METADATA, lambda: (free_names(folder, busy), old_files(folder)), fill, finish, lambda: named(folder))
+        replace_set(folder / METADATA, plan, fill, lambda: write_metadata(folder, weights, places), lambda: named(folder))
 
 
 def _follow(parts: Sequence[Part], busy: Sequence[int], processes: Processes) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from steelyard.codecs.metadata import dump_facts, owners
 from steelyard.codecs.torch.writing import require_types, write_tensor
-from steelyard.core.divided import Part
+from steelyard.core.divided import Part, chunks
 from steelyard.errors import FormatError, ShapeError, SteelyardError, quoted
 from steelyard.formats.dcp.describing import Placed, described
 from steelyard.formats.dcp.metadata import MARK, checkpoint
@@ -22,10 +22,9 @@ from steelyard.storage.atomic_set import replace_set
 from steelyard.storage.source import open_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from steelyard.core.weight import Array, Weight
     from steelyard.core.weights import Weights
 
 METADATA = ".metadata"
@@ -55,13 +54,15 @@ def write_folder(weights: Weights, path: Path, processes: int) -> None:
             for name, several in parts.items():
                 places[name] = [placed(*each) for each in zip(several, files, names, strict=False)]
 
-    def finish() -> None:
-        held = {name: places[owner] for name, owner in owned.items()}
-        with replacing(folder / METADATA) as file:
-            file.writelines(described(weights, held, dump_facts(weights)))
-
     with new_folder(folder):
-        replace_set(folder / METADATA, plan, fill, finish, lambda: named(folder))
+        replace_set(folder / METADATA, plan, fill, lambda: write_metadata(folder, weights, places), lambda: named(folder))
+
+
+def write_metadata(folder: Path, weights: Weights, places: Mapping[str, list[Placed]]) -> None:
+    """Replace the `.metadata` of a folder by one that says where the parts of each weight are."""
+    held = {name: places[owner] for name, owner in owners(weights).items()}
+    with replacing(folder / METADATA) as file:
+        file.writelines(described(weights, held, dump_facts(weights)))
 
 
 def folder_of(path: Path) -> Path:
@@ -79,38 +80,6 @@ def placed(part: Part, file: BinaryIO, name: str) -> Placed:
     """Write a part where its file, of this name, ends; return where it is."""
     begin = file.tell()
     return Placed(part.offsets, part.weight.shape, name, begin, write_tensor(part.weight, file))
-
-
-def chunks(weight: Weight, processes: int) -> Iterator[Part]:
-    """Yield the part of each process, as `torch.chunk` cuts the first axis; the first process has what has no axis.
-
-    >>> import numpy as np
-    >>> from steelyard.core.readers import from_array
-    >>> [(part.offsets, part.weight.shape) for part in chunks(from_array("w", np.ones((5, 2))), 4)]
-    [((0, 0), (2, 2)), ((2, 0), (2, 2)), ((4, 0), (1, 2))]
-    """
-    rows = weight.shape[0] if weight.shape else 1
-    step = -(-rows // processes)
-    if step >= rows or not weight.size:
-        yield Part((0,) * len(weight.shape), weight)
-        return
-    width = weight.size // rows
-    for first in range(0, rows, step):
-        shape = (min(step, rows - first), *weight.shape[1:])
-        yield Part((first, *(0,) * (len(shape) - 1)), weight.replace(shape=shape, read=_From(weight, first * width)))
-
-
-class _From:
-    """The reader of a run of a weight that begins at an element."""
-
-    __slots__ = ("_begin", "_weight")
-
-    def __init__(self, weight: Weight, begin: int) -> None:
-        self._weight = weight
-        self._begin = begin
-
-    def __call__(self, start: int, stop: int) -> Array:
-        return self._weight.read(start + self._begin, stop + self._begin)
 
 
 def new_folder(folder: Path) -> ExitStack:

@@ -22,13 +22,14 @@ from steelyard.layers.flax.nnx import with_nnx_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from steelyard.codecs.zarr import Store
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
-SUFFIXES = ()
+SUFFIXES = (".orbax",)
 _ITEM = {"_METADATA", MANIFEST}
 _MARKS = {*_ITEM, "_CHECKPOINT_METADATA"}
 _UNFINISHED = re.compile(r"(.+)\.orbax-checkpoint-tmp(-\d+)?$")
@@ -70,6 +71,16 @@ def read(source: Source, scope: Scope) -> Weights:
         notes += more
     meta: dict[str, object] = {"format": "Orbax"}
     return Weights(listed, meta=meta | ({NOTES: notes} if notes else {}))
+
+
+def write(weights: Weights, path: Path, processes: int = 1) -> None:
+    """Write a folder that Orbax restores, each array in so many chunks.
+
+    It replaces an older checkpoint of Orbax and nothing else.
+    """
+    from steelyard.formats.orbax.writing import write_folder
+
+    write_folder(weights, path, processes)
 
 
 def _is_marked(names: list[str]) -> bool:
@@ -144,6 +155,11 @@ def _weights(folder: Source, names: list[str], scope: Scope, before: str) -> Ite
     for leaf in _chosen(tree, scope):
         name = _free_name(listed, leaf)
         listed[name] = array(store, folder, f"{leaf.stored}/", name, fills=tree.fills)
+    if tree.facts is not None:
+        from steelyard.codecs.metadata import with_facts
+
+        yield from with_facts([*listed.values()], tree.facts)
+        return
     weights = infer_roles(listed.values())
     is_linen = any(leaf.path[0] == "params" for leaf in tree.leaves)
     for weight in with_linen_facts(weights) if is_linen else with_nnx_facts(weights):
@@ -151,7 +167,9 @@ def _weights(folder: Source, names: list[str], scope: Scope, before: str) -> Ite
 
 
 def _chosen(tree: Tree, scope: Scope) -> list[Leaf]:
-    """Return the leaves of a scope."""
+    """Return the leaves of a scope; what Steelyard saved was chosen then."""
+    if tree.facts is not None:
+        return tree.leaves
     tops = {leaf.path[0] for leaf in tree.leaves}
     is_state = {"params", "opt_state"} <= tops
     kept = [leaf for leaf in tree.leaves if not leaf.is_setting and not (is_state and leaf.path[0] in _STATE)]

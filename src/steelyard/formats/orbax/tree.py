@@ -2,7 +2,8 @@
 
     {"tree_metadata": {"('params', 'w')": {"key_metadata": [{"key": "params", "key_type": 2}, ...],
                                            "value_metadata": {"value_type": "jax.Array", "skip_deserialize": false}}, ...},
-     "use_ocdbt": true, "use_zarr3": false, "store_array_data_equal_to_fill_value": true, "custom_metadata": null}
+     "use_ocdbt": true, "use_zarr3": false, "store_array_data_equal_to_fill_value": true,
+     "custom_metadata": null or {"steelyard": facts}}
 
 An array is stored under its keys, joined by "."; empty containers and texts are no arrays.
 """
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from steelyard.codecs.plain import Plain
     from steelyard.storage.source import Source
 
+FACTS = "steelyard"
+"""The key of the facts in `custom_metadata`."""
 _SKIPPED = {"None", "string", "str", "Dict", "List", "Tuple", "NamedTuple", "empty"}
 _NUMBERS = {"scalar", "int", "float", "bool"}
 _ENDS = ("/.zarray", "/zarr.json")
@@ -35,10 +38,11 @@ class Leaf(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """The arrays of a tree, and whether a chunk that is not stored has the fill value."""
+    """The arrays of a tree, whether a chunk that is not stored has the fill value, and the facts that Steelyard saved with it."""
 
     leaves: list[Leaf]
     fills: bool
+    facts: str | None = None
 
 
 def tree_of(source: Source) -> Tree:
@@ -50,7 +54,10 @@ def tree_of(source: Source) -> Tree:
     if not isinstance(found, dict) or not isinstance(entries, dict):
         raise FormatError(source.name, "is not JSON with the names of the arrays of a checkpoint of Orbax")
     fills = found.get("store_array_data_equal_to_fill_value") is not True
-    return Tree(_unboxed([*_leaves(source, entries.values())]), fills)
+    leaves = [*_leaves(source, entries.values())]
+    custom = found.get("custom_metadata")
+    facts = custom.get(FACTS) if isinstance(custom, dict) else None
+    return Tree(leaves, fills, facts) if isinstance(facts, str) else Tree(_unboxed(leaves), fills)
 
 
 def _leaves(source: Source, entries: Iterable[Plain]) -> Iterator[Leaf]:
