@@ -132,7 +132,9 @@ def totals(x: Array) -> Array:
         return np.asarray(np.add.reduce(x, axis=-1))
     runs, rest = _runs_of(x)
     found = np.add.reduce(np.einsum("...ij->...i", runs), axis=-1, dtype=np.float64) + np.add.reduce(rest, axis=-1)
-    return np.asarray(found if np.isfinite(found).all() else np.add.reduce(x, axis=-1, dtype=np.float64))  # a run overflowed
+    if not np.isfinite(found).all():  # a run overflowed
+        found = np.where(np.isfinite(found), found, np.add.reduce(x, axis=-1, dtype=np.float64))
+    return np.asarray(found)
 
 
 def _squares(x: Array) -> Array:
