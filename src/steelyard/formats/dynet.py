@@ -16,7 +16,8 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
-from steelyard.codecs.limits import RANK, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_possible
 from steelyard.codecs.pages import Pages
 from steelyard.core.readers import ByColumns
 from steelyard.core.roles import layer_of
@@ -66,7 +67,7 @@ def read(source: Source, scope: Scope) -> Weights:
 def _weights(source: Source, match: re.Match[bytes], at: int, scope: Scope) -> Iterator[Weight]:
     """Yield a parameter, and its gradient if it is asked for."""
     name, shape, length = match[2].decode("utf-8", "backslashreplace"), tuple(map(int, match[3].split(b","))), int(match[4])
-    if len(shape) > RANK or not is_possible(shape) or at + length > source.size or 2 * prod(shape) > length:
+    if len(shape) > limits.RANK or not is_possible(shape) or at + length > source.size or 2 * prod(shape) > length:
         what = f"{quoted(name)} of the shape {list(shape)} claims {length:,} bytes, more than the file has or too few"
         raise FormatError(source.name, f"{what} (partial download?)", at)
     parts = ["", ".grad"] if match[5] == b"FULL" else [""]

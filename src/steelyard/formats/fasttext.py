@@ -18,7 +18,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.budget import Budget
-from steelyard.codecs.limits import TEXT, is_bomb, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.core.readers import by_rows
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -112,7 +113,7 @@ def _skip_words(cursor: _Cursor, entries: int) -> None:
         end = page.find(b"\0", start)
         if end < 0 or end + _AFTER_WORD >= len(page):
             base += start
-            page, start = source.read(base, min(_PAGE + TEXT, source.size - base)), 0
+            page, start = source.read(base, min(_PAGE + limits.TEXT, source.size - base)), 0
             end = page.find(b"\0")
             if end < 0:
                 raise FormatError(source.name, "has a word that does not end (partial download?)", base)

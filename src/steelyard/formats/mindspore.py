@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.chunks import Chunk, joined
-from steelyard.codecs.limits import RANK, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_possible
 from steelyard.codecs.protobuf import BYTES, message
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
@@ -103,8 +104,8 @@ def _value(source: Source, name: str, tensor: Field) -> _Value:
             kind = field.text()
         elif field.number == 3 and field.wire == BYTES:
             at, length = field.offset, field.length
-        if len(shape) > RANK:
-            raise FormatError(source.name, f"{quoted(name)} has more than {RANK} axes", field.begin)
+        if len(shape) > limits.RANK:
+            raise FormatError(source.name, f"{quoted(name)} has more than {limits.RANK} axes", field.begin)
     return _Value(name, () if shape == [0] else tuple(shape), kind, at, length)
 
 

@@ -15,7 +15,8 @@ from bisect import bisect_right
 from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.limits import TEXT, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_possible
 from steelyard.core.readers import by_rows
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -145,7 +146,7 @@ class _Rows:
         begin = at + len(rest)
         if begin > self._source.size:
             raise FormatError(self._source.name, f"ends after {number:,} of {self._words:,} words (partial download?)", at)
-        if len(rest) > TEXT + _WIDEST * self._width:
+        if len(rest) > limits.TEXT + _WIDEST * self._width:
             raise FormatError(self._source.name, f"has {len(rest):,} bytes in which word {number:,} does not end", at)
         length = min(max(_PAGE, 4 * self._width), self._source.size - begin)
         return rest + (self._source.read(begin, length) if length else b"\n")

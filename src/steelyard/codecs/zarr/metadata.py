@@ -16,7 +16,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.limits import JSON, is_possible
+from steelyard.codecs import limits
+from steelyard.codecs.limits import is_possible
 from steelyard.codecs.pickle.arrays import type_code
 from steelyard.codecs.plain import from_json
 from steelyard.codecs.zarr.unpacking import UNPACKED
@@ -65,7 +66,7 @@ class Array(NamedTuple):
 
 def array_of(source: Source) -> Array:
     """Decode what describes an array. Raises `FormatError` for anything that this reader could misread."""
-    if source.size > JSON:
+    if source.size > limits.JSON:
         raise FormatError(source.name, f"has {source.size:,} bytes, too many for what describes an array")
     found = from_json(source.read(0, source.size), source)
     if not isinstance(found, dict):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.limits import JSON
+from steelyard.codecs import limits
 from steelyard.codecs.plain import from_json
 from steelyard.errors import FormatError, printable
 
@@ -47,7 +47,7 @@ class Tree(NamedTuple):
 
 def tree_of(source: Source) -> Tree:
     """Decode a `_METADATA`. Raises `FormatError` for anything else."""
-    if source.size > JSON:
+    if source.size > limits.JSON:
         raise FormatError(source.name, f"has {source.size:,} bytes, too many for the names of arrays")
     found = from_json(source.read(0, source.size), source)
     entries = found.get("tree_metadata") if isinstance(found, dict) else None
