@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.budget import Budget
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.pages import Pages
 from steelyard.core.readers import ByColumns

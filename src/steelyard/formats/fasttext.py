@@ -17,8 +17,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.codecs.budget import Budget
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.core.readers import by_rows
 from steelyard.core.weight import Role, Weight

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.chunks import Chunk, joined
-from steelyard.codecs import limits
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.protobuf import BYTES, message
 from steelyard.core.roles import infer_roles, layer_of
