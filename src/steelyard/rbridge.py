@@ -22,7 +22,7 @@ from steelyard.text.units import in_units
 if TYPE_CHECKING:
     from steelyard.core.vector import Order
     from steelyard.core.weight import Array, DType, Weight
-    from steelyard.runs.callbacks import Callback, Each
+    from steelyard.runs.callbacks import Each
     from steelyard.runs.recording import Recorder
 
 _NUMBERS = "<f8"
@@ -205,7 +205,7 @@ def export(
     return {"files": list(made.files), "notes": notes}
 
 
-def recorder(path: str, options: dict[str, Any]) -> Recorder:
+def recorder(path: str, options: dict[str, Any]) -> Any:
     """Return a recorder of weights along training, by `steelyard.record`; `options` are its own."""
     from steelyard.runs.recording import record
 
@@ -227,7 +227,7 @@ def recorded(
     return at
 
 
-def callback(rec: Recorder, each: Each) -> Callback:
+def callback(rec: Recorder, each: Each) -> Any:
     """Return a callback for `fit` of Keras, by `Recorder.keras`."""
     return rec.keras(each=each)
 
