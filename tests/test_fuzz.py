@@ -167,7 +167,7 @@ def test_changed_runs_archives_journals_and_catalogues_are_read_or_refused():
         (lambda: {}[1], "traceback: KeyError"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "ended by -9"),
         (lambda: (signal.setitimer(signal.ITIMER_PROF, 1e-6) and 0) or any(iter(int, 1)), "ended by -27"),
-        (lambda: len(bytearray(b"1") * (600 << 20)), "takes "),
+        (lambda: len(bytearray(b"1") * (1 << 30)), "takes "),
     ],
 )
 def test_a_fork_says_how_the_reading_of_each_file_ended(act, fault):
