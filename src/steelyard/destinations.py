@@ -64,7 +64,7 @@ def destination(
 
 
 def _require_numbers(path: str, shard_size: int | None, processes: int | None) -> None:
-    """Raise `ShapeError` for a size of shards or a number of processes that is none, or that has no meaning for this path."""
+    """Raise `ShapeError` for a size of shards or a number of processes below 1, or where this path takes no such number."""
     if shard_size is not None and shard_size < 1:
         raise ShapeError(f"shard_size is {shard_size}; it must be at least 1 byte")
     if processes is not None and processes < 1:

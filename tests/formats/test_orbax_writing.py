@@ -144,3 +144,33 @@ def test_a_system_that_cannot_exchange_folders_replaces_none(tmp_path, monkeypat
         steelyard.save({"w": np.zeros(2)}, tmp_path / "net.orbax")
     assert steelyard.weights(tmp_path / "net.orbax")["w"].numpy().tolist() == [1, 1]
     assert os.listdir(tmp_path) == ["net.orbax"]
+
+
+def test_items_of_a_step_have_their_own_names_and_ties(tmp_path):
+    weight = np.ones((3, 4), "f4")
+    for item in ("one", "two"):
+        (tmp_path / "7" / item).parent.mkdir(exist_ok=True)
+        steelyard.save(steelyard.weights({"fc": {"weight": weight}, "same": weight}), tmp_path / "item.orbax")
+        (tmp_path / "item.orbax").rename(tmp_path / "7" / item)
+    (tmp_path / "7" / "_CHECKPOINT_METADATA").write_text("{}")
+    found = steelyard.weights(tmp_path / "7")
+    assert list(found) == ["one/fc.weight", "one/same", "two/fc.weight", "two/same"]
+    assert [each.tied for each in found.values()] == [None, "one/fc.weight", None, "two/fc.weight"]
+
+
+def test_a_missing_folder_is_named_and_not_the_hidden_one_in_it(tmp_path):
+    with pytest.raises(FileNotFoundError) as missing:
+        steelyard.save({"w": np.ones(2)}, tmp_path / "nowhere" / "net.orbax")
+    assert missing.value.filename == str(tmp_path / "nowhere")
+
+
+def test_an_error_of_the_exchange_is_raised_as_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        atomic_folder._exchanged(os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "b"))
+
+
+def test_the_mode_of_a_folder_that_is_replaced_is_kept(tmp_path):
+    steelyard.save({"w": np.ones(2)}, tmp_path / "net.orbax")
+    (tmp_path / "net.orbax").chmod(0o750)
+    steelyard.save({"w": np.zeros(2)}, tmp_path / "net.orbax")
+    assert (tmp_path / "net.orbax").stat().st_mode & 0o777 == 0o750

@@ -184,7 +184,7 @@ def _judged(pair: Pair, files: Files) -> Judged:
 
 
 def _stamp(text: str | None) -> tuple[int | str, ...]:
-    """Return the version of a file that a catalogue has; one that is none is that of no file."""
+    """Return the version that a catalogue gives for a file; a value that cannot be a version matches no file."""
     try:
         found = json.loads(text or "[]")
     except (ValueError, RecursionError):

@@ -58,7 +58,7 @@ def arrow() -> Any:
 
 @contextmanager
 def parquet_file(path: str) -> Iterator[Any]:
-    """Open a Parquet file that is no pipe; pyarrow itself opens no path that is not Unicode. Raises `OSError`."""
+    """Open a regular Parquet file, also at a path that is not Unicode, which pyarrow cannot open. Raises `OSError`."""
     with open_regular(path) as raw, arrow().parquet.ParquetFile(raw) as file:
         yield file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -25,8 +26,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     prefix = f".{path.name[:60]}-"
     _remove_abandoned(path.parent, prefix)
-    aside, handle = _new(path.parent, prefix)
     try:
+        aside, handle = _new(path.parent, prefix)
+    except OSError as error:
+        error.filename = os.fspath(path.parent)  # not the hidden folder in it
+        raise
+    try:
+        with suppress(FileNotFoundError):
+            os.chmod(aside, os.stat(path).st_mode & 0o7777)
         yield aside
         sync_folder(str(aside))
         _take_place(aside, path)
@@ -76,18 +83,29 @@ def _remove(folder: Path) -> None:
 
 def _take_place(aside: Path, path: Path) -> None:
     if not os.path.lexists(path):
-        with suppress(FileExistsError, OSError):  # another process may have been faster
+        try:
             os.rename(aside, path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # then another process was faster
+                raise
+        else:
             return
     if not _exchanged(os.fsencode(aside), os.fsencode(path)):
         raise FormatError(str(path), "is a folder that is there, which this system cannot replace at once; choose another name")
 
 
 def _exchanged(one: bytes, other: bytes) -> bool:
-    """Exchange two names at once; False where the system cannot."""
+    """Exchange two names at once; False where the system cannot. Raises `OSError` if it can, and did not."""
     import ctypes
 
     if not sys.platform.startswith("linux"):
         return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return rename is not None and rename(_HERE, one, _HERE, other, _EXCHANGE) == 0
+    if rename is None:
+        return False
+    if rename(_HERE, one, _HERE, other, _EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), os.fsdecode(other))

@@ -142,7 +142,7 @@ def _steps(codecs: Sequence[Plain], rank: int) -> tuple[tuple[int, ...], str, li
     while rest and _word(rest[0], "name") == "transpose":
         order = _lengths(_settings(rest.pop(0)), "order")
         if sorted(order) != list(range(rank)):
-            raise ShapeError(f"turns its axes by {list(order)[:20]}, which is no order of them")
+            raise ShapeError(f"turns its axes by {list(order)[:20]}, which does not name each of them once")
         axes = tuple(axes[at] for at in order)
     if not rest or _word(rest[0], "name") != "bytes":
         raise ShapeError("has no codec that makes bytes, or one that is not known")

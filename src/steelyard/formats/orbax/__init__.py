@@ -21,7 +21,7 @@ from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from steelyard.codecs.zarr import Store
@@ -155,15 +155,24 @@ def _weights(folder: Source, names: list[str], scope: Scope, before: str) -> Ite
     for leaf in _chosen(tree, scope):
         name = _free_name(listed, leaf)
         listed[name] = array(store, folder, f"{leaf.stored}/", name, fills=tree.fills)
+    for weight in _explained(folder, tree, listed):
+        yield _within(before, weight) if before else weight
+
+
+def _within(before: str, weight: Weight) -> Weight:
+    tied = None if weight.tied is None else before + weight.tied
+    return weight.replace(name=before + weight.name, layer=before + weight.layer, tied=tied)
+
+
+def _explained(folder: Source, tree: Tree, listed: dict[str, Weight]) -> Iterable[Weight]:
+    """Return the weights with the facts that were saved with them, else with those that their names prove."""
     if tree.facts is not None:
         from steelyard.codecs.metadata import with_facts
 
-        yield from with_facts([*listed.values()], tree.facts)
-        return
+        return with_facts(listed.values(), tree.facts, folder.beside("_METADATA"))
     weights = infer_roles(listed.values())
     is_linen = any(leaf.path[0] == "params" for leaf in tree.leaves)
-    for weight in with_linen_facts(weights) if is_linen else with_nnx_facts(weights):
-        yield weight.replace(name=before + weight.name, layer=before + weight.layer) if before else weight
+    return with_linen_facts(weights) if is_linen else with_nnx_facts(weights)
 
 
 def _chosen(tree: Tree, scope: Scope) -> list[Leaf]:
