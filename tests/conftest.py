@@ -15,6 +15,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llv
 settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without a clock")  # a busy machine must not fail a test
 
+collect_ignore = ["data"]  # the scripts there import what made the data, and have no tests
 LEFT_OUT = pytest.StashKey[int]()
 
 

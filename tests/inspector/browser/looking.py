@@ -63,6 +63,11 @@ def pixels(page, canvas, points):
     )
 
 
+def settle(page):
+    """Wait until the page has drawn twice."""
+    page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+
+
 def eventually(page, holds):
     """Wait frame by frame until a condition holds."""
     for _ in range(600):
