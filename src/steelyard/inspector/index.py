@@ -197,6 +197,8 @@ def difference_record(difference: Difference | None, row: Row) -> dict[str, Any]
         return {**dict.fromkeys(DIFFERENCES), "verdict": "", "rank": None, "kind": _kind(row)}
     compared = difference.kind in ("equal", "changed", "renamed")
     numbers = {word: getattr(difference, word) if compared else None for word in DIFFERENCES}
+    if difference.nonfinite:  # those of the finite entries would say that a weight which became NaN has hardly changed
+        numbers |= {"relative": None, "cosine": None}
     verdict = difference.verdict
     rank = verdict.evidence["rank"] if verdict and verdict.kind == "low rank" else None
     return {**numbers, "kind": difference.kind, "verdict": str(verdict or ""), "rank": rank}

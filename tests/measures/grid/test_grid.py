@@ -108,6 +108,8 @@ def test_experts_share_a_cell_with_the_statistic_of_all_their_numbers():
     after = net | {"layers.1.experts.3.up.weight": net["layers.1.experts.3.up.weight"] * 1.5}
     changed = grid(after, before=net)
     assert changed.cells[1][found.columns.index("experts.[0-4].up.weight")].value == pytest.approx(0.5)
+    lost = grid(after | {"layers.1.experts.4.up.weight": np.full((6, 6), np.nan)}, before=net)
+    assert lost.cells[1][found.columns.index("experts.[0-4].up.weight")].nonfinite == 36
 
 
 def test_every_number_is_read_once_and_tied_weights_share_it():

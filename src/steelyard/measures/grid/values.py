@@ -155,7 +155,7 @@ def cell_of_differences(names: Sequence[str], rows: Mapping[str, Difference], me
 
 
 def _change(row: Difference) -> float:
-    return float("inf") if row.relative is None else row.relative
+    return float("inf") if row.relative is None or row.nonfinite else row.relative
 
 
 def _note(row: Difference) -> str:

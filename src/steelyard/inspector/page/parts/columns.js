@@ -7,8 +7,6 @@ import { rounded, shapeText, short, whole } from "../data/text.js";
 
 /** @type {RowStatistic[]} */
 const MOMENTS = ["min", "mean", "max", "std"];
-/** Rows without a partner of their shape count as the greatest change. */
-const APART = ["added", "removed", "shape"];
 /** Pixels of a column of words, and around its text; only the longest texts are measured. */
 const [LEAST, WIDEST, PADDING, MEASURED] = [56, 220, 18, 12];
 /** Pixels of a number: `-1.23e-299` is the longest. */
@@ -35,13 +33,14 @@ export function columnsOf(index) {
 
 /** @type {(columns: Columns) => Column[]} */
 function changesOf(columns) {
+  // A change that no number tells is the greatest: of a row without a partner of its shape, from zero, from or to NaN.
   const { kind, relative, changed, cosine } = columns;
   return [
     // Not cached: the kinds of a live page arrive one by one.
     { ...wordColumn(columns, "kind", 74), keys: () => ranks(kind.map((each) => each ?? "")) },
     {
       ...numberColumn(columns, "relative"),
-      keys: () => relative.map((value, row) => (APART.includes(kind[row] ?? "") ? Infinity : value)),
+      keys: () => relative.map((value, row) => ((kind[row] ?? "equal") === "equal" || Number.isFinite(value) ? value : Infinity)),
       hint: "l2 norm of the difference, divided by that of the older weight",
     },
     { ...numberColumn(columns, "cosine"), text: (row) => cosineText(cosine[row]), hint: "cosine of the angle between the two weights" },
