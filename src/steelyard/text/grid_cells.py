@@ -23,6 +23,8 @@ SAME = "="
 """The text of weights without a change."""
 WORDS = {"added": "new", "removed": "gone", "from zero": "from 0", "reordered": "order", "changed": "other"}
 """Short words for notes that stand in the place of a number."""
+LOST = "NaN/Inf"
+"""The text of weights in which nothing changed but that some numbers are no longer finite, or are again."""
 UNKNOWN = "?"
 """The text of a cell whose numbers are not known."""
 COMPARING = ("change", "rank", "equal")
@@ -35,7 +37,8 @@ def cell_text(cell: Cell | None, value: str) -> str:
         return ""
     wrong = "!" if cell.nonfinite and value != "nonfinite" else ""
     if cell.value is None:
-        return (_word(cell.note) if value in COMPARING else UNKNOWN) + wrong
+        word = _word(cell.note) if value in COMPARING else UNKNOWN
+        return LOST if word == UNKNOWN and wrong and value in COMPARING else word + wrong
     if _is_same(cell, value):
         return SAME + wrong
     return number(cell.value, value) + wrong
@@ -216,6 +219,10 @@ def wrong(grid: Grid) -> Iterator[str]:
 def _listed(cells: Sequence[Cell], what: str, *, nonfinite: bool = False) -> Iterable[str]:
     if not cells:
         return []
-    named = (name_text(cell.names[0]) + (f" ({cell.note})" if nonfinite and cell.note else "") for cell in cells[:FINDINGS])
+    named = (_names(cell) + (f" ({cell.note})" if nonfinite and cell.note else "") for cell in cells[:FINDINGS])
     more = f" and {len(cells) - FINDINGS:,} more" if len(cells) > FINDINGS else ""
     return [f"{what} {', '.join(named)}{more}"]
+
+
+def _names(cell: Cell) -> str:
+    return name_text(span(cell.names[0], cell.names[-1]) if len(cell.names) > 1 else cell.names[0])

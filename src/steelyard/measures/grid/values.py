@@ -57,6 +57,10 @@ def _rank(row: Difference) -> float | None:
     return None if row.verdict is None or row.verdict.kind != "low rank" else float(row.verdict.evidence["rank"])
 
 
+def _relative(row: Difference) -> float | None:
+    return None if row.nonfinite and not row.relative else row.relative  # 0 is that of the entries which stayed finite
+
+
 def _equal(row: Difference) -> float:
     return 1 - row.changed / max(row.count, 1)
 
@@ -69,7 +73,7 @@ MEASURES = {
     "max_abs": Measure("greatest magnitude", "logarithmic", lambda s: _greatest(s.moments)),
     "sparsity": Measure("share of zeros", "linear", lambda s: s.moments.zeros / s.moments.count if s.moments.count else None),
     "nonfinite": Measure("count of NaN and Inf", "logarithmic", lambda s: float(s.nan + s.inf)),
-    "change": Measure("relative change |after - before| / |before|", "logarithmic", None, lambda row: row.relative),
+    "change": Measure("relative change |after - before| / |before|", "logarithmic", None, _relative),
     "rank": Measure("rank of the change, where it is a low one", "linear", None, _rank),
     "equal": Measure("share of equal entries", "linear", None, _equal),
 }
