@@ -332,6 +332,14 @@ def orbax():
         yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
 
 
+def zarr():
+    """Yield groups of zarr of both versions, and a single array."""
+    for name in ("v2", "v3", "alone"):
+        folder = carried.folder("zarr") / name
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
+
+
 def zero():
     """Yield folders of DeepSpeed, in which two processes have their shares of two parameters."""
     import torch
@@ -476,6 +484,7 @@ TARGETS = {
     "torch": lambda: [*golden("torch.pt"), *of_r("rtorch"), *hostile("torch-zip")],
     "word2vec": lambda: [*words("w2v.bin", "w2v.txt")],
     "wrapped": lambda: [*wrapped()],
+    "zarr": lambda: [*zarr()],
     "torch-legacy": lambda: [*hostile("torch-legacy", "torch-tar")],
 }
 

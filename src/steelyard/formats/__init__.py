@@ -67,6 +67,7 @@ SUFFIXES = {
     "torch": (".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".jit", ".ptl"),
     "word2vec": (".vec",),
     "wrapped": (".nemo", ".mar"),
+    "zarr": (".zarr",),
 }
 """The suffixes of each format, known without importing it; a test keeps this table up to date."""
 

@@ -21,13 +21,14 @@ _NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and 
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
 _PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
 _ORBAX = "a file of a checkpoint of Orbax; pass its folder"
-_ZARR = f"arrays of zarr, which are not read; {arrays_of('zarr.open')}"
+_ZARR = "a file of a folder of zarr; pass its folder"
 _COREML = "a Core ML model by its name, and not by its content (partial download?)"
 _ERROR = "the answer of a server to a download that failed; look at it, and download the file again"
 _CONFIG = "the config of a model, without weights; open the folder, or the file of weights next to it"
 _LIBRARY = "a program or library in machine code"
 _WHEEL = "a Python wheel; unpack it, and open the weight file in it"
 _PACKED = "unpack it, and open the weight file in it"
+_FOLDER = "unpack it, and pass the folder"
 _OLD_OFFICE = f"a document of Microsoft Office, {OTHER}"
 
 MARKS: tuple[tuple[int, bytes, str], ...] = (
@@ -125,6 +126,7 @@ TEXTS: tuple[tuple[bytes, str], ...] = (
     (rb"\s*(<\?xml[^>]*>.*?)?<svg", f"an SVG picture, {OTHER}"),
     (rb"\s*<\?xml", f"a text in XML, {OTHER}"),
     (rb'\s*\{\s*"(tree_metadata|item_handlers)"\s*:', _ORBAX),
+    (rb'\s*\{.*"zarr_format"\s*:\s*[23]', _ZARR),
     (rb'\s*\{\s*"learner"\s*:', _XGBOOST),
     (rb"tree\r?\nversion=v\d", _LIGHTGBM),
     (rb'\s*\{\s*"name"\s*:\s*"tree".*?"version"', _LIGHTGBM),
@@ -162,6 +164,7 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
     (r"^AndroidManifest\.xml$", f"an app for Android; {_PACKED}"),
     (r"^coefficients\.bin$", f"a model of Deeplearning4j, which is not read; {source_of('Keras')}"),
     (r"^model\.ini$", f"a model of H2O (MOJO), {NET}"),
+    (r"(^|/)(\.zgroup|\.zarray|zarr\.json)$", f"an archive of a folder of zarr; {_FOLDER}"),
     (r"\.mlpackage/", f"a package of Core ML; {_PACKED}"),
     (r"(^|/)(inference|model|__model__)(\.pdmodel)?$", _PADDLE),
     (r"^model\.params$", f"a model for a chip of Qualcomm (DLC), which is not read; {source_of('ONNX or TensorFlow')}"),
@@ -205,7 +208,6 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
         (r"checkpoint", r"(state|target)\..*"),
         f"a checkpoint of T5X, which is not read; {arrays_of('t5x.checkpoints.load_t5x_checkpoint')}",
     ),
-    ((r"\.zgroup|\.zarray|zarr\.json",), _ZARR),
     ((r"coremldata\.bin",), f"a compiled Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     ((r"Manifest\.json", r"Data"), "a package of Core ML without its model (partial download?)"),
     ((r".*\.prototxt",), "a folder with the layers of a Caffe model, without weights, which are in its .caffemodel"),

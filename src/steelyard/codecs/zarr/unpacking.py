@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from steelyard.storage.source import Source
 
-_CHECKSUM = 4
+_CHECKSUM = _SIZE = 4
 
 
 def _stream(kind: str) -> Callable[[Source, int], Source]:
@@ -45,11 +45,28 @@ def _checked(source: Source, size: int) -> Source:
     return from_bytes(content, source.name, within=source)
 
 
+def _blosc(source: Source, size: int) -> Source:
+    from steelyard.codecs.zarr.blosc import unpack
+
+    return unpack(source, size)
+
+
+# the size of the numbers, uint32, then a block of LZ4
+def _lz4(source: Source, size: int) -> Source:
+    from steelyard.codecs.zarr.blosc import lz4_block
+
+    if source.size < _SIZE or int.from_bytes(source.head(_SIZE), "little") != size or size > limits.inflatable(source.size):
+        raise FormatError(source.name, f"is not a block of LZ4 of {size:,} bytes (partial copy?)")
+    return from_bytes(lz4_block(source.read(_SIZE, source.size - _SIZE), size, source), source.name, within=source)
+
+
 UNPACKED: dict[str, Callable[[Source, int], Source]] = {
     "zstd": _stream("zstd"),
     "gzip": _stream("gzip"),
     "zlib": _stream("zlib"),
     "bz2": _stream("bz2"),
+    "lz4": _lz4,
+    "blosc": _blosc,
     "crc32c": _checked,
 }
 """What unpacks a chunk, by the name of its codec; the size is that of the numbers."""
