@@ -66,6 +66,10 @@ def test_a_search_records_each_fit_into_a_folder_of_its_own(tmp_path):
     runs = [open_run(folder) for folder in sorted(tmp_path.glob("fit-*"))]
     assert [run.steps for run in runs] == [[1, 2]] * 4
     assert len({run.metric("train_loss")[-1] for run in runs}) == 4
+    assert [run.layout.settings["lr"] for run in runs] == [0.01, 0.01, 0.1, 0.1]
+    assert not [key for run in runs for key in run.layout.settings if "callback" in key or "verbose" in key]
+    said = str(steelyard.history(tmp_path / "fit-001").compare(tmp_path / "fit-002"))
+    assert said.splitlines()[0] == "lr 0.01 and 0.1"
 
 
 def test_a_search_by_two_processes_records_each_fit_into_a_folder_of_its_own(tmp_path):
@@ -86,6 +90,9 @@ def test_a_search_of_scikeras_records_each_fit_into_a_folder_of_its_own(tmp_path
         search = GridSearchCV(net, {"batch_size": [50, 150]}, cv=2).fit(X, Y)
     runs = [open_run(folder) for folder in sorted(tmp_path.glob("fit-*"))]
     assert [run.steps for run in runs] == [[1, 2]] * 5
+    optimizers = [{run.layout.settings[key] for run in runs} for key in ("optimizer", "learning_rate", "epochs")]
+    assert optimizers == [{"SGD"}, {float(np.float32(0.01))}, {2}]
+    assert {run.layout.settings["steps"] for run in runs[:2]} != {run.layout.settings["steps"] for run in runs[2:4]}
     assert runs[-1].metric("loss").tolist() == search.best_estimator_.history_["loss"]
     same(last(runs[-1]), search.best_estimator_)
 

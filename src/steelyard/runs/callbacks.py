@@ -14,16 +14,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError, UnknownModelError, quoted
+from steelyard.runs.layout import is_setting
 
 if TYPE_CHECKING:
     from steelyard.runs.recording import Recorder
 
     Each = Literal["epoch", "batch"]
-    Record = Callable[[str], Recorder]
-    """Opens a recorder; it can be pickled."""
+    Record = Callable[..., Recorder]
+    """Opens a recorder in a folder, with `settings`; it can be pickled."""
 
 _COUNTED = re.compile(r"^epoch|^batches|^dur|_batch_count$")
 """What is in the history of skorch beside its metrics."""
+_ASIDE = re.compile(r"^(callbacks|verbose|name$|jit_compile|is_legacy)|__verbose$")
+"""Settings that do not tell one fit from another."""
 
 
 class Callback:
@@ -38,6 +41,7 @@ class Callback:
         self._rec, self._each, self._path, self._record = rec, each, path, record
         self._is_copy = rec is None
         self._epoch = 0.0
+        self._fit: Mapping[str, object] = {}
         self.model: object = None
 
     @property  # type: ignore[misc]  # it is read only
@@ -68,16 +72,19 @@ class Callback:
         return self
 
     def set_params(self, params: Mapping[str, object] | None = None, **_others: object) -> None:
-        """Take the settings of a fit, which are not used."""
+        """Take the settings of a fit."""
+        self._fit = _plain(params or {})
 
     def set_model(self, model: object) -> None:
         """Take the model of a fit of Keras."""
         self.model = model
 
-    def on_train_begin(self, *_args: object, **_others: object) -> None:
-        """Begin a fit; a copy opens a run of its own."""
+    def on_train_begin(self, *args: Any, **_others: object) -> None:
+        """Begin a fit; a copy opens a run of its own, with the settings of the fit."""
         if self._is_copy:
-            self._rec = self._record(_new_folder(self._path))
+            net = next((each for each in args if hasattr(each, "get_params")), None)
+            settings = _plain(net.get_params(deep=False)) if net is not None else _settings(self.model, self._fit)
+            self._rec = self._record(_new_folder(self._path), settings=settings)
 
     def on_train_end(self, *_args: object, **_others: object) -> None:
         """End a fit, when all its records are written; a copy closes its run."""
@@ -116,6 +123,18 @@ class Callback:
     def _add(self, model: object, metrics: Mapping[str, Any]) -> None:
         assert self._rec is not None
         self._rec(self._rec.next_step, model, epoch=self._epoch, metrics=metrics)
+
+
+def _plain(found: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings that are numbers or texts, without those of callbacks and of what is printed."""
+    return {key: value for key, value in found.items() if value is not None and is_setting(value) and not _ASIDE.search(key)}
+
+
+def _settings(model: Any, fit: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings of a fit of Keras, and of the optimizer of its model."""
+    optimizer: Any = getattr(model, "optimizer", None)
+    config = optimizer.get_config() if hasattr(optimizer, "get_config") else {}
+    return {**fit, **({"optimizer": type(optimizer).__name__} if config else {}), **_plain(config)}
 
 
 def _last(net: Any) -> dict[str, float]:

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class RunComparison:
     """Two runs at the `steps` that both have.
 
-    `same_start` is whether the statistics of all weights are equal, to the last bit, at the first of these steps, as they are for
-    one seed and one order of the data. `parted` is the first step at which they differ, None if they never do, and
-    `first` names the weights that differ there. `distances` has the distance of the two nets at each step, from the sketches, and
-    `relative` the same over the mean of their norms; both are None where the sketches have different seeds or orders.
+    `settings` has those that differ, each as a pair. `same_start` is whether the statistics of all weights are equal, to the last
+    bit, at the first of these steps, as they are for one seed and one order of the data. `parted` is the first step at which they
+    differ, None if they never do, and `first` names the weights that differ there. `distances` has the distance of the two nets
+    at each step, from the sketches, and `relative` the same over the mean of their norms; both are None where the sketches have
+    different seeds or orders.
     """
 
-    __slots__ = ("a", "b", "distances", "first", "parted", "relative", "same_start", "steps")
+    __slots__ = ("a", "b", "distances", "first", "parted", "relative", "same_start", "settings", "steps")
 
     def __init__(self, a: str, b: str, steps: Sequence[int], differ: Array, names: Sequence[str]) -> None:
         self.a, self.b = a, b
@@ -36,6 +37,7 @@ class RunComparison:
         nth = int(apart.argmax()) if apart.any() else None
         self.parted = None if nth is None else self.steps[nth]
         self.first = [] if nth is None else [name for name, differs in zip(names, differ[nth], strict=True) if differs]
+        self.settings: dict[str, tuple[Any, Any]] = {}
         self.distances: Array | None = None
         self.relative: Array | None = None
 
@@ -52,7 +54,7 @@ class RunComparison:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         apart = {word: _known(getattr(self, word)) for word in ("distances", "relative")}
-        words = ("a", "b", "same_start", "parted", "first", "steps")
+        words = ("a", "b", "settings", "same_start", "parted", "first", "steps")
         return {**{word: getattr(self, word) for word in words}, **apart}
 
 
@@ -75,6 +77,9 @@ def compare(a: Any, b: Any) -> RunComparison:
     other = np.asarray(b.stats)[kept[1]][:, [theirs[name] for name in mine]][:, :, columns]
     differ = ((one != other) & ~(np.isnan(one) & np.isnan(other))).any(axis=2)
     found = RunComparison(a.path, b.path, steps, differ, list(mine))
+    said = a.layout.settings, b.layout.settings
+    pairs = {name: (said[0].get(name), said[1].get(name)) for name in dict.fromkeys((*said[0], *said[1]))}
+    found.settings = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     if a.layout.seed == b.layout.seed and list(mine) == list(theirs):
         _measure(found, a, b, kept)
     return found

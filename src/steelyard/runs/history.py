@@ -148,6 +148,11 @@ class History:
         return {name: np.array([row.metrics.get(name, np.nan) for row in self.run.rows]) for name in names}
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What was said of the training: `record(..., settings=)`, or what a callback of a search knew of its fit."""
+        return dict(self.run.layout.settings)
+
+    @property
     def origin(self) -> str:
         """Where the steps of checkpoints are from, and which files have none; blank for a recorded run."""
         pile = getattr(self.run, "pile", None)
@@ -336,7 +341,8 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
-        return {"path": self.path, "origin": self.origin, "snapshots": self.snapshots, "rows": self.to_records()}
+        facts = {"path": self.path, "origin": self.origin, "settings": self.settings, "snapshots": self.snapshots}
+        return {**facts, "rows": self.to_records()}
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the records as columns."""

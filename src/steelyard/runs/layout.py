@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from math import isfinite
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.weight_stats import FIGURES, QUANTILES
 
 if TYPE_CHECKING:
@@ -35,6 +38,10 @@ SKETCH = 1024
 """The entries of a sketch; the last three are zero, since `sketch` uses a prime number of them."""
 
 
+Setting = str | bool | int | float | None
+Settings = Mapping[str, Setting]
+
+
 class Fact(NamedTuple):
     """What a run knows of a weight; `tied` names the weight whose numbers it shares, which alone has records."""
 
@@ -51,12 +58,14 @@ class Fact(NamedTuple):
 class Layout(NamedTuple):
     """What does not change during a run: the facts of its weights, and how its records are made.
 
-    `histogram` is the number of records from one histogram to the next, `seed` that of the sketch.
+    `histogram` is the number of records from one histogram to the next, `seed` that of the sketch, and `settings` is what was
+    said of the training.
     """
 
     weights: tuple[Fact, ...]
     histogram: int
     seed: int
+    settings: Settings = MappingProxyType({})
 
     @property
     def recorded(self) -> tuple[Fact, ...]:
@@ -81,7 +90,8 @@ class Layout(NamedTuple):
         """Return it as plain Python, for run.json."""
         sizes = {"columns": COLUMNS, "bins": BINS, "quantiles": QUANTILES, "sketch": SKETCH}
         weights = [fact._asdict() for fact in self.weights]
-        return {"steelyard run": VERSION, "histogram": self.histogram, "seed": self.seed, **sizes, "weights": weights}
+        numbers = {"histogram": self.histogram, "seed": self.seed}
+        return {"steelyard run": VERSION, **numbers, "settings": dict(self.settings), **sizes, "weights": weights}
 
 
 SKETCH_BASE_BYTES, SKETCH_BYTES = 4 * SKETCH, 2 * SKETCH
@@ -123,7 +133,26 @@ def layout_from(found: Mapping[str, object]) -> Layout:
     facts = tuple(_fact(each) for each in weights)
     if len({fact.name for fact in facts}) < len(facts):
         raise ValueError("two weights have one name")
-    return Layout(facts, histogram, seed)
+    settings = found.get("settings", {})  # a run of an earlier version has none
+    if not isinstance(settings, dict) or not all(is_setting(value) for value in settings.values()):
+        raise ValueError("'settings' is not of its type")
+    return Layout(facts, histogram, seed, settings)
+
+
+def is_setting(value: object) -> TypeGuard[Setting]:
+    """Whether a run can keep a value as a setting: a number, a text, True, False or None."""
+    return value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and isfinite(value))
+
+
+def settings_of(given: Mapping[str, object] | None) -> Settings:
+    """Return settings as a run keeps them; raises `ShapeError` for those that it cannot keep."""
+    settings: dict[str, Setting] = {}
+    for key, value in (given or {}).items():
+        plain = value.item() if hasattr(value, "item") else value
+        if not is_setting(plain):
+            raise ShapeError(f"the setting {quoted(str(key))} is a {type(plain).__name__}; pass finite numbers and texts")
+        settings[str(key)] = plain
+    return settings
 
 
 def _fact(found: Mapping[str, object]) -> Fact:

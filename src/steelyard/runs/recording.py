@@ -15,7 +15,7 @@ from steelyard.errors import RecordingWarning, ShapeError, printable
 from steelyard.io import weights
 from steelyard.runs.appending import Appender
 from steelyard.runs.copying import Copier, require_same
-from steelyard.runs.layout import LOCK, RUN, Layout, facts_of, snapshot_name
+from steelyard.runs.layout import LOCK, RUN, Layout, facts_of, settings_of, snapshot_name
 from steelyard.runs.rules import Rule
 from steelyard.runs.store import Row
 from steelyard.runs.working import Job, Worker
@@ -41,6 +41,7 @@ def record(
     dtype: str | None = None,
     back_to: int | None = None,
     seed: int = 0,
+    settings: Mapping[str, object] | None = None,
 ) -> Recorder:
     """Return a recorder of weights along training, `rec(step, model)`, which writes into the folder `path`.
 
@@ -54,7 +55,7 @@ def record(
 
     A run in `path` is continued; its records stay, and steps must ascend. `back_to` drops the records after this step, for
     training that goes on from an older checkpoint. What was committed survives if the process is killed. `seed` is that of
-    the sketch.
+    the sketch. `settings` are numbers and texts to know the run by, such as {"lr": 0.1}; a continued run keeps its own.
 
     Raises `ShapeError` for options that do not fit, for a folder with other files, and if another recorder has it open;
     `AmbiguityError` if it is not known whether a metric is better when it is greater.
@@ -77,14 +78,14 @@ def record(
     """
     if every < 1 or seed < 0:
         raise ShapeError(f"every is {every} and seed {seed}; every must be at least 1, and seed at least 0")
-    rule, folder = Rule(snapshot), os.fspath(path)
+    rule, folder, said = Rule(snapshot), os.fspath(path), settings_of(settings)
     if dtype is not None:
         weights({}).astype(dtype)  # raises for a type that floats cannot be cast to
     _require_own(folder)
     appender = Appender(folder)
     if back_to is not None and appender.layout is not None:
         appender.cut(sum(row.step <= back_to for row in appender.rows))
-    options = {"every": every, "snapshot": snapshot, "dtype": dtype, "seed": seed}
+    options = {"every": every, "snapshot": snapshot, "dtype": dtype, "seed": seed, "settings": said}
     return Recorder(appender, rule, options)
 
 
@@ -349,7 +350,7 @@ class Recorder:
         facts = facts_of(copier.listed.values())
         layout = self._appender.layout
         if layout is None:
-            layout = Layout(facts, HISTOGRAM, self._options["seed"])
+            layout = Layout(facts, HISTOGRAM, self._options["seed"], self._options["settings"])
             try:
                 self._appender.begin(layout)
             except OSError as error:  # as in the thread: training goes on

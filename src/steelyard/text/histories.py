@@ -72,6 +72,8 @@ def history_lines(history: History, screen: Screen, last: int = LAST, by: str | 
         yield screen.paint(screen.broken(printable(history.origin, 600)), "dim")
     if not len(history):
         return
+    if history.settings:
+        yield screen.paint(screen.broken(settings_line(history)), "dim")
     for line in history.alarms():
         yield screen.paint(screen.broken(printable(line, 1000)), "red")
     yield ""
@@ -81,6 +83,15 @@ def history_lines(history: History, screen: Screen, last: int = LAST, by: str | 
     yield from drawn([column for column in columns if column.width], screen)
     if left_out:
         yield screen.paint(left_out, "dim")
+
+
+def settings_line(history: History) -> str:
+    """Return the settings of a run in a line."""
+    return ", ".join(_setting(*each) for each in history.settings.items())
+
+
+def _setting(name: str, value: object) -> str:
+    return f"{printable(name, 40)} {printable(value, 40)}"
 
 
 def sentence(history: History) -> str:
@@ -186,6 +197,7 @@ def history_record(history: History, last: int, by: str | None = None) -> dict[s
     return {
         "path": history.path,
         "origin": history.origin,
+        "settings": history.settings,
         "records": len(history),
         "first_step": history.steps[0] if records else None,
         "last_step": history.steps[-1] if records else None,
@@ -259,6 +271,8 @@ def comparison_text(found: RunComparison) -> str:
 def comparison_lines(found: RunComparison) -> Iterator[str]:
     """Yield what two runs have in common, where they part, and how far they are apart."""
     a, b = printable(found.a), printable(found.b)
+    for name, (one, other) in found.settings.items():
+        yield f"{_setting(name, one)} and {printable(other, 40)}"
     first, last = found.steps[0], found.steps[-1]
     same = "with the same statistics of all weights, to the last bit" if found.same_start else "with different weights"
     yield f"{a} and {b} have {len(found.steps):,} steps in common, and begin {same} (step {first:,})"

@@ -12,6 +12,7 @@ from steelyard.text.histories import (
     record_columns,
     row_columns,
     sentence,
+    settings_line,
     weight_columns,
 )
 from steelyard.text.markup import LIMIT, block, lines, more, page, within
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 def history_html(history: History) -> str:
     """Return a sentence, alarms, the last records, and a line for each weight or layer."""
-    above = lines([sentence(history), *([history.origin] if history.origin else [])])
+    above = lines([sentence(history), *filter(None, (history.origin, settings_line(history)))])
     if not len(history):
         return page([above])
     columns, left_out = weight_columns(history)
