@@ -12,7 +12,7 @@ from steelyard.inspector.packing import pack
 from steelyard.runs.curves import BAND
 from steelyard.runs.history import History, history
 from steelyard.runs.layout import RUN
-from steelyard.text.histories import sentence
+from steelyard.text.histories import sentence, settings_line
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -49,7 +49,7 @@ def run_record(found: History) -> dict[str, Any]:
     return {
         "title": run_title(found),
         "sentence": sentence(found),
-        "notes": [found.origin] * bool(found.origin)
+        "notes": [*filter(None, (found.origin, settings_line(found)))]
         + [f"{left_out:,} records between those shown are left out"] * bool(left_out),
         "alarms": found.alarms(),
         "records": len(shown),

@@ -3,7 +3,7 @@
 
 import { FONT, fitted } from "../draw/canvas.js";
 import { theme } from "../draw/theme.js";
-import { along, rangeOf, shortly } from "./numbers.js";
+import { along, labelsOf, rangeOf } from "./numbers.js";
 
 export const HEIGHT = 150;
 const [LEFT, RIGHT, TOP, BOTTOM] = [58, 10, 8, 20];
@@ -23,11 +23,12 @@ export function drawCurve(canvas, width, steps, curve, at) {
   if (curve.band) drawBand(context, curve.band.map(Math.log10), range, down, width, soft);
   context.fillStyle = muted;
   context.textAlign = "right";
-  for (const share of [0, 0.5, 1]) {
-    const value = range[0] + (range[1] - range[0]) * share;
-    context.fillText(shortly(curve.log ? 10 ** value : value), LEFT - 6, down(value) + 4);
+  const ticks = [0, 0.5, 1].map((share) => range[0] + (range[1] - range[0]) * share);
+  const labels = labelsOf(ticks.map((value) => (curve.log ? 10 ** value : value)));
+  ticks.forEach((value, nth) => {
+    context.fillText(labels[nth], LEFT - 6, down(value) + 4);
     context.fillRect(LEFT - 3, Math.round(down(value)), 3, 1);
-  }
+  });
   context.textAlign = "left";
   context.fillText(String(steps[0]), LEFT, HEIGHT - 5);
   context.textAlign = "right";

@@ -2,13 +2,22 @@
 // Numbers as text, and the positions of numbers along an axis.
 
 /**
- * A number with three significant digits; blank for none.
- * @type {(value: number) => string}
+ * A number with three significant digits, or with so many; blank for none.
+ * @type {(value: number, digits?: number) => string}
  */
-export function shortly(value) {
+export function shortly(value, digits = 3) {
   if (!Number.isFinite(value)) return "";
   const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(digits - 2) : String(Number(value.toPrecision(digits)));
+}
+
+/**
+ * The labels of an axis, with as many digits as tell them from each other.
+ * @type {(values: number[]) => string[]}
+ */
+export function labelsOf(values) {
+  const tried = [3, 4, 5, 6].map((digits) => values.map((value) => shortly(value, digits)));
+  return tried.find((labels) => new Set(labels).size === values.length) ?? tried[0];
 }
 
 /**

@@ -95,7 +95,7 @@ function shown(holder, first) {
   }
 
   /** @type {(band: number[] | undefined) => string} */
-  const usual = (band) => (band ? `; ${band.map(shortly).join(" to ")} is usual for steps of an optimizer` : "");
+  const usual = (band) => (band ? `; ${band.map((value) => shortly(value)).join(" to ")} is usual for steps of an optimizer` : "");
 
   /** @type {(values: ArrayLike<number>) => number[]} */
   const column = (values) => Array.from(run.steps, (_, nth) => values[nth * run.names.length + weight]);
