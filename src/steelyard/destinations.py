@@ -46,7 +46,7 @@ def destination(
     """Return the format that writes these weights, and the path of the file, index or folder; raises as `write` does."""
     from pathlib import Path
 
-    from steelyard.formats import check_names, writer_of
+    from steelyard.formats import SUFFIXES, check_names, writer_of
     from steelyard.storage.atomic import require_local
 
     require_local(path)
@@ -54,8 +54,12 @@ def destination(
     if is_folder(path):
         _require_no_checkpoint(path)
         path = os.path.join(path, FOLDER_FILE)
-    target = path if shard_size is None or path.endswith(INDEX) else f"{path}{INDEX}"
-    is_set = target.endswith(INDEX) or _is_checkpoint(target)  # its old files stay until the new ones are named
+    own_shards = path.lower().removesuffix(INDEX).endswith(SUFFIXES["tfjs"])
+    if own_shards and path.endswith(INDEX):
+        raise FormatError(path, "has shards of its own, which need no index; write model.json with a size of shards")
+    target = path if shard_size is None or own_shards or path.endswith(INDEX) else f"{path}{INDEX}"
+    # the old files of a set stay until the new ones are named
+    is_set = own_shards or target.endswith(INDEX) or _is_checkpoint(target)
     if len(used) > 1 and os.path.realpath(target) in used and not is_set:
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
     writer = writer_of(Path(target))

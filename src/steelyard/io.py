@@ -153,8 +153,9 @@ def save(
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
     at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed
     checkpoint of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by
-    default. One in ".orbax" is a checkpoint of Orbax, whose arrays are in as many chunks. With `like`, a file of ONNX or a fit
-    of R, that model is written again with these numbers, in its types: a graph cannot be made of weights alone. Any other `path`
+    default. One in ".orbax" is a checkpoint of Orbax, whose arrays are in as many chunks. With `like`, a file of ONNX or
+    TensorFlow.js or a fit of R, that model is written again with these numbers, in its types: a graph cannot be made of weights
+    alone. A `path` that ends in "model.json" gets the shards of TensorFlow.js, of 4 MiB or `shard_size` each. Any other `path`
     that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder the weights are from with the
     config of their quantiser, so that transformers loads them. Weights that cannot be read are refused with `UnreadableError`,
     or left out with `skip_unreadable`, and a warning.
@@ -193,7 +194,7 @@ def _save(kept: Weights, path: str, changes: tuple[str | None, Any], options: tu
 
     dtype, like = changes
     kept = kept if dtype is None else kept.astype(dtype)
-    kept = kept if like is None else into(kept, weights(like))
+    kept = kept if like is None else into(kept, weights(like), retype=dtype is not None)
     destination(kept, path, *options)  # refused before any number is read
     scans = Scans(kept, warn)
     write(scans.weights, path, *options)
@@ -291,27 +292,39 @@ def _watched(source: Source, used: set[str]) -> Source:
     return Source(source.name, source.size, source.fill, beside, source.path, remote=source.remote)
 
 
-def into(values: Weights, model: Weights) -> Weights:
-    """Return the weights of `model` with the numbers of `found`, in its types, so that its file can be written again.
+def into(values: Weights, model: Weights, *, retype: bool = False) -> Weights:
+    """Return the weights of `model` with the numbers of `values`, in its types, so that its file can be written again.
 
-    Weights of the model that `found` leaves out keep their numbers. Raises `ShapeError` for a name or a shape that the model
-    does not have, and `LossyError`, when it is read, for a number that its type cannot hold.
+    Weights of the model that `values` leaves out keep their numbers. With `retype` the types of `values` are kept where the
+    file allows others than its own. Raises `ShapeError` for a name or a shape that the model does not have, and `LossyError`,
+    when it is read, for a number that its type cannot hold.
     """
+    from steelyard.codecs.original import ORIGINAL, Original
+
     for name, weight in values.items():
         if name not in model:
             raise ShapeError(f"{WeightNotFoundError(name, model)}; the model has other names, so rename the weights first")
         if weight.shape != model[name].shape:
             what = f"{printable(name)} has shape {list(weight.shape)}, in the model {list(model[name].shape)}"
             raise ShapeError(f"{what}; nothing was written")
-    return model.with_weights((_into(values.get(w.name), w) for w in model.values()), detached=True)
+    original = model.meta.get(ORIGINAL)
+    if not isinstance(original, Original):
+        return model.with_weights((_into(values.get(w.name), w, None) for w in model.values()), detached=True)
+    axes = original.retyped if retype else None
+    made = (_into(values.get(w.name), w, axes) for w in model.values())
+    return model.with_weights(made, detached=True, meta={**model.meta, ORIGINAL: original.as_like()})
 
 
-def _into(weight: Weight | None, own: Weight) -> Weight:
+def _into(weight: Weight | None, own: Weight, retyped: int | None) -> Weight:
+    """Return a weight of the model with new numbers; with at least `retyped` axes floats keep their new type."""
     from steelyard.core.casting import casting
     from steelyard.core.stacked import relaid
+    from steelyard.dtypes import is_floating
 
     if weight is None:
         return own
+    if retyped is not None and len(own.shape) >= retyped and is_floating(weight.dtype) and is_floating(own.dtype):
+        return own.replace(read=weight.read, dtype=weight.dtype, encoding="")
     read = weight.read if weight.dtype == own.dtype else casting(weight, own.dtype)
     return own.replace(read=relaid(own.read, read))
 

@@ -194,6 +194,8 @@ class Sweep:
         index = json.loads(files[next(name for name in files if name.endswith(".json"))])
         if "weight_map" in index:
             return [files[name] for name in sorted(set(index["weight_map"].values()))]
+        if "weightsManifest" in index:
+            return [files[name] for group in index["weightsManifest"] for name in group["paths"]]
         assert hashlib.sha256(files[index["data"]]).hexdigest() == index["sha256"]
         return [files[index["data"]]]
 

@@ -99,12 +99,8 @@ def test_no_module_writes_a_file_but_by_replacing_one():
 def test_every_command_that_writes_and_every_format_that_writes_is_swept():
     swept = {writer.write[0] for writer in writers.WRITERS if isinstance(writer.write, list)}
     assert {name for name in COMMANDS if has_output(name)} == swept
-    suffixes = {
-        "".join(Path(word).suffixes) or Path(word).name
-        for each in writers.WRITERS
-        if isinstance(each.write, list)
-        for word in each.write
-    }
+    words = [Path(word) for each in writers.WRITERS if isinstance(each.write, list) for word in each.write]
+    suffixes = {name for word in words for name in ("".join(word.suffixes), word.name)}
     for name in plugins.names("formats"):
         module = plugins.load("formats", name)
         if hasattr(module, "write"):

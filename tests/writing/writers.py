@@ -88,6 +88,8 @@ WRITERS = [
     Writer("convert npy", _convert("net.npy", "{n}.npy")),
     Writer("convert raw", _convert("net.raw"), is_set=True),
     Writer("convert shards", _convert("net.safetensors", "{n}.npz", "--shard-size", "40KB"), is_set=True),
+    Writer("convert tfjs", _convert("model.json", "{n}.npz", "--shard-size", "40KB"), is_set=True),
+    Writer("convert tfjs like", _convert("model.json", "{n}.tfjs.npz", "--like", "{made}/tfjs/model.json"), is_set=True),
     Writer("convert dcp", _convert(".metadata", "{n}.npz", "--processes", "2"), is_set=True),
     Writer("convert orbax", _convert("net.orbax", "{n}.npz", "--processes", "2")),
     Writer("convert keras", _convert("net.keras", "{n}.keras")),
@@ -146,7 +148,13 @@ def make(folder: Path) -> None:
     shutil.copy(golden / "r_nnet_skip" / "model.rds", folder / "fit.rds")
     shutil.copy(golden / "conv2d_dilated" / "model.onnx", folder / "net.onnx")
     _externalise(folder / "net.onnx", folder / "external")
-    models = {".npz": folder / "base.npz", ".onnx.npz": folder / "net.onnx", ".rds.npz": folder / "fit.rds"}
+    shutil.copytree(carried.folder("tfjs") / "layers", folder / "tfjs")
+    models = {
+        ".tfjs.npz": folder / "tfjs" / "model.json",
+        ".npz": folder / "base.npz",
+        ".onnx.npz": folder / "net.onnx",
+        ".rds.npz": folder / "fit.rds",
+    }
     models |= {f".{suffix}": golden / "r_nnet_skip" / f"keras.{suffix}" for suffix in ("keras", "weights.h5")}
     for suffix, path in models.items():
         model = steelyard.weights(path)

@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     turn (a regular expression, which must match the whole name, "=" and the new name), then get the --prefix.
     OUT replaces an existing file only when it is complete and on the disk, so it may be the input file.
     With --effective OUT has the weights that the net computes with, with --adapter also those of adapters such as LoRA.
-    With --like, OUT is that model with these numbers: an ONNX graph or an R fit cannot be made from weights alone.
+    With --like, OUT is that model with these numbers, in its types: a graph of ONNX, the layers of TensorFlow.js or a fit of R
+    cannot be made from weights alone.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
@@ -77,7 +78,9 @@ def _chosen(args: argparse.Namespace, everything: Weights) -> Weights:
     if everything and not chosen:
         raise ShapeError(f"no weight of {printable(args.file)} is selected; nothing was written")
     chosen = chosen.astype(args.dtype) if args.dtype not in (None, SCALES) else chosen
-    return into(chosen, opened(args.like)[0]) if args.like else chosen
+    if not args.like:
+        return chosen
+    return into(chosen, opened(args.like)[0], retype=args.dtype is not None)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +98,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", metavar="LORA", action="append", help="a file or folder of an adapter to merge into FILE; may be repeated"
     )
-    parser.add_argument("--like", metavar="MODEL", help="write a copy of this model (ONNX or R) with the numbers of FILE")
+    parser.add_argument(
+        "--like", metavar="MODEL", help="write a copy of this model (ONNX, TensorFlow.js or R) with the numbers of FILE"
+    )
     parser.add_argument(
         "--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"
     )

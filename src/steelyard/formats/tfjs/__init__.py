@@ -14,25 +14,26 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from steelyard.codecs import limits
-from steelyard.codecs.budget import check_json
-from steelyard.codecs.plain import from_json
+from steelyard.codecs.metadata import parsed, with_facts
+from steelyard.codecs.original import ORIGINAL, Original
 from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
-from steelyard.errors import FileMissingError, FormatError, SteelyardError
-from steelyard.formats.tfjs.manifest import TEXT, ManifestReader
+from steelyard.errors import FormatError, SteelyardError
+from steelyard.formats.tfjs.manifest import HALF, TEXT, Decoded, ManifestReader
+from steelyard.formats.tfjs.models import FRAMEWORK, MANIFEST, MODEL, SHARD_SIZE, content_of, facts_of, manifest_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from steelyard.codecs.plain import Plain
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
 
-SUFFIXES = ("model.json", "weights_manifest.json")
+SUFFIXES = (MODEL, MANIFEST)
 
-_MODEL, _MANIFEST = SUFFIXES
 _HEAD = 1 << 16
 _IS_MANIFEST = re.compile(rb'\s*\[\s*\{\s*"(paths|weights)"\s*:\s*\[')
 _IS_MODEL = re.compile(rb'"(weightsManifest|modelTopology)"\s*:')
@@ -56,8 +57,8 @@ def sniff(source: Source) -> bool:
 def _inside(folder: Source) -> Source | None:
     """Return the file of a folder that has its one model."""
     names = sorted(folder.names())
-    manifests = [name for name in names if name.lower().endswith(_MANIFEST)]
-    for name in [_MODEL] if _MODEL in names else manifests if len(manifests) == 1 else []:
+    manifests = [name for name in names if name.lower().endswith(MANIFEST)]
+    for name in [MODEL] if MODEL in names else manifests if len(manifests) == 1 else []:
         try:
             file = folder.beside(name)
             if not file.is_folder and sniff(file):
@@ -72,43 +73,46 @@ def read(source: Source, scope: Scope) -> Weights:
     file = _inside(source) if source.is_folder else source
     if file is None:
         raise FormatError(source.name, "has no model.json of TensorFlow.js any more")
-    content = _json(file)
-    manifest = content.get("weightsManifest") if isinstance(content, dict) else content
-    if manifest is None:
-        manifest = _beside(file)
-    reader = ManifestReader(file, manifest)
+    content = content_of(file)
+    reader = ManifestReader(file, manifest_of(file, content))
     topology = content.get("modelTopology") if isinstance(content, dict) else None
     meta: dict[str, object] = {key: content[key] for key in _FACTS if isinstance(content, dict) and key in content}
     if reader.incomplete:
         meta["incomplete"] = reader.incomplete
     if reader.notes:
         meta["notes"] = reader.notes
+    if isinstance(topology, (dict, list)):
+        meta[ORIGINAL] = Original(file, FRAMEWORK, retyped=0)
     if isinstance(topology, dict) and isinstance(topology.get("node"), list):
         return Weights(_of_graph(reader.weights, topology, scope), meta=meta)
     kept = [weight for weight in reader.weights if scope == "all" or weight.encoding != TEXT]
     config = topology.get("model_config", topology) if isinstance(topology, dict) else None
     if isinstance(config, dict):
         return _of_layers(kept, config, file, meta)
+    if isinstance(facts := facts_of(content), str):
+        return Weights(with_facts(_halves(kept, parsed(facts)), facts, file), meta=meta)
     return Weights(_named(infer_roles(kept)), meta=meta)
 
 
-def _json(source: Source) -> Plain:
-    if source.size > limits.JSON:
-        raise FormatError(source.name, f"has {source.size:,} bytes, more than the {limits.JSON:,} that are allowed")
-    text = source.read(0, source.size)
-    check_json(text, source)
-    content = from_json(text)
-    if content is None:
-        raise FormatError(source.name, "is not JSON (partial download?)")
-    return content
+def _halves(weights: Iterable[Weight], facts: Mapping[str, Mapping[str, object]]) -> Iterator[Weight]:
+    """Yield the weights; those that were float16 when Steelyard wrote them are so again."""
+    for weight in weights:
+        read, was = weight.read, facts.get(weight.name, {}).get("dtype")
+        if was == weight.encoding == HALF and isinstance(read, Decoded):
+            yield weight.replace(dtype=HALF, encoding="", read=read.stored)
+        else:
+            yield weight
 
 
-def _beside(source: Source) -> Plain:
-    """Return the manifest next to a model that has none."""
-    try:
-        return _json(source.beside(_MANIFEST))
-    except FileMissingError:
-        raise FormatError(source.name, f"has the layers of a model, and no weights; {_MANIFEST} is not next to it") from None
+def write(weights: Weights, path: Path, shard_size: int = SHARD_SIZE) -> None:
+    """Write a model, or a manifest alone, and shards of `shard_size` bytes.
+
+    The layers of the model that the weights were read from, or are written like, are kept. Raises `FormatError` for weights that
+    these do not have, and for a type that TensorFlow.js does not have.
+    """
+    from steelyard.formats.tfjs.writing import write_model
+
+    write_model(weights, path, shard_size)
 
 
 def _of_layers(weights: Iterable[Weight], config: Mapping[str, Plain], source: Source, meta: Mapping[str, object]) -> Weights:

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
@@ -26,23 +26,34 @@ TEXT = "string"
 
 _TYPES = ("float32", "float16", "int32", "uint8", "uint16", "bool", "complex64")
 _QUANTISED = ("float32", "int32")
-_CODES = ("uint8", "uint16")
+CODES = ("uint8", "uint16")
+HALF = "float16"
 _TEXT_COST = 2048
 """bytes of memory that stand for the time to read the length of a text"""
+
+
+class Entry(NamedTuple):
+    """A weight as it is stored: its name, what the manifest says of it, and where its bytes are; None if they are cut off."""
+
+    name: str
+    facts: dict[str, Plain]
+    part: tuple[Source, int, int] | None
 
 
 class ManifestReader:
     """The weights of a manifest; what its files lack is in `incomplete`, what they have beyond it in `notes`.
 
-    Raises `FormatError` for anything but a manifest, and for a name that two weights have.
+    `stored` has all that the files hold, in order. Raises `FormatError` for anything but a manifest, and for a name that two
+    weights have.
     """
 
-    __slots__ = ("_source", "incomplete", "notes", "weights")
+    __slots__ = ("_source", "incomplete", "notes", "stored", "weights")
 
     def __init__(self, source: Source, manifest: Plain) -> None:
         self._source = source
         self.incomplete: list[str] = []
         self.notes: list[str] = []
+        self.stored: list[Entry] = []
         self.weights: list[Weight] = []
         if not isinstance(manifest, list) or not manifest:
             raise FormatError(source.name, "has no groups of weights in its manifest")
@@ -61,7 +72,10 @@ class ManifestReader:
         numbers, missing = self._joined([str(path) for path in paths])
         at: int | None = 0
         for entry in entries:
-            weight, at = self._weight(entry if isinstance(entry, dict) else {}, numbers, at, missing)
+            begin, facts = at, entry if isinstance(entry, dict) else {}
+            weight, at = self._weight(facts, numbers, at, missing)
+            is_whole = begin is not None and at is not None and at <= numbers.size
+            self.stored.append(Entry(weight.name, facts, (numbers, begin or 0, at or 0) if is_whole else None))
             yield weight
         if at is not None and at < numbers.size and not missing:
             self.notes.append(f"{numbers.size - at:,} bytes follow the last weight of a group, and were not read")
@@ -110,10 +124,10 @@ class ManifestReader:
             return dtype, None
         facts = quantization if isinstance(quantization, dict) else {}
         codes = facts.get("dtype")
-        if codes == "float16" and dtype == "float32":
+        if codes == HALF and dtype == "float32":
             return codes, (dtype, 1.0, 0.0)
         scale, least = _number(facts.get("scale")), _number(facts.get("min"))
-        if not isinstance(codes, str) or codes not in _CODES or dtype not in _QUANTISED or scale is None or least is None:
+        if not isinstance(codes, str) or codes not in CODES or dtype not in _QUANTISED or scale is None or least is None:
             raise FormatError(self._source.name, f"{printable(name)} is quantised in an unknown way: {printable(facts, 200)}")
         return codes, (dtype, scale, least)
 
