@@ -127,14 +127,27 @@ def layers(open_report, **_):
     return chosen(open_report(nn.Sequential(*parts), spectra="none"), "Architecture")
 
 
-SCENES = [closed, opened, filters, pair, full, values, blocks, sizes, layers]
-WHOLE = [closed, blocks, sizes, layers]
+def run(visit, tmp_path, **_):
+    made, arrays = np.random.default_rng(0), transformer(before=True)
+    with steelyard.record(tmp_path / "a", settings={"lr": 0.1, "optimizer": "Adam"}) as rec:
+        for step in range(31):
+            arrays = {name: each + made.normal(size=each.shape).astype("f4") * 0.01 for name, each in arrays.items()}
+            rec(step, arrays, epoch=step / 10, metrics={"loss": 3 / (3 + step), "val_loss": 4 / (3 + step)})
+    steelyard.history(tmp_path / "a").report(tmp_path / "run.html")
+    page = visit((tmp_path / "run.html").as_uri())
+    page.get_by_role("button", name="h.3.mlp.weight").click()
+    page.locator(".run-head p").first.evaluate("(line) => { line.textContent = 'a run'; }")  # it has the path of the folder
+    return page
+
+
+SCENES = [closed, opened, filters, pair, full, values, blocks, sizes, layers, run]
+WHOLE = [closed, blocks, sizes, layers, run]
 """The scenes without an open weight."""
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-def test_the_page_looks_as_in_its_pictures(scene, open_report, open_served, tmp_path):
-    page = scene(open_report=open_report, open_served=open_served, tmp_path=tmp_path)
+def test_the_page_looks_as_in_its_pictures(scene, open_report, open_served, visit, tmp_path):
+    page = scene(open_report=open_report, open_served=open_served, visit=visit, tmp_path=tmp_path)
     if scene not in WHOLE:
         page.wait_for_selector(DONE)
     page.evaluate("document.activeElement.blur()")
