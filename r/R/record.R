@@ -1,8 +1,11 @@
 # Weights along training: recording them into the folder of a run, and its table.
 
-nn_run <- function(path, every = 1, snapshot = NULL, dtype = NULL, back_to = NULL) {
+nn_run <- function(path, every = 1, snapshot = NULL, dtype = NULL, back_to = NULL, settings = NULL) {
   if (!is.character(path) || length(path) != 1L) stop("the path is that of one folder, such as \"runs/a\"", call. = FALSE)
-  options <- list(every = every, snapshot = snapshot, dtype = dtype, back_to = back_to)
+  options <- list(every = every, snapshot = snapshot, dtype = dtype, back_to = back_to, settings = as.list(settings))
+  if (length(settings) && (is.null(names(settings)) || any(names(settings) == ""))) {
+    stop("each setting has a name, such as settings = list(decay = 0.1)", call. = FALSE)
+  }
   options <- lapply(options[lengths(options) > 0L], function(x) if (is.numeric(x)) as.double(x) else x)
   structure(list(path = path, recorder = ask("recorder", path.expand(path), options)), class = "nn_run")
 }

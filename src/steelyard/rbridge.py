@@ -251,7 +251,9 @@ def past(source: str) -> dict[str, bytearray | list[str]]:
 
 
 def _whole(value: Any) -> Any:
-    """Return a whole number as an int, since R's numbers arrive as floats."""
+    """Return a whole number as an int, since R's numbers arrive as floats; of a dict, each."""
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -13,6 +13,13 @@ for (step in 0:4) {
   fit <- nnet(Species ~ ., iris, size = 2, maxit = 3, Wts = fit$wts, trace = FALSE)
 }
 
+marked <- nn_run(tempfile(), settings = list(size = 2, decay = 0.5, method = "BFGS"))
+nn_record(marked, fit, 1)
+layout <- paste(readLines(file.path(marked$path, "run.json"), warn = FALSE), collapse = "")
+expect_true(grepl("\"settings\": \\{ *\"size\": 2, *\"decay\": 0.5, *\"method\": \"BFGS\" *\\}", layout))
+expect_error(nn_run(tempfile(), settings = list(1)), "each setting has a name")
+close(marked)
+
 # a record is there as soon as it was made: no thread of Python is needed for it
 h <- nn_history(run)
 expect_identical(nrow(h), 5L * length(nn_weights(fit)))
