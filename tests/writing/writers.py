@@ -90,6 +90,7 @@ WRITERS = [
     Writer("convert shards", _convert("net.safetensors", "{n}.npz", "--shard-size", "40KB"), is_set=True),
     Writer("convert tfjs", _convert("model.json", "{n}.npz", "--shard-size", "40KB"), is_set=True),
     Writer("convert tfjs like", _convert("model.json", "{n}.tfjs.npz", "--like", "{made}/tfjs/model.json"), is_set=True),
+    Writer("convert gguf like", _convert("net.gguf", "{n}.npz", "--like", "{made}/base.gguf")),
     Writer("convert dcp", _convert(".metadata", "{n}.npz", "--processes", "2"), is_set=True),
     Writer("convert orbax", _convert("net.orbax", "{n}.npz", "--processes", "2")),
     Writer("convert keras", _convert("net.keras", "{n}.keras")),
@@ -144,6 +145,7 @@ def make(folder: Path) -> None:
     sides = [(WIDTH, 60), (100, WIDTH), (90, 100)]
     shapes = {f"fc{n}.{kind}": s for n, side in enumerate(sides) for kind, s in (("weight", side), ("bias", side[:1]))}
     steelyard.save({name: rng.standard_normal(shape).astype("f4") for name, shape in shapes.items()}, folder / "base.npz")
+    steelyard.save(folder / "base.npz", folder / "base.gguf")
     golden = carried.folder("golden")
     shutil.copy(golden / "r_nnet_skip" / "model.rds", folder / "fit.rds")
     shutil.copy(golden / "conv2d_dilated" / "model.onnx", folder / "net.onnx")

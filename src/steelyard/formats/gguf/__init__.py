@@ -17,53 +17,47 @@ Files of ggml from before GGUF, such as those of whisper.cpp, are read too; `ggm
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterator
-from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.limits import is_possible
-from steelyard.codecs.metadata import dump_facts, with_facts, written_once
-from steelyard.core.readers import raw_chunks
+from steelyard.codecs.metadata import with_facts
+from steelyard.codecs.original import ORIGINAL, Original
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable
 from steelyard.formats.gguf import ggml
 from steelyard.formats.gguf.header import (
-    ALIGNMENT,
     PLAIN,
     QUANTISED,
-    STRING,
     HeaderCursor,
     alignment_of,
     read_infos,
     read_metadata,
 )
-from steelyard.formats.gguf.quantisation import QUANTS, quantised
+from steelyard.formats.gguf.quantisation import QUANTS, Blocks
 from steelyard.formats.gguf.splits import whole
-from steelyard.storage.atomic import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Reader
-    from steelyard.formats.gguf.header import Scalar, TensorInfo, Value
+    from steelyard.formats.gguf.header import TensorInfo, Value
     from steelyard.storage.source import Source
 
 
 SUFFIXES = (".gguf",)
 
 MAGIC = b"GGUF"
+FRAMEWORK = "GGUF"
 FACTS = "steelyard.facts"
-FLOAT32 = 3.4028234663852886e38
-"""The largest number of four bytes."""
 """The metadata key for the roles, axes and layers of the weights."""
 
-_VERSION = "general.quantization_version"
-"""The metadata key for the version of the blocks of quantisations, which is 2 since 2023."""
+_RETYPED = 2
+"""axes of tensors that may have another type than in a model: llama.cpp computes with vectors in float32"""
 _BLOCK = re.compile(r"(?:(?:enc|dec|v|a)\.)?blk\.\d+\..*|output(_norm)?\..*|(?:enc|dec)\.output_norm\..*")
 _EMBEDDING = re.compile(r"(token_embd|position_embd|token_types|per_layer_token_embd)\.weight")
 
@@ -96,7 +90,10 @@ def _part(source: Source, outer: Mapping[str, Value]) -> Weights:
     weights = list(_weights(cursor, infos, begin, alignment, known=known))
     if isinstance(facts, str):
         weights = with_facts(weights, facts, source)
-    return Weights(weights, meta={"version": cursor.version, "metadata": metadata})
+    return Weights(
+        weights,
+        meta={"version": cursor.version, "metadata": metadata, ORIGINAL: Original(cursor.source, FRAMEWORK, retyped=_RETYPED)},
+    )
 
 
 def _weights(
@@ -154,7 +151,7 @@ def _reader(cursor: HeaderCursor, shown: str, info: TensorInfo, offset: int, ali
         raise FormatError(source.name, f"{shown} has the shape {list(shape)}, whose rows are not whole blocks of {size}")
     if cursor.order == ">":
         raise FormatError(source.name, f"{shown} is quantised and big-endian, which is not supported")
-    return quantised(source, offset, QUANTISED[kind])
+    return Blocks(source, offset, QUANTISED[kind])
 
 
 def _meaning(name: str, ndim: int) -> tuple[Role, str]:
@@ -172,84 +169,11 @@ def _meaning(name: str, ndim: int) -> tuple[Role, str]:
 
 
 def write(weights: Weights, path: Path) -> None:
-    """Write version 3, little-endian, each tensor in its own type. Scalars and texts of a GGUF's metadata are kept.
+    """Write version 3, little-endian, each tensor in its own type, with all key-values of the GGUF that the weights are from.
 
-    Bytes whose encoding is a quantisation, as `steelyard.quantize` makes them, are written as its blocks.
+    Bytes whose encoding is a quantisation, as `steelyard.quantize` makes them, are written as its blocks. Weights that are
+    written like a GGUF have the types that its tensors have.
     """
-    owned = written_once(weights)
-    for weight in owned:
-        if (weight.dtype not in PLAIN.values() and not _is_quantised(weight)) or len(weight.shape) > 4:
-            raise FormatError(
-                str(path),
-                f"{printable(weight.name)} is {weight.dtype} with {len(weight.shape)} axes; GGUF holds up to four axes of "
-                f"{', '.join(PLAIN.values())}; convert it first",
-            )
-    version = {_VERSION: 2} if any(map(_is_quantised, owned)) else {}
-    head = _head(owned, {**_kept(weights.meta.get("metadata")), **version, FACTS: dump_facts(weights)})
-    with replacing(path) as file:
-        file.write(head + bytes(-len(head) % ALIGNMENT))
-        for weight in owned:
-            for chunk in raw_chunks(weight):
-                file.write(chunk)
-            file.write(bytes(-weight.nbytes % ALIGNMENT))
+    from steelyard.formats.gguf.writing import write_file
 
-
-def _head(weights: list[Weight], metadata: Mapping[str, str | Scalar]) -> bytes:
-    """Return header, metadata and tensor table."""
-    parts = [MAGIC, struct.pack("<IQQ", 3, len(weights), len(metadata))]
-    parts += [_packed(key) + _typed(value) for key, value in metadata.items()]
-    end = 0
-    for weight in weights:
-        kind, shape = _stored_as(weight)
-        dims = shape[::-1]
-        parts.append(_packed(weight.name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, end))
-        end += -(-weight.nbytes // ALIGNMENT) * ALIGNMENT
-    return b"".join(parts)
-
-
-def _is_quantised(weight: Weight) -> bool:
-    """Whether a weight is rows of whole blocks of a quantisation, as bytes."""
-    width = QUANTS[weight.encoding][1] if weight.encoding in QUANTISED.values() else 0
-    return weight.dtype == "uint8" and bool(weight.shape) and width > 0 and weight.shape[-1] % width == 0
-
-
-def _stored_as(weight: Weight) -> tuple[int, tuple[int, ...]]:
-    """Return the number of the type of a tensor, and its shape in numbers."""
-    if not _is_quantised(weight):
-        return next(kind for kind, dtype in PLAIN.items() if dtype == weight.dtype), weight.shape
-    size, width, _ = QUANTS[weight.encoding]
-    kind = next(kind for kind, word in QUANTISED.items() if word == weight.encoding)
-    return kind, (*weight.shape[:-1], weight.shape[-1] // width * size)
-
-
-def _kept(metadata: object) -> dict[str, str | Scalar]:
-    known = metadata if isinstance(metadata, dict) else {}
-    skipped = ("general.alignment", "general.file_type", FACTS)
-    return {
-        key: value
-        for key, value in known.items()
-        if isinstance(value, (str, int, float)) and key not in skipped and not re.fullmatch(r"\w+\[\d+\]", str(value))
-    }
-
-
-def _packed(text: str) -> bytes:
-    data = text.encode(errors="backslashreplace")
-    return struct.pack("<Q", len(data)) + data
-
-
-def _typed(value: str | Scalar) -> bytes:
-    """Encode a metadata value after its type: numbers in 32 bits where they fit, as llama.cpp expects them.
-
-    A whole number that 64 bits do not hold, as a JSON may have one, becomes a text.
-    """
-    if isinstance(value, str):
-        return struct.pack("<I", STRING) + _packed(value)
-    if isinstance(value, bool):
-        return struct.pack("<I?", 7, value)
-    if isinstance(value, float):
-        return struct.pack("<Id", 12, value) if FLOAT32 < abs(value) < inf else struct.pack("<If", 6, value)
-    if 0 <= value < 1 << 32:
-        return struct.pack("<II", 4, value)
-    if -1 << 63 <= value < 1 << 63:
-        return struct.pack("<Iq", 11, value)
-    return struct.pack("<IQ", 10, value) if 0 <= value < 1 << 64 else _typed(str(value))
+    write_file(weights, path)

@@ -26,7 +26,7 @@ from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
 from steelyard.errors import FormatError, quoted
 from steelyard.formats.gguf.header import PLAIN, QUANTISED
-from steelyard.formats.gguf.quantisation import QUANTS, quantised
+from steelyard.formats.gguf.quantisation import QUANTS, Blocks
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -206,4 +206,4 @@ def _reader(source: Source, name: str, kind: int, at: int, *, is_known: bool) ->
     if not is_known:
         what = f"{quoted(name)} has {QUANTISED[kind]} in blocks of an old version, which are not read; convert the original again"
         return Refused(FormatError(source.name, what, at))
-    return quantised(source, at, QUANTISED[kind])
+    return Blocks(source, at, QUANTISED[kind])

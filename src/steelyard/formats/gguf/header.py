@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 32
 PLAIN = {0: "float32", 1: "float16", 24: "int8", 25: "int16", 26: "int32", 27: "int64", 28: "float64", 30: "bfloat16"}
-_WORDS = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
+WORDS = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
 QUANTISED = {2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K"}
 QUANTISED |= {14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S"}
 QUANTISED |= {22: "IQ2_S", 23: "IQ4_XS", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0"}
@@ -35,19 +35,23 @@ _TYPES |= {10: "uint64", 11: "int64", 12: "float64"}
 _SHORT = 16
 """Arrays of at most this many numbers are listed in the metadata in full."""
 _TEXT_LIMIT, _TENSOR_LIMIT, _PAGE = 1 << 20, 1_000_000, 1 << 17
-_TEXT_COST, _BYTE_COST, _PAIR_COST, _TENSOR_COST = 80, 4, 700, 1200
+_TEXT_COST, _BYTE_COST, _PAIR_COST, _TENSOR_COST = 80, 4, 900, 1200
 """bytes of memory that a text takes, each of its bytes as an escape, a metadata pair with a short array, and a listed tensor"""
 
 
 class HeaderCursor:
-    """Reads the values of the header one after another, in pages, in the file's version and byte order."""
+    """Reads the values of the header one after another, in pages, in the file's version and byte order.
 
-    __slots__ = ("_pages", "budget", "offset", "order", "source", "version")
+    `extents` has the place of each metadata pair, by its key.
+    """
+
+    __slots__ = ("_pages", "budget", "extents", "offset", "order", "source", "version")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.budget = Budget(source)
         self.offset = 0
+        self.extents: dict[str, tuple[int, int]] = {}
         self._pages = Pages(source, _PAGE)
         self.order = "<"
         self.take(4)
@@ -109,12 +113,13 @@ def read_metadata(cursor: HeaderCursor, pairs: int) -> dict[str, Value]:
     """Read the metadata pairs by key. Raises `FormatError` for a duplicate key."""
     metadata: dict[str, Value] = {}
     for _ in range(pairs):
-        key = cursor.text()
+        begin, key = cursor.offset, cursor.text()
         if key in metadata:
             raise cursor.error(f"duplicate metadata key {quoted(key)}; the file is ambiguous")
         kind = cursor.unsigned("I")
         cursor.budget.spend(_PAIR_COST, cursor.offset)
         metadata[key] = _value(cursor, kind)
+        cursor.extents[key] = (begin, cursor.offset)
         if key == "general.alignment" and kind != _U32:
             raise cursor.error(f"has an alignment of the type {_TYPES.get(kind, 'array')}, not uint32")
     return metadata
@@ -201,7 +206,7 @@ class TensorInfo:
     @property
     def encoding(self) -> str:
         """GGML's own name of the type, such as "Q4_K"."""
-        return QUANTISED.get(self.kind) or _WORDS.get(self.kind) or f"type {self.kind}"
+        return QUANTISED.get(self.kind) or WORDS.get(self.kind) or f"type {self.kind}"
 
 
 def read_infos(cursor: HeaderCursor, tensors: int) -> dict[str, TensorInfo]:

@@ -14,32 +14,37 @@ from steelyard.formats.gguf import iq_quantisation as iq
 from steelyard.formats.gguf.unpacking import centred, halves, scaled, unpack, viewed
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
 _FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
 """The values of 4-bit floats (e2m1), doubled."""
 
 
-def quantised(source: Source, offset: int, name: str) -> Reader:
-    """Return a reader of the numbers that are stored at `offset` in blocks of the quantisation `name`.
+class Blocks:
+    """A reader of the numbers that are stored at `offset` in blocks of the quantisation `name`.
 
-    The reader widens a run to whole blocks, decodes them, and cuts the run out.
+    It widens a run to whole blocks, decodes them, and cuts the run out.
     """
-    size, width, decode = QUANTS[name]
 
-    def read(start: int, stop: int) -> Array:
+    __slots__ = ("name", "offset", "source")
+
+    def __init__(self, source: Source, offset: int, name: str) -> None:
+        self.source = source
+        self.offset = offset
+        self.name = name
+
+    def __call__(self, start: int, stop: int) -> Array:
         import numpy as np
 
         if stop <= start:
             return np.zeros(0, np.float32)
+        size, width, decode = QUANTS[self.name]
         first, last = start // size, -(-stop // size)
-        data = source.read(offset + first * width, (last - first) * width)
+        data = self.source.read(self.offset + first * width, (last - first) * width)
         with np.errstate(all="ignore"):  # the scales of a damaged block may be infinite
             decoded = decode(np.frombuffer(data, np.uint8).reshape(-1, width))
         return decoded.reshape(-1)[start - first * size : stop - first * size]
-
-    return read
 
 
 # 0   2   d    float16, the scale
