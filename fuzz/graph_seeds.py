@@ -5,16 +5,8 @@ import struct
 import carried
 import executorch_programs
 import numpy as np
-
-from steelyard.codecs.protobuf import BYTES, VARINT, tag, varint
-
-
-def field(number, content):
-    """Write a field of a message: bytes, a text or a number."""
-    if isinstance(content, int):
-        return tag(number, VARINT) + varint(content)
-    content = content.encode() if isinstance(content, str) else content
-    return tag(number, BYTES) + varint(len(content)) + content
+import saved_slices
+from saved_slices import field
 
 
 def caffe():
@@ -148,3 +140,29 @@ def executorch():
 def ort():
     """Yield a model that ONNX Runtime has prepared."""
     yield {"net.ort": (carried.folder("signatures") / "net.ort").read_bytes()}, "net.ort"
+
+
+def first_version():
+    """Yield checkpoints of TensorFlow's first version: a variable in two slices, in one file and in two, and one of integers."""
+    halves = [saved_slices.stored("w", [(at, 2)], saved_slices.numbers([1, 2])) for at in (0, 2)]
+    dims = saved_slices.shape_of([2, 2])
+    whole = saved_slices.stored("i", [(0, -1), (0, -1)], field(1, 3) + dims + field(7, b"\1\2\3\4"))
+    both = saved_slices.listed("w", (4,), 1, [(0, 2)], [(2, 2)])
+    listed = [both, saved_slices.listed("i", (2, 2), 3, [(0, -1), (0, -1)])]
+    yield {"net.ckpt": saved_slices.checkpoint(listed, *halves, whole)}, "net.ckpt"
+    files = {
+        f"net.ckpt-0000{place}-of-00002": saved_slices.checkpoint([saved_slices.listed("w", (4,), 1, [(2 * place, 2)])], half)
+        for place, half in enumerate(halves)
+    }
+    yield files, "net.ckpt-00000-of-00002"
+
+
+def ncnn():
+    """Yield nets of ncnn with numbers in each way to store them, and one of its converter."""
+    lines = ["Convolution a 1 1 x y 0=2 1=1 5=1 6=6 8=102", "InnerProduct b 1 1 y z 0=1 2=6", "Embed c 1 1 z w 0=2 1=3 3=6"]
+    data = struct.pack("<I8x", 0x000D4B38) + bytes(24) + b"\1\0\0\0" + bytes(1032) + struct.pack("<I12x", 0x01306B47)
+    files = {"net.param": "\n".join(["7767517", "3 3", *lines]).encode(), "net.bin": data}
+    yield files, "net.param"
+    yield files, ""
+    folder = carried.folder("ncnn")
+    yield {name: (folder / name).read_bytes() for name in ("net.ncnn.param", "net.ncnn.bin")}, "net.ncnn.bin"

@@ -86,7 +86,7 @@ def page():
         "A damaged, ambiguous or hostile file is refused in one line that names the file, the place and the reason; a single",
         "tensor that cannot be read is listed, and refused when its numbers are read. Code in a file is never run: a pickle is",
         "read by a machine without functions, and `steelyard check` lists the calls that a loader would have made.",
-        "A file of another kind is named, with what to do: a model of ncnn, an engine of TensorRT, trees of XGBoost, a Git LFS",
+        "A file of another kind is named, with what to do: a model of RKNN, an engine of TensorRT, trees of XGBoost, a Git LFS",
         "pointer, a login page, a file that was cut off after 40 %. The tests have these hostile files:",
         "",
         "| attack or defect | files |",

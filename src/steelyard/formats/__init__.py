@@ -44,6 +44,7 @@ SUFFIXES = {
     "matlab": (".mat",),
     "mindspore": (),
     "mxnet": (".params",),
+    "ncnn": (".param",),
     "numpy": (".npz", ".npy"),
     "offloaded": ("index.json",),
     "onnx": (".onnx",),
@@ -73,7 +74,7 @@ SUFFIXES = {
 
 ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001", ".metadata", ".raw.json", ".xml")
+ALONGSIDE = (".data-00000-of-00001", ".metadata", ".param", ".raw.json", ".xml")
 """Suffixes of files that are read through another file in the same folder, or through the folder; most .xml are no models."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 from collections.abc import Callable
@@ -31,16 +30,6 @@ def _mnn(source: Source, head: bytes) -> bool:
     return source.name.lower().endswith(".mnn") and head[4:8] != b"TFL3"
 
 
-def _is_beside(source: Source, suffix: str) -> bool:
-    """Whether a .bin has a file of the same name with another suffix next to it."""
-    stem, dot, own = (source.path or "").rpartition(".")
-    return bool(dot) and own.lower() == "bin" and os.path.isfile(f"{stem}.{suffix}")
-
-
-def _ncnn(source: Source, head: bytes) -> bool:
-    return _is_beside(source, "param")
-
-
 def _onnx_tensor(source: Source, head: bytes) -> bool:
     """TensorProto: {1: length of each axis, 2: type of numbers, 8: name or 9: numbers}."""
     return source.name.lower().endswith(".pb") and bool(
@@ -67,7 +56,6 @@ STRUCTURES: tuple[tuple[Callable[[Source, bytes], bool], str], ...] = (
     (_windows, f"a program or library in machine code (Windows), {OTHER}"),
     (_arrow, f"a stream of Arrow tables, {OTHER}"),
     (_mnn, f"a model of MNN, which is not read; {source_of('ONNX')}"),
-    (_ncnn, f"the numbers of an ncnn model, which are not read; {source_of('ONNX or PyTorch')}"),
     (_onnx_tensor, f"a single tensor of ONNX (TensorProto), which is not read; {arrays_of('onnx.numpy_helper.to_array')}"),
 )
 """How to know a file, and what it is, in the order in which they are asked."""

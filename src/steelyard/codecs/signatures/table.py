@@ -16,8 +16,8 @@ _MATLAB = f"a file of MATLAB 4 or older by its name, which is not read; {arrays_
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
 _EXECUTORCH = "a program of ExecuTorch by its name, and not by its content (partial download?)"
 _KATAGO = "a net of KataGo as a text, which is not read; open the checkpoint (.ckpt) that it was exported from"
-_NCNN = f"a model of ncnn, which is not read; {source_of('ONNX or PyTorch')}"
-_NCNN_LAYERS = f"the layers of an ncnn model, whose weights are in its .bin and are not read; {source_of('ONNX or PyTorch')}"
+_NCNN = "the numbers of an ncnn model, whose layers are in a .param of the same name; put it next to this file"
+_NCNN_BINARY = "the layers of an ncnn model in binary (.param.bin), which is not read; open the .param that it was made from"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
 _PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
 _ORBAX = "a file of a checkpoint of Orbax; pass its folder"
@@ -47,8 +47,7 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"CBM1", f"a model of CatBoost: trees, {NET}"),
     (0, b"binf", _XGBOOST),
     (0, b"{L\0\0\0\0\0\0\0\x07learner", _XGBOOST),
-    (0, b"\xdd\x85\x76\0", _NCNN),
-    (0, b"7767517\n", _NCNN_LAYERS),
+    (0, b"\xdd\x85\x76\0", _NCNN_BINARY),
     (0, b"\x20\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
     (0, b"\x16\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
     (0, b"\x0d\xc0\x01\0\0", "a net of Leela Chess Zero, which is not read; convert it with: lc0 leela2onnx"),
@@ -213,7 +212,6 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((r".*\.prototxt",), "a folder with the layers of a Caffe model, without weights, which are in its .caffemodel"),
     ((r".*\.pdmodel|__model__",), _PADDLE),
     ((r".*symbol\.json",), _MXNET_GRAPH),
-    ((r".*\.param", r".*\.bin"), _NCNN),
     ((r"mp_rank_\d+.*",), "a checkpoint of Megatron or DeepSpeed in parts; join them with its own script, and open the result"),
     ((r"events\.out\.tfevents\..*",), "a folder with a log of TensorBoard, without weights; open the checkpoint of the run"),
     ((r"dataset_info\.json|dataset_dict\.json",), "a dataset of Hugging Face, not a model"),

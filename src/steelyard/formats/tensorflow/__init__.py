@@ -1,4 +1,4 @@
-"""TensorFlow: checkpoints (V2, a tensor bundle) and SavedModels, whose variables are a tensor bundle too."""
+"""TensorFlow: checkpoints of both versions (V2 is a tensor bundle) and SavedModels, whose variables are a tensor bundle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from steelyard.errors import FileMissingError, FormatError, SteelyardError, Unsa
 from steelyard.formats.tensorflow.bundle import Bundle
 from steelyard.formats.tensorflow.object_graph import Trackable, checkpoint_graph, reached, saved_graph
 from steelyard.formats.tensorflow.sstable import is_table
+from steelyard.formats.tensorflow.version1 import SavedSlices, is_first_version
 from steelyard.layers.keras.roles import kind_of, variable_role
 from steelyard.storage.source import Source
 
@@ -27,6 +28,7 @@ MODEL = "saved_model.pb"
 VARIABLES = "variables/variables.index"
 _STATE = re.compile(rb'\s*(?:#[^\n]*\n\s*)*model_checkpoint_path:\s*"((?:[^"\\\n]|\\.)*)"')
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
+_PATTERN = re.compile(r"\?{5}-of-(?=\d{5}$)")
 _RULES = "Adam|AdamW|Adamax|Nadam|Momentum|RMSProp|RMSprop|SGD|Adagrad|Adadelta|Ftrl|LARS|LAMB"
 _SLOT = re.compile(rf"(.+)/(?:{_RULES}|ExponentialMovingAverage|m|v|adam_m|adam_v)(?:_\d+)?")
 _TRAINING = re.compile(rf"training/(?:{_RULES})(?:_\d+)?/")
@@ -56,7 +58,7 @@ def read(source: Source, scope: Scope) -> Weights:
     """
     bundle = _bundle(source)
     tensors = {weight.name: weight for weight in bundle.weights()}
-    meta: dict[str, object] = {"bundle_version": bundle.version}
+    meta = bundle.meta
     text = bundle.text(GRAPH.encode())
     nodes = checkpoint_graph(text) if text is not None else []
     if absent := {node.key: node.full_name or node.key for node in nodes if node.key and node.key not in tensors}:
@@ -90,8 +92,8 @@ def _names_checkpoint(folder: Source) -> bool:
     return not state.is_folder and _STATE.match(state.head(4096)) is not None
 
 
-def _bundle(source: Source) -> Bundle:
-    """Open the index that a path refers to, with its files of numbers."""
+def _bundle(source: Source) -> Bundle | SavedSlices:
+    """Open the table that a path refers to, with its files of numbers."""
     name = _file_name(source)
     if source.is_folder and not _is_beside(source, MODEL):
         return _bundle(source.beside("checkpoint"))
@@ -101,15 +103,11 @@ def _bundle(source: Source) -> Bundle:
         index = source.beside(_DATA.sub(".index", name))
         return Bundle(index, index.beside)
     if is_table(source):
-        return Bundle(source, source.beside)
+        return SavedSlices(source) if is_first_version(source) else Bundle(source, source.beside)
     latest = _latest(source)
-    index = source.beside(latest if _is_old(source, latest) else f"{latest}.index")
-    return Bundle(index, index.beside)
-
-
-def _is_old(source: Source, name: str) -> bool:
-    """Whether a checkpoint is one file of the first version, which the bundle names in its refusal."""
-    return not _is_beside(source, f"{name}.index") and _is_beside(source, name)
+    first = _PATTERN.sub("00000-of-", latest)  # of several files of the first version, which the text names by a pattern
+    is_old = not _is_beside(source, f"{latest}.index") and _is_beside(source, first)
+    return _bundle(source.beside(first if is_old else f"{latest}.index"))
 
 
 def _saved_variables(source: Source) -> Bundle:

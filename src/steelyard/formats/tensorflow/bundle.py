@@ -3,7 +3,7 @@
 NAME.index                sorted string table
     ""                    BundleHeaderProto
     key of a tensor       BundleEntryProto
-    key of a slice        BundleEntryProto; see `_slice_key`
+    key of a slice        BundleEntryProto; see `slice_key`
 NAME.data-00000-of-00002  elements, little-endian and row-major, at the offsets of the entries
 """
 
@@ -15,17 +15,17 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
-from steelyard.codecs.crc32c import crc32c, unmasked
-from steelyard.codecs.protobuf import Field, message
-from steelyard.core.readers import by_rows
+from steelyard.codecs.crc32c import unmasked
+from steelyard.codecs.protobuf import message
 from steelyard.core.weight import Refused, Weight
-from steelyard.dtypes import itemsize, numpy_dtype
+from steelyard.dtypes import itemsize
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
-from steelyard.formats.tensorflow.sstable import entries
+from steelyard.formats.tensorflow.slices import Extent, box_of, extents_of, joined, shape_of, slice_key
+from steelyard.formats.tensorflow.sstable import crc_of, entries
 from steelyard.storage.source import Source, from_bytes
 
 if TYPE_CHECKING:
-    from steelyard.core.weight import Array, Reader
+    from steelyard.core.weight import Reader
 
 STRING = 7
 DTYPES = {
@@ -63,13 +63,6 @@ WORDS = {STRING: "string", 11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16"
 """TensorFlow's own names of types, where ours have less information."""
 
 RANK = 254
-_OLD = b"\n"
-"""The first byte of what is under the empty key in a checkpoint of the first version, whose numbers are in the table itself."""
-_OLD_WHAT = (
-    "is a checkpoint of TensorFlow's first version (V1), which is not read; load it with tf.compat.v1.train.Saver, and save it"
-)
-
-Extent = tuple[int, int]
 
 
 class BundleEntry(NamedTuple):
@@ -88,7 +81,7 @@ class BundleEntry(NamedTuple):
 class Bundle:
     """The index of a bundle, and its files of numbers, which are opened when they are needed."""
 
-    __slots__ = ("entries", "shard", "source", "version")
+    __slots__ = ("entries", "meta", "shard", "source")
 
     def __init__(self, source: Source, open_beside: Callable[[str], Source]) -> None:
         """Read the index `source`. `open_beside` opens a file of numbers by its name, in the same folder.
@@ -100,9 +93,8 @@ class Bundle:
         header = values.pop(b"", None)
         if header is None:
             raise FormatError(source.name, "the index has no header")
-        if header[:1] == _OLD:
-            raise FormatError(source.name, _OLD_WHAT)
-        shards, self.version = _header(source, header)
+        shards, version = _header(source, header)
+        self.meta: dict[str, object] = {"bundle_version": version}
         self.entries = {key: _entry(source, value, shards) for key, value in values.items()}
         prefix = source.name.replace("\\", "/").rpartition("/")[2].removesuffix(".index")
         self.shard = lru_cache(maxsize=None)(
@@ -163,16 +155,14 @@ class Bundle:
         """Return a reader of a partitioned tensor, which reads from each slice the rows that it needs."""
         slices = []
         for extents in entry.slices:
-            box = _box(extents, entry.shape)
-            inner = self.entries.get(_slice_key(key, extents))
+            box = box_of(extents, entry.shape)
+            inner = self.entries.get(slice_key(key, extents))
             if box is None or inner is None or inner.dtype != entry.dtype or inner.shape != tuple(n for _, n in box):
                 raise FormatError(
                     self.source.name, f"a slice of the partitioned tensor {printable(name)} is missing or does not fit"
                 )
             slices.append((box, self._reader(b"", name, inner._replace(slices=()))))
-        if sum(prod(n for _, n in box) for box, _ in slices) != prod(entry.shape) or _overlap([box for box, _ in slices]):
-            raise FormatError(self.source.name, f"the slices of {printable(name)} do not cover its shape exactly once")
-        return by_rows(entry.shape, lambda first, last: _rows(slices, entry, first, last))
+        return joined(self.source, name, entry.shape, DTYPES[entry.dtype], slices)
 
 
 def _opened(source: Source, name: str, open_beside: Callable[[str], Source]) -> Source:
@@ -228,63 +218,14 @@ def _parsed(source: Source, data: bytes) -> BundleEntry:
         if field.number in values:
             values[field.number] = field.signed()
         elif field.number == 2:
-            shape, wrong = _shape(field.message())
+            shape, wrong = shape_of(field.message())
         elif field.number == 6 and field.length == 4:
             crc = int.from_bytes(data[field.offset : field.offset + 4], "little")
         elif field.number == 7:
-            slices.append(tuple(_extent(inner.message()) for inner in field.message() if inner.number == 1))
+            slices.append(extents_of(field))
             if len(slices) > limits.BUNDLE_SLICES:
                 raise FormatError(source.name, f"more than {limits.BUNDLE_SLICES:,} slices")
     return BundleEntry(values[1], shape, values[3], values[4], values[5], crc, tuple(slices), wrong)
-
-
-def _shape(fields: Iterator[Field]) -> tuple[tuple[int, ...], str]:
-    shape, wrong = [], ""
-    for field in fields:
-        if field.number == 2:
-            shape.append(next((inner.signed() for inner in field.message() if inner.number == 1), 0))
-        elif field.number == 3 and field.unsigned():
-            wrong = "has an unknown number of axes"
-    return tuple(shape), wrong
-
-
-def _extent(fields: Iterator[Field]) -> Extent:
-    """Return start and length of a slice along one axis; the length -1 is the whole axis."""
-    values = {1: 0, 2: -1}
-    values |= {field.number: field.signed() for field in fields if field.number in values}
-    return values[1], values[2]
-
-
-def _box(extents: tuple[Extent, ...], shape: tuple[int, ...]) -> list[Extent] | None:
-    """Return start and length of a slice along each axis; None where it does not fit the shape."""
-    if len(extents) != len(shape):
-        return None
-    box = [(start, size if length == -1 else length) for (start, length), size in zip(extents, shape, strict=True)]
-    fits = all(start >= 0 and length >= 0 and start + length <= size for (start, length), size in zip(box, shape, strict=True))
-    return box if fits else None
-
-
-def _overlap(boxes: list[list[Extent]]) -> bool:
-    """Whether two slices hold the same element."""
-    return any(
-        all(a < b + m and b < a + n for (a, n), (b, m) in zip(one, other, strict=True))
-        for place, one in enumerate(boxes)
-        for other in boxes[:place]
-    )
-
-
-def _rows(slices: list[tuple[list[Extent], Reader]], entry: BundleEntry, first: int, last: int) -> Array:
-    import numpy as np
-
-    block = np.empty((last - first, *entry.shape[1:]), numpy_dtype(DTYPES[entry.dtype]))
-    for box, read in slices:
-        (begin, count), rest = box[0], box[1:]
-        low, high = max(first, begin), min(last, begin + count)
-        if low < high:
-            width = prod(n for _, n in rest)
-            run = read((low - begin) * width, (high - begin) * width).reshape(high - low, *(n for _, n in rest))
-            block[(slice(low - first, high - first), *(slice(start, start + n) for start, n in rest))] = run
-    return block
 
 
 def _checked(content: Source, crc: int, name: str) -> Source:
@@ -293,41 +234,9 @@ def _checked(content: Source, crc: int, name: str) -> Source:
 
     def fill(offset: int, buffer: memoryview) -> None:
         if pending:
-            if _crc(content) != unmasked(pending[0]):
+            if crc_of(content) != unmasked(pending[0]):
                 raise FormatError(content.name, f"{printable(name)} does not match its checksum: the file is damaged")
             pending.clear()
         content.fill(offset, buffer)
 
     return Source(content.name, content.size, fill, content.beside)
-
-
-def _crc(content: Source, limit: int = 1 << 23) -> int:
-    buffer = memoryview(bytearray(min(limit, content.size)))
-    crc = 0
-    for start in range(0, content.size, limit):
-        block = buffer[: min(limit, content.size - start)]
-        content.fill(start, block)
-        crc = crc32c(block, crc)
-    return crc
-
-
-# Key of a slice, in TensorFlow's OrderedCode, whose bytes sort as the values do
-# 0 as a number   0x00
-# name            0x00 becomes 0x00 0xFF, 0xFF becomes 0xFF 0x00; ends with 0x00 0x01
-# number of axes  one byte for the length, then as many bytes, big-endian
-# extents         start and length along each axis, see `_ordered`
-def _slice_key(name: bytes, extents: tuple[Extent, ...]) -> bytes:
-    """Return the key of a slice of the tensor `name`."""
-    text = name.replace(b"\xff", b"\xff\x00").replace(b"\x00", b"\x00\xff") if b"\0" in name or b"\xff" in name else name
-    numbers = b"".join(_ordered(number) for extent in extents for number in extent)
-    count = len(extents).to_bytes((len(extents).bit_length() + 7) // 8, "big")
-    return b"\0" + text + b"\0\1" + bytes([len(count)]) + count + numbers
-
-
-def _ordered(number: int) -> bytes:
-    """Encode a signed number, big-endian: as many leading ones as it has bytes (inverted for negative numbers)."""
-    length = (number if number >= 0 else ~number).bit_length() // 7 + 1
-    if length > 8:
-        raise ValueError(number)
-    mask = (0xFF00 >> length & 0xFF) << 8 * (length - 1)
-    return ((number & ((1 << 8 * length) - 1)) ^ mask).to_bytes(length, "big")

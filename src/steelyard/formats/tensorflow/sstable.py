@@ -9,13 +9,16 @@ All fixed numbers are little-endian.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, overload
 
 from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.crc32c import crc32c, unmasked
 from steelyard.errors import FormatError
+from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -24,6 +27,7 @@ MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER = 48
 KEY_COST = 1000
 """bytes of memory that a key takes: it is the name of a weight"""
+_PAGE = 1 << 14
 
 
 def is_table(source: Source) -> bool:
@@ -36,23 +40,83 @@ def is_table(source: Source) -> bool:
 #        handle of the index block
 #        padding
 # 40  8  magic
-def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
-    """Yield keys and values in the order of the keys. Raises `FormatError` for damaged blocks, and for keys out of order."""
+def _handles(source: Source) -> Iterator[tuple[bytes, int, int]]:
+    """Yield for each data block a key that is not before its last, and the offset and the size of the block."""
     if not is_table(source):
         raise FormatError(source.name, "does not end as an index of TensorFlow does (partial download?)")
     footer = source.read(source.size - FOOTER, FOOTER)
     at = _handle(source, footer, 0)[2]
     start, size, _ = _handle(source, footer, at)
+    for key, handle in _block(source, start, size):
+        yield key, *_handle(source, handle, 0)[:2]
+
+
+def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values in the order of the keys. Raises `FormatError` for damaged blocks, and for keys out of order."""
     last, count = b"", 0
     budget = Budget(source)
-    for _, handle in _block(source, start, size):
-        where, length, _ = _handle(source, handle, 0)
+    for _, where, length in _handles(source):
         for key, value in _block(source, where, length):
             if count and key <= last:
                 raise FormatError(source.name, "the keys of the index are not in order", where)
             budget.spend(KEY_COST + 2 * len(key) + len(value))
             last, count = key, count + 1
             yield key, value
+
+
+class Table:
+    """A table whose values stay in the file. A block is compared with its checksum when one of its values is asked for."""
+
+    __slots__ = ("_blocks", "_budget", "_opened", "source")
+
+    def __init__(self, source: Source) -> None:
+        """Read the index block. Raises `FormatError` if it is damaged."""
+        self.source = source
+        self._budget = Budget(source)
+        self._blocks = list[tuple[bytes, int, int]]()
+        for block in _handles(source):
+            self._budget.spend(KEY_COST + 2 * len(block[0]))
+            self._blocks.append(block)
+        self._opened = cache(self._block)
+
+    def get(self, key: bytes) -> Source | None:
+        """Return the value of a key; None if it is not there. Raises `FormatError` if its block is damaged."""
+        place = bisect_left(self._blocks, key, key=lambda block: block[0])
+        if place == len(self._blocks):
+            return None
+        content, places = self._opened(*self._blocks[place][1:])
+        return content.part(*places[key]) if key in places else None
+
+    def _block(self, start: int, size: int) -> tuple[Source, dict[bytes, tuple[int, int]]]:
+        content = _content(self.source, start, size)
+        places = dict[bytes, tuple[int, int]]()
+        for key, at, length in _places(self.source, _Window(content), content.size, start):
+            self._budget.spend(KEY_COST + 2 * len(key))
+            places[key] = at, length
+        return content, places
+
+
+class _Window:
+    """The bytes of a source by their places: the last page is kept, since the lengths and keys of small values are close."""
+
+    __slots__ = ("_base", "_page", "_source")
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._base = 0
+        self._page = b""
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> bytes: ...
+    def __getitem__(self, place: int | slice) -> int | bytes:
+        start, stop = (place.start, place.stop) if isinstance(place, slice) else (place, place + 1)
+        if not self._base <= start <= stop <= self._base + len(self._page):
+            length = max(stop - start, min(_PAGE, self._source.size - start))
+            self._base, self._page = start, self._source.read(start, length)
+        found = self._page[start - self._base : stop - self._base]
+        return found if isinstance(place, slice) else found[0]
 
 
 # Block
@@ -65,9 +129,15 @@ def entries(source: Source) -> Iterator[tuple[bytes, bytes]]:
 def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     """Yield the keys and values of a block."""
     data = _checked(source, start, size)
-    restarts = int.from_bytes(data[-4:], "little")
-    end = len(data) - 4 - 4 * restarts
-    if len(data) < 4 or end < 0:
+    for key, at, length in _places(source, data, len(data), start):
+        yield key, data[at : at + length]
+
+
+def _places(source: Source, data: bytes | _Window, size: int, start: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the keys of a block, and where in it their values are: the offset and the length."""
+    restarts = int.from_bytes(data[size - 4 : size], "little") if size >= 4 else 0
+    end = size - 4 - 4 * restarts
+    if size < 4 or end < 0:
         raise FormatError(source.name, f"a block of {size:,} bytes claims {restarts:,} restarts", start)
     at, key = 0, b""
     while at < end:
@@ -78,7 +148,7 @@ def _block(source: Source, start: int, size: int) -> Iterator[tuple[bytes, bytes
             raise FormatError(source.name, "an entry of the index reaches past its block, or shares more than there is", start)
         key = key[:shared] + data[at : at + fresh]
         at += fresh + length
-        yield key, data[at - length : at]
+        yield key, at - length, length
 
 
 # Trailer of a block, 5 bytes after it
@@ -98,6 +168,18 @@ def _checked(source: Source, start: int, size: int) -> bytes:
             source.name, f"a block of the index is compressed by method {data[size]}, which is not supported", start
         )
     return data[:size]
+
+
+def _content(source: Source, start: int, size: int) -> Source:
+    """Return the content of the block at `start`, where it is in the file if it is not compressed."""
+    if start + size + 5 > source.size - FOOTER:
+        raise FormatError(source.name, f"a block of {size:,} bytes reaches past the end of the table", start)
+    trailer = source.read(start + size, 5)
+    if trailer[0]:
+        return from_bytes(_checked(source, start, size), source.name, within=source)
+    if crc_of(source.part(start, size + 1)) != unmasked(int.from_bytes(trailer[1:], "little")):
+        raise FormatError(source.name, "a block of the table does not match its checksum: the file is damaged", start)
+    return source.part(start, size)
 
 
 # Snappy: varint unpacked size, then elements. The low two bits of an element's tag byte are its kind:
@@ -155,7 +237,7 @@ def _handle(source: Source, data: bytes, at: int) -> tuple[int, int, int]:
     return start, size, at
 
 
-def _varint(source: Source, data: bytes, at: int, end: int) -> tuple[int, int]:
+def _varint(source: Source, data: bytes | _Window, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     for place in range(at, min(at + 10, end)):
         value |= (data[place] & 0x7F) << shift
@@ -163,3 +245,14 @@ def _varint(source: Source, data: bytes, at: int, end: int) -> tuple[int, int]:
             return value, place + 1
         shift += 7
     raise FormatError(source.name, "a number in the index is cut off, or too long")
+
+
+def crc_of(content: Source, limit: int = 1 << 23) -> int:
+    """Return the checksum of a source, which is read in blocks."""
+    buffer = memoryview(bytearray(min(limit, content.size)))
+    crc = 0
+    for start in range(0, content.size, limit):
+        block = buffer[: min(limit, content.size - start)]
+        content.fill(start, block)
+        crc = crc32c(block, crc)
+    return crc
