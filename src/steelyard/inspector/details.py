@@ -46,12 +46,23 @@ def statistics_record(weight: Weight, summary: Summary) -> dict[str, Any]:
     return {word: rounded(value) for word, value in record.items() if word != "name"}
 
 
-def row_statistics(summary: Summary) -> dict[str, Any]:
-    """Return the statistics in a row of the index, which are those of `statistics_record`."""
+def row_statistics(summary: Summary) -> tuple[Any, ...]:
+    """Return the statistics in a row of the index, in the order of `STATISTICS`, not yet rounded."""
     moments = summary.moments
     numbers = (moments.minimum, moments.maximum, moments.mean, moments.std, moments.l2)
-    counts = {"zeros": moments.zeros, "nan": summary.nan, "inf": summary.inf}
-    return {**dict(zip(("min", "max", "mean", "std", "l2"), map(rounded, numbers), strict=True)), **counts}
+    return *numbers, moments.zeros, summary.nan, summary.inf
+
+
+def rounded_column(column: list[object]) -> list[object]:
+    """Return a column of which each float is `rounded`; text for all of them at once takes a third of the time.
+
+    >>> rounded_column([1 / 3, None, 7, 2 / 3])
+    [0.333333333, None, 7, 0.666666667]
+    """
+    numbers = tuple([each for each in column if type(each) is float])
+    if len(numbers) < len(column):
+        return list(map(rounded, column))
+    return list(map(float, (f"%.{DIGITS}g " * len(numbers) % numbers).split()))
 
 
 def rounded(value: object) -> object:

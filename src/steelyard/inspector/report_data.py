@@ -18,6 +18,7 @@ from steelyard.inspector.details import (
     filters_record,
     picture_record,
     picture_size,
+    rounded_column,
     row_statistics,
     spectrum_record,
 )
@@ -82,7 +83,8 @@ class ReportData:
 class MeasuredWeight:
     """The results of one pass over a weight; `norm` is None if a number is not finite.
 
-    `statistics` are those of its row. A weight without details has neither an `outline` nor a `detail`.
+    `statistics` are those of its row, in the order of `STATISTICS`, not yet rounded. A weight without details has neither an
+    `outline` nor a `detail`.
     """
 
     __slots__ = ("detail", "error", "norm", "outline", "statistics", "weight")
@@ -96,7 +98,7 @@ class MeasuredWeight:
         if self.detail is None:
             self.statistics = row_statistics(look.summary)
         else:
-            self.statistics = self.detail.get("statistics", {})
+            self.statistics = tuple(map(self.detail.get("statistics", {}).get, STATISTICS))
             if look.error is None:
                 self.detail["filters"] = filters_record(weight, room)
 
@@ -192,7 +194,8 @@ def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, pr
             each._replace(one=each.one and watch(each.one), other=each.other and watch(each.other)) for each in couples.values()
         ]
         compared = differences(watched)
-    drawn = {id(row.couple) for row in rows if any(each and each.detail for each in _both_sides(row, measured)[:1])}
+    detailed = (each is not None and each.detail is not None for each in _of_rows(rows, AFTER, measured))
+    drawn = {id(row.couple) for row, is_detailed in zip(rows, detailed, strict=True) if is_detailed}
     pairs = ((each, row) for each, row in zip(couples.values(), compared, strict=True) if id(each) in drawn)
     changed = [each for each, row in pairs if row.kind == "changed" and row.changed]
     jobs = ((each.one, each.other, room) for each in changed if each.one and each.other)
@@ -268,31 +271,37 @@ def _complete(
     """Add everything that was measured to the index."""
     empty = np.zeros(SPARK_BINS, np.uint8)
     for side, word in enumerate(("spark", "spark_before")[: len(measured)]):
-        keys = [row.key(side) for row in rows]
-        outlines = [None if key is None else measured[side][key].outline for key in keys]
+        outlines = [None if each is None else each.outline for each in _of_rows(rows, side, measured)]
         cells = [empty if outline is None else outline.heights(axis_end, SPARK_BINS) for outline in outlines]
         index[word] = {"end": axis_end, "bins": SPARK_BINS, "cells": np.concatenate([empty[:0], *cells])}
-    shown = [next(each for each in _both_sides(row, measured) if each is not None) for row in rows]
-    for word in STATISTICS:
-        index["columns"][word] = [each.statistics.get(word) for each in shown]
+    shown = (next(filter(None, sides)).statistics for sides in _both_sides(rows, measured))
+    for word, column in zip(STATISTICS, map(list, zip(*shown, strict=True)), strict=False):
+        index["columns"][word] = rounded_column(column)
     if len(measured) > 1:
         listed: Iterable[Difference | None] = (compared.get(id(row.couple), (None, None))[0] for row in rows)
         index["columns"] |= difference_columns(listed, rows)
 
 
-def _both_sides(row: Row, measured: Sequence[Measured]) -> list[MeasuredWeight | None]:
-    """Return the measurements of a row in the order of the sides."""
-    keys = [row.key(side) for side in range(len(measured))]
-    return [None if key is None else side[key] for key, side in zip(keys, measured, strict=True)]
+def _of_rows(rows: Sequence[Row], side: int, measured: Sequence[Measured]) -> Iterator[MeasuredWeight | None]:
+    """Yield the measurement of each row on one side."""
+    keys = (row.key(side) for row in rows)
+    return (None if key is None else measured[side][key] for key in keys)
+
+
+def _both_sides(rows: Sequence[Row], measured: Sequence[Measured]) -> Iterator[tuple[MeasuredWeight | None, ...]]:
+    """Yield the measurements of each row in the order of the sides."""
+    return zip(*(_of_rows(rows, side, measured) for side in range(len(measured))), strict=True)
 
 
 def _details(rows: Sequence[Row], measured: Sequence[Measured], compared: Comparisons) -> list[list[Any]]:
     """Return the details of each row on each side; those of the newer source have the picture of the difference."""
+    if len(measured) == 1:
+        return [[each and each.detail, None] for each in _of_rows(rows, AFTER, measured)]
     details = []
-    for row in rows:
-        sides = [None if each is None else each.detail for each in _both_sides(row, measured)]
+    for row, both in zip(rows, _both_sides(rows, measured), strict=True):
+        sides = [None if each is None else each.detail for each in both]
         _, drawn = compared.get(id(row.couple), (None, None))
-        if len(measured) > 1 and (after := sides[AFTER]) is not None:
+        if (after := sides[AFTER]) is not None:
             sides[AFTER] = {**after, "difference": None if drawn is None else picture_record(drawn)}
-        details.append(sides if len(sides) > 1 else [*sides, None])
+        details.append(sides)
     return details

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.weight import Weight
@@ -123,6 +124,12 @@ def vector_record(file: str, out: str, weights: Weights, dtype: str, order: str)
 _AS_THEY_ARE = frozenset((str, int, bool, type(None)))
 
 
+def _is_plain(column: list[object]) -> bool:
+    """Whether a list surely needs no change; each number is looked at only in a list of numbers alone."""
+    kinds = set(map(type, column))
+    return kinds <= _AS_THEY_ARE or (kinds == {float} and all(map(isfinite, column)))  # type: ignore[arg-type]
+
+
 def plain(value: object) -> Any:
     """Return numbers, and lists and dicts of them, with NaN and infinities as words, since JSON has no such numbers.
 
@@ -130,7 +137,7 @@ def plain(value: object) -> Any:
     [1.5, 'NaN', ['-Infinity']]
     """
     if isinstance(value, list):  # a column may have an item for each of a hundred thousand weights
-        return [item if type(item) in _AS_THEY_ARE else plain(item) for item in value]
+        return value if _is_plain(value) else [item if type(item) in _AS_THEY_ARE else plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and value - value != 0.0:

@@ -73,6 +73,17 @@ def test_blocks_that_differ_are_rows_of_their_own_and_experts_fold_within_their_
     assert [row.parameters for row in size.rows] == [400, 384, 16]
 
 
+def test_layers_of_blocks_that_are_alike_have_the_names_of_the_first_and_the_last_block():
+    names = [f"net.layers.{n}.experts.{m}.{part}.w" for n in range(8, 12) for m in range(12) for part in ("up", "down")]
+    names += [f"net.layers.{n}.{name}" for n in (20, 100) for name in ("a/b.c.w", "a.b.d.w", "a/b.e.w")]
+    found = {row.name: row.parameters for row in steelyard.size({name: np.zeros(2) for name in names}).rows if row.leaf}
+    assert found == {
+        "net.layers.[8-11].experts.[0-11].up": 96,
+        "net.layers.[8-11].experts.[0-11].down": 96,
+        **{f"net.layers.{n}.{name}": 2 for n in (20, 100) for name in ("a/b.c", "a.b.d", "a/b.e")},
+    }
+
+
 def test_frozen_parameters_and_buffers_are_counted_apart():
     net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
     net[0].requires_grad_(False)

@@ -52,13 +52,13 @@ def looks(
 
     Two threads share the work. The findings are those of `check(found, health=True)`, without the calls that a pickle would
     have made. Without `health` they are those of `check(found)`, in a fifth of the time. Of the weights named in `brief`, those
-    without findings may have no picture, in a hundredth of the time.
+    without findings may have neither a picture nor a histogram, in a hundredth of the time.
     """
     known, codes = (known_facts(weights), parts_of(packed(weights))) if health else ({}, frozenset())
     listed = list(listed)
     facts = {each.name: known.get(each.name, each) if health and each.name not in codes else None for each in listed}
     sound = _sound([weight for weight in listed if weight.name in brief], facts)
-    short = summaries([weight for weight in listed if weight.name in sound])
+    short = summaries([weight for weight in listed if weight.name in sound], wide=False)
     jobs = ((weight, facts[weight.name], weights, cells) for weight in listed if weight.name not in sound)
     full = in_turn(jobs, look, lambda weight, *_: weight.size >= sizes.SUMMARY_THRESHOLD and is_shared(weight))
     for weight in listed:

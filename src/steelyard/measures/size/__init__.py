@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from steelyard.core.effective import replaced
@@ -215,7 +215,7 @@ def size(source: object, *, scope: Literal["model", "all"] = "all") -> Size:
     nodes = tree_of(layers_of(counted))
     total = total_of(counted)
     known = ((weight, is_parameter) for weight, _, is_parameter in counted if weight.tied is None)
-    return Size(total, list(_rows(nodes, total, _roles(counted))), encodings(known), aside)
+    return Size(total, _rows(nodes, total, counted), encodings(known), aside)
 
 
 def counted_weights(stored: Weights) -> Iterator[Counted]:
@@ -248,32 +248,33 @@ def layers_of(counted: Sequence[Counted]) -> list[Layer]:
     return [Layer(name, weights) for name, weights in layers.items()]
 
 
-def _roles(counted: Sequence[Counted]) -> dict[str, str]:
-    """Return the role of the largest weight of each layer, and those of all weights by their names."""
+def _rows(nodes: Sequence[Node], total: Tally, counted: Sequence[Counted]) -> list[SizeRow]:
+    walked = [found for top in nodes for found in top.walk()]
+    largest = [_largest(node) for _, node in walked]
+    roles = _roles(counted, set(largest))
+    return [_row(node, depth, total, roles.get(name, "")) for (depth, node), name in zip(walked, largest, strict=True)]
+
+
+def _largest(node: Node) -> str:
+    """Return the name of the largest layer in a node, of which the node shows the role."""
+    while node.children:
+        node = max(node.children, key=lambda child: child.tally.parameters + child.tally.other)
+    return node.first
+
+
+def _roles(counted: Sequence[Counted], names: Container[str]) -> dict[str, str]:
+    """Return the roles of some layers, which are those of their largest weights, and of weights, by their names."""
     largest: dict[str, Weight] = {}
     for weight, _, _ in counted:
-        for name in {plain_layer(weight.layer) or weight.name, weight.name}:
-            if name not in largest or weight.size > largest[name].size:
+        for name in (plain_layer(weight.layer) or weight.name, weight.name):
+            if name in names and (name not in largest or weight.size > largest[name].size):
                 largest[name] = weight
     return {name: str(weight.role) for name, weight in largest.items()}
 
 
-def _rows(nodes: Sequence[Node], total: Tally, roles: dict[str, str]) -> Iterator[SizeRow]:
-    for depth, node in (found for top in nodes for found in top.walk()):
-        own = node.tally
-        share = (own.parameters + own.other) / max(total.parameters + total.other, 1)
-        counts = own.trainable, own.frozen, own.buffers, own.other, own.nbytes, own.tied
-        largest = node
-        while largest.children:
-            largest = max(largest.children, key=lambda child: child.tally.parameters + child.tally.other)
-        yield SizeRow(
-            node.name,
-            node.label,
-            depth,
-            node.times,
-            own.parameters,
-            share,
-            *counts,
-            leaf=not node.children,
-            role=roles.get(largest.first, ""),
-        )
+def _row(node: Node, depth: int, total: Tally, role: str) -> SizeRow:
+    own = node.tally
+    share = (own.parameters + own.other) / max(total.parameters + total.other, 1)
+    counts = own.trainable, own.frozen, own.buffers, own.other, own.nbytes, own.tied
+    names = node.name, node.label, depth, node.times
+    return SizeRow(*names, own.parameters, share, *counts, leaf=not node.has_children, role=role)

@@ -11,6 +11,8 @@ from steelyard.text.rows import span
 
 _DEEPEST = 32
 """Maximum words of a name that are levels of the tree; a hostile one may have thousands."""
+_SHARED = 8
+"""The depth to which parts are compared with others, so that those that are alike are looked at once."""
 _WORDS = re.compile(r"(?<!^)([./])")
 """What separates words; ONNX begins names with a slash, which separates nothing."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})([^0-9]*)")
@@ -24,6 +26,17 @@ class Layer(NamedTuple):
     weights: Mapping[str, Tally]
 
 
+class _Split(NamedTuple):
+    """A layer with the words of its name, at even places with separators between them, and a number for what it holds."""
+
+    words: list[str]
+    layer: Layer
+    held: int
+
+    def ends_at(self, depth: int) -> bool:
+        return len(self.words) == 2 * depth + 1
+
+
 class Node:
     """A layer, or a part of the net with several; one that stands for repeated parts has their sums, and counts them in `times`.
 
@@ -31,7 +44,7 @@ class Node:
     the last part that it stands for.
     """
 
-    __slots__ = ("children", "first", "key", "label", "last", "mark", "tally", "times")
+    __slots__ = ("_children", "_moved", "first", "has_children", "key", "label", "last", "mark", "tally", "times")
 
     def __init__(
         self,
@@ -46,10 +59,29 @@ class Node:
         self.label, self.mark = label, mark
         self.first, self.last = names
         self.tally = tally
-        self.children = children
         self.times = times
+        self._children = children
+        self._moved: tuple[int, str] | None = None  # how the names of the children are to be changed
+        self.has_children = bool(children)
         self.key: object = tally, times, tuple((child.label, child.key) for child in children)
         """Equal for nodes that are alike in all but their names."""
+
+    def moved(self, cut: int, above: str) -> Node:
+        """Return the same node elsewhere: its names, and those below, begin with `above` in place of the first characters."""
+        made = Node.__new__(Node)
+        made.label, made.mark, made.tally, made.times = self.label, self.mark, self.tally, self.times
+        made.first, made.last = above + self.first[cut:], above + self.last[cut:]
+        made.has_children, made.key = self.has_children, self.key
+        made._children, made._moved = self.children, (cut, above)
+        return made
+
+    @property
+    def children(self) -> Sequence[Node]:
+        """The nodes below."""
+        if self._moved is not None:
+            self._children = [child.moved(*self._moved) for child in self._children]
+            self._moved = None
+        return self._children
 
     @property
     def name(self) -> str:
@@ -72,50 +104,81 @@ def tree_of(layers: Iterable[Layer]) -> list[Node]:
     >>> [(depth, node.label, node.times, node.tally.parameters) for top in tree_of(net) for depth, node in top.walk()]
     [(0, 'h.[0-11]', 12, 144), (1, 'attn', 12, 48), (1, 'mlp', 12, 96)]
     """
-    named = [(_WORDS.split(layer.name, _DEEPEST), layer) for layer in layers]
-    return [_short(node) for node in _folded(_level(named, 0))]
+    known: dict[object, int] = {}
+    split = [_Split(_WORDS.split(layer.name, _DEEPEST), layer, known.setdefault(_held(layer), len(known))) for layer in layers]
+    return [_short(node) for node in _folded(_level(split, 0))]
 
 
-def _level(named: list[tuple[list[str], Layer]], depth: int) -> list[Node]:
-    """Return the nodes of a level; words are at even places of a name, with separators between them."""
-    groups: dict[str, list[tuple[list[str], Layer]]] = {}
-    for words, layer in named:
-        groups.setdefault(words[2 * depth], []).append((words, layer))
-    return [_node(group, depth) for group in groups.values()]
+def _held(layer: Layer) -> object:
+    """Return what a layer holds, whatever its name: the names of its weights within it, and their tallies."""
+    end, own = len(layer.name), layer.weights
+    return tuple([(name[end:] if _is_within(name, layer.name) else f"\0{name}", tally) for name, tally in own.items()])
 
 
-def _node(named: list[tuple[list[str], Layer]], depth: int) -> Node:
+def _is_within(weight: str, layer: str) -> bool:
+    return weight.startswith(layer) and weight[len(layer) : len(layer) + 1] in (".", "/")
+
+
+def _level(named: Sequence[_Split], depth: int) -> list[Node]:
+    """Return the nodes of a level, before those that are alike are folded; what is below them is."""
+    groups: dict[str, list[_Split]] = {}
+    for each in named:
+        groups.setdefault(each.words[2 * depth], []).append(each)
+    if len(groups) == 1 or depth > _SHARED:
+        return [_node(group, depth) for group in groups.values()]
+    known: dict[object, Node] = {}
+    return [_node(group, depth) if len(group) == 1 else _twin_or_node(group, depth, known) for group in groups.values()]
+
+
+def _twin_or_node(named: Sequence[_Split], depth: int, known: dict[object, Node]) -> Node:
+    """Return the node of some layers; if they have the names and the weights of earlier ones, that node with other names."""
+    words = named[0].words
+    name = "".join(words[: 2 * depth + 1])
+    end = len(name)  # words may be those of `name` between other separators
+    key = tuple([(own[end:] if (own := each.layer.name).startswith(name) else (own,), each.held) for each in named])
+    if (node := known.get(key)) is None:
+        node = known[key] = _node(named, depth)
+        return node
+    made = node.moved(len(node.first), name)
+    made.label, made.mark = words[2 * depth], words[2 * depth - 1] if depth else ""
+    return made
+
+
+def _node(named: Sequence[_Split], depth: int) -> Node:
     """Return the node of layers that have their words up to this depth in common."""
-    words = named[0][0]
+    words = named[0].words
     label, mark = words[2 * depth], words[2 * depth - 1] if depth else ""
     name = "".join(words[: 2 * depth + 1])
-    ends = [layer for own, layer in named if len(own) == 2 * depth + 1]
-    inner = [(own, layer) for own, layer in named if len(own) > 2 * depth + 1]
+    ends = [each.layer for each in named if each.ends_at(depth)]
+    inner = [each for each in named if not each.ends_at(depth)]
     if not inner:
         return Node(label, (name, name), sum_of(ends[0].weights.values()), mark=mark)
     children = [_own(weight, name, tally) for layer in ends for weight, tally in layer.weights.items()]
     children += _level(inner, depth + 1)
-    return Node(label, (name, name), sum_of(child.tally for child in children), children, mark=mark)
+    return Node(label, (name, name), sum_of(child.tally for child in children), _folded(children), mark=mark)
 
 
 def _own(weight: str, layer: str, tally: Tally) -> Node:
     """Return the node of a weight of a layer that has others inside."""
-    within = weight.startswith(layer) and weight[len(layer) : len(layer) + 1] in (".", "/")
+    within = _is_within(weight, layer)
     cut = len(layer) if within else 0
     return Node(weight[cut + within :], (weight, weight), tally, mark=weight[cut : cut + within])
 
 
 def _folded(nodes: Sequence[Node]) -> list[Node]:
-    """Fold neighbours that are alike and whose labels count up, after what they contain."""
+    """Fold neighbours that are alike and whose labels count up; what they contain is folded."""
     runs: list[list[Node]] = []
     for node in nodes:
-        inner = _like(node, node.label, [node], _folded(node.children)) if node.children else node
-        is_block = bool(node.children) or node.label.isdecimal()  # ln_1 and ln_2 are two layers of a block
-        if is_block and runs and runs[-1][-1].key == inner.key and _counts_up(runs[-1][-1].label, inner.label):
-            runs[-1].append(inner)
+        is_block = node.has_children or node.label.isdecimal()  # ln_1 and ln_2 are two layers of a block
+        if is_block and runs and runs[-1][-1].key == node.key and _counts_up(runs[-1][-1].label, node.label):
+            runs[-1].append(node)
         else:
-            runs.append([inner])
-    return [run[0] if len(run) == 1 else _joined(run, span(run[0].label, run[-1].label)) for run in runs]
+            runs.append([node])
+    return [run[0] if len(run) == 1 else _joined(run[0], run[-1], len(run), _range(run)) for run in runs]
+
+
+def _range(run: Sequence[Node]) -> str:
+    return span(run[0].label, run[-1].label)
 
 
 def _counts_up(label: str, following: str) -> bool:
@@ -129,22 +192,21 @@ def _counts_up(label: str, following: str) -> bool:
     return alike and one is not None and two is not None and int(one[2]) + 1 == int(two[2])
 
 
-def _joined(run: Sequence[Node], label: str) -> Node:
-    """Return the node that stands for nodes that are alike."""
-    below = zip(*(node.children for node in run), strict=True)
-    return _like(run[0], label, run, [_joined(same, same[0].label) for same in below])
-
-
-def _like(node: Node, label: str, run: Sequence[Node], children: Sequence[Node]) -> Node:
-    names = run[0].first, run[-1].last
-    return Node(label, names, sum_of(each.tally for each in run), children, mark=node.mark, times=sum(n.times for n in run))
+def _joined(first: Node, last: Node, count: int, label: str) -> Node:
+    """Return the node that stands for nodes that are alike, of which these are the first and the last."""
+    below = [_joined(one, two, count, one.label) for one, two in zip(first.children, last.children, strict=True)]
+    tally = Tally(*(count * each for each in first.tally))
+    return Node(label, (first.first, last.last), tally, below, mark=first.mark, times=count * first.times)
 
 
 def _short(node: Node) -> Node:
     """Leave out the levels that have a single node."""
-    if not node.children:
+    if not node.has_children:
         return node
     children = [_short(child) for child in node.children]
-    if len(children) != 1:
-        return _like(node, node.label, [node], children)
-    return _like(node, f"{node.label}{children[0].mark}{children[0].label}", children, children[0].children)
+    names, label = (node.first, node.last), node.label
+    if len(children) == 1:
+        only = children[0]
+        names, label, children = (only.first, only.last), f"{label}{only.mark}{only.label}", [*only.children]
+        return Node(label, names, only.tally, children, mark=node.mark, times=only.times)
+    return Node(label, names, node.tally, children, mark=node.mark, times=node.times)
