@@ -340,6 +340,20 @@ def zarr():
         yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
 
 
+def elsewhere():
+    """Yield checkpoints as T5X and old Orbax write them: a MessagePack that names arrays of zarr beside it."""
+    import msgpack
+
+    folder = carried.folder("zarr") / "v2"
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": "decoder/dense/kernel/"}, "dtype": "float32"}
+    t5x = {"version": 3, "optimizer": {"state": {}, "target": {"dense": {"kernel": spec}}}}
+    old = {"params": {"bias": "PLACEHOLDER://decoder/dense/bias", "steps": "PLACEHOLDER://steps"}}
+    for tree in (t5x, old):
+        yield Seed({"checkpoint": msgpack.packb(tree), **files}, "checkpoint")
+
+
 def zero():
     """Yield folders of DeepSpeed, in which two processes have their shares of two parameters."""
     import torch
@@ -450,6 +464,7 @@ TARGETS = {
     "flax": lambda: [*golden("flax_linen.msgpack", "flax_nnx.msgpack"), *hostile("flax")],
     "gguf": lambda: [*ggufs(), *hostile("gguf")],
     "graphdef": lambda: [*graphs("graphdef")],
+    "flax-elsewhere": lambda: [*elsewhere()],
     "gguf-ggml": lambda: [*ggml()],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
     "katago": lambda: [_one("net.bin", katago()), _one("net.bin.gz", gzip.compress(katago()))],

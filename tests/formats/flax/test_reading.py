@@ -254,10 +254,3 @@ def test_integers_as_keys_are_named_by_their_digits(tmp_path):
     found = steelyard.weights(saved(tmp_path, tree))
     assert [*found] == [f"layers/{number}/kernel" for number in sorted(tree["layers"])]  # in JAX's order
     assert np.array_equal(found["layers/300/kernel"].numpy(), FLOATS * 300)
-
-
-def test_the_index_of_a_t5x_checkpoint_is_named(tmp_path):
-    spec = {"driver": "zarr", "kvstore": {"driver": "gfile", "path": "state.kernel/"}, "dtype": "float32"}
-    tree = {"kernel": {**spec, "metadata": {"shape": [3, 4], "chunks": [3, 4]}}, "bias": FLOATS[0]}
-    with pytest.raises(FormatError, match="the index of a checkpoint of T5X, whose arrays are in other files"):
-        steelyard.weights(saved(tmp_path, tree, "checkpoint"))

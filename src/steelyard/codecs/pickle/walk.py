@@ -42,6 +42,16 @@ AGAIN_COST = 1000
 TENSOR_COST = 1000
 """bytes of memory that a listed tensor takes"""
 OPAQUE_THRESHOLD = 64  # bytes
+_FROZEN = frozenset(
+    (
+        "flax.core.frozen_dict.FrozenDict",
+        "haiku._src.data_structures.FlatMap",
+        "haiku._src.data_structures.FlatMapping",
+        "immutabledict.immutabledict",
+        "frozendict.frozendict",
+    )
+)
+"""Dicts that do not change, which are pickled as calls with a dict: its keys are the names."""
 _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
 
 
@@ -141,7 +151,7 @@ class TensorWalk:
         if convolution is not None:
             self.modules.add(path)
             return _named_members(convolution, in_state_dict, ROLES.get(class_name(value)))
-        packed = script_object(value)
+        packed = _inside(value)
         if packed is not None:
             return iter([((), packed, None, in_state_dict, None)])
         if value.text in self.scripted or value.text.startswith("__torch__."):
@@ -150,6 +160,11 @@ class TensorWalk:
         if word := subclass_note(value):
             self._notes[path] = word
         return _object_members(value, in_state_dict)
+
+
+def _inside(value: Record) -> Pickled:
+    """Return the dict in one that does not change, or the packed weight in an object of scripts; None for any other object."""
+    return value.args[0] if value.text in _FROZEN and is_args(value.args) else script_object(value)
 
 
 def _length(value: Pickled) -> int:

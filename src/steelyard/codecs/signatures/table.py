@@ -203,10 +203,6 @@ NAMES: tuple[tuple[str, str], ...] = (
 """Patterns of the names of files, in lower case, where the content decides nothing."""
 
 FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (
-        (r"checkpoint", r"(state|target)\..*"),
-        f"a checkpoint of T5X, which is not read; {arrays_of('t5x.checkpoints.load_t5x_checkpoint')}",
-    ),
     ((r"coremldata\.bin",), f"a compiled Core ML model, which is not read; {source_of('PyTorch, Keras or ONNX')}"),
     ((r"Manifest\.json", r"Data"), "a package of Core ML without its model (partial download?)"),
     ((r".*\.prototxt",), "a folder with the layers of a Caffe model, without weights, which are in its .caffemodel"),

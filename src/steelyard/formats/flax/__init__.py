@@ -7,7 +7,7 @@
                  "shape": {"0": length, ...} and "chunks": {"0": array of one axis, ...}
 
 The parameters and other collections of a train state are its model; scope "all" adds the optimizer's state, the step,
-and bare numbers.
+and bare numbers. A folder with a `checkpoint` that names arrays in folders of zarr beside it is read too (`elsewhere`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
 from steelyard.errors import FormatError, TieLostWarning, printable, quoted
+from steelyard.formats.flax import elsewhere
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
 from steelyard.storage.atomic import replacing
@@ -49,15 +50,10 @@ CHUNKED = "__msgpack_chunked_array__"
 CHUNK_LIMIT = 1 << 30
 """Arrays of more bytes are written in chunks: lengths in MessagePack end at four gigabytes."""
 
-_T5X = (
-    "is the index of a checkpoint of T5X, whose arrays are in other files, which are not read; "
-    "load it with t5x.checkpoints.load_t5x_checkpoint, and pass its arrays to steelyard.weights as a dict"
-)
-"""What is said of a map that describes an array for tensorstore: {"driver": "zarr", "kvstore": {...}, ...}."""
-
 
 def sniff(source: Source) -> bool:
     """Recognise a map whose first key is a text; with the suffix, anything that is not plain text."""
+    source = (elsewhere.index_in(source) or source) if source.is_folder else source
     head = source.head(64)
     if not head or head[0] < 0x80 or head.startswith(NODES):
         return False
@@ -74,18 +70,26 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, scope: Scope) -> Weights:
     """List arrays in the order of the file."""
+    source = (elsewhere.index_in(source) or source) if source.is_folder else source
     tree = decode(source)
     if not isinstance(tree, dict):
         raise FormatError(source.name, f"holds a {type(tree).__name__}, not a map of names to arrays")
+    t5x = elsewhere.state_of(tree)
+    tree = tree if t5x is None else t5x
     is_state = "opt_state" in tree and "params" in tree
+    left_out = (elsewhere.STATE,) if t5x else ("opt_state", "step") if is_state else ()
     listed: dict[str, Weight] = {}
     for path, leaf in _leaves((), tree, source):
+        if scope != "all" and (path[0] in left_out or not _is_array(leaf)):
+            continue
         weight = _weight(_free_name(listed, path), leaf, source)
-        keep = scope == "all" or (_is_array(leaf) and not (is_state and path[0] in ("opt_state", "step")))
-        if weight is not None and keep:
+        if weight is not None:
             listed[weight.name] = weight
+    if t5x and not listed:
+        raise FormatError(source.name, 'has no arrays of a model; the scope "all" lists those of its optimizer')
     weights = infer_roles(listed.values())
-    return Weights(with_linen_facts(weights) if "params" in tree else with_nnx_facts(weights))
+    is_linen = t5x is not None or "params" in tree
+    return Weights(with_linen_facts(weights) if is_linen else with_nnx_facts(weights))
 
 
 def _leaves(path: tuple[str, ...], node: Decoded, source: Source) -> Iterator[tuple[tuple[str, ...], Decoded]]:
@@ -94,8 +98,9 @@ def _leaves(path: tuple[str, ...], node: Decoded, source: Source) -> Iterator[tu
         raise FormatError(source.name, f"holds more than {limits.RECURSION} messages in messages")
     inner = _message_in(node, source) if isinstance(node, Blob) and node.code is None else node
     if isinstance(inner, dict) and CHUNKED not in inner:
-        if {"driver", "kvstore"} <= inner.keys():
-            raise FormatError(source.name, _T5X)
+        if elsewhere.is_elsewhere(inner):
+            yield path, inner
+            return
         for key, value in inner.items():
             yield from _leaves((*path, key), value, source)
     elif isinstance(inner, list):
@@ -121,7 +126,7 @@ def _free_name(taken: Mapping[str, Weight], path: tuple[str, ...]) -> str:
 
 
 def _is_array(leaf: Decoded) -> bool:
-    return isinstance(leaf, dict) or (isinstance(leaf, Blob) and leaf.code != COMPLEX)
+    return elsewhere.is_elsewhere(leaf) or isinstance(leaf, dict) or (isinstance(leaf, Blob) and leaf.code != COMPLEX)
 
 
 def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
@@ -129,6 +134,8 @@ def _weight(name: str, leaf: Decoded, source: Source) -> Weight | None:
     if isinstance(leaf, (bool, int, float)):
         dtype = "bool" if isinstance(leaf, bool) else "int64" if isinstance(leaf, int) else "float64"
         return Weight(name=name, layer=layer_of(name), shape=(), dtype=dtype, read=_number(leaf))
+    if elsewhere.is_elsewhere(leaf):
+        return elsewhere.weight_elsewhere(name, leaf, source)
     if not isinstance(leaf, (dict, Blob)):
         return None
     if isinstance(leaf, Blob) and leaf.code is None:
