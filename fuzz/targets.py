@@ -332,6 +332,14 @@ def orbax():
         yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
 
 
+def rllib():
+    """Yield a module and two modules of RLlib."""
+    for name in ("alone", "several"):
+        folder = carried.folder("rllib") / name
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
+
+
 def zarr():
     """Yield groups of zarr of both versions, and a single array."""
     for name in ("v2", "v3", "alone"):
@@ -485,6 +493,7 @@ TARGETS = {
     "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],
     "raw": lambda: [*raw_pairs()],
+    "rllib": lambda: [*rllib()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],
     "r-types": lambda: [*of_r("types", "hostile")],
     "safetensors": lambda: [*all_dtypes(), *golden("torch.safetensors"), *hostile("safetensors")],

@@ -56,6 +56,7 @@ SUFFIXES = {
     "pipeline": ("model_index.json", "modules.json"),
     "r": (".rds", ".rdata", ".rda"),
     "raw": (".raw", ".raw.json"),
+    "rllib": (),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),
@@ -82,8 +83,11 @@ SHA256 = "sha256 of the numbers"
 """The key in `meta` of the digest that a manifest gives for the file of the numbers; `check` compares it."""
 NOTES = "notes"
 """The key in `meta` of what else a reader says of a file, as a list of sentences."""
-TRAINING = re.compile(r"(optimizer|scheduler|scaler|rng_state(_\d+)?|random_states_\d+|training_args)\.(pt|bin|pth|pkl)")
-"""The files beside a model from which a training goes on, as transformers and Accelerate write them."""
+TRAINING = re.compile(
+    r"(optimizer|scheduler|scaler|rng_state(_\d+)?|random_states_\d+|training_args)\.(pt|bin|pth|pkl)"
+    r"|(algorithm_state|class_and_ctor_args)\.pkl"
+)
+"""The files beside a model from which a training goes on, as transformers, Accelerate and RLlib write them."""
 _HUB = re.compile(r"(^|[/\\])(pytorch_)?model(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?$")
 """The names that the Hub gives to the files of a model, which has a config.json next to them."""
 _SHARD = r"-[0-9]+-of-[0-9]+(?=\.\w+$)"

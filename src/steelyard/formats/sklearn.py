@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.pickle.gensim import net_tensors, with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
+from steelyard.codecs.pickle.learners import net_of
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.model_weights import as_weights, listed
 from steelyard.codecs.pickle.values import Record
@@ -54,7 +55,7 @@ def read(source: Source, scope: Scope) -> Weights:
     open_nets(machine.records, content)
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
-    searched = () if machine.is_plain else root  # there may be millions of values
+    searched = () if machine.is_plain else root if scope == "all" else net_of(root)  # there may be millions of values
     walk = TensorWalk(content, decode).through(searched)
     packed = [] if machine.is_plain or scope == "all" else list(packed_models(searched, decode, content))
     own = estimator_tensors(searched, decode, content, may_lack=bool(packed)) if scope != "all" else None
