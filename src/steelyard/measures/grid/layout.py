@@ -102,8 +102,9 @@ def _leaf(weight: Weight) -> str:
 
 def _laid_out(kind: str, held: Sequence[Weight], spots: dict[int, Spot], left_out: list[str]) -> Layout | None:
     """Return the layout; None for one that would be nearly empty, or none at all."""
-    rows = {block: nth for nth, block in enumerate(dict.fromkeys(spot.block for _, spot in sorted(spots.items())))}
-    parts = _grouped(dict.fromkeys(spot.part for _, spot in sorted(spots.items())))
+    listed = [spots[nth] for nth in sorted(spots)]
+    rows = {block: nth for nth, block in enumerate(dict.fromkeys(spot.block for spot in listed))}
+    parts = _grouped(dict.fromkeys(spot.part for spot in listed))
     if not spots or len(rows) * len(parts) > SPARSE[0] * len(held) + SPARSE[1]:
         return None
     if kind == "layers" and len(parts) > max(len(rows), FEW):  # the word before the first dot is not a layer
