@@ -5,7 +5,7 @@ A key is an unsigned integer of 32 or 64 bits that is ordered as the numbers are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     """Returns the blocks of all keys, in the same order each time."""
 
 _DIGIT = 16  # bits of a histogram: 65,536 counts are half a megabyte
+_TOGETHER = 1 << _DIGIT  # keys of small blocks that are counted together, since each count goes through the whole histogram
 
 
 class Threshold(NamedTuple):
@@ -40,7 +41,7 @@ def smallest(keys: Keys, count: int, bits: int) -> Threshold:
     prefix, wanted, ties = 0, count, 0
     for shift in range(bits - _DIGIT, -1, -_DIGIT):
         counts = np.zeros(1 << _DIGIT, np.int64)
-        for block in keys():
+        for block in _joined(keys()):
             # the digits above this one are those of the threshold
             same = block if shift + _DIGIT == bits else block[block >> (shift + _DIGIT) == prefix]
             digits = (same >> shift).astype(np.uint16)
@@ -50,3 +51,17 @@ def smallest(keys: Keys, count: int, bits: int) -> Threshold:
         wanted -= int(up_to[digit - 1]) if digit else 0
         prefix, ties = prefix << _DIGIT | digit, int(counts[digit])
     return Threshold(prefix, wanted, ties)
+
+
+def _joined(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Yield the keys of all blocks, those of small ones together."""
+    held: list[Array] = []
+    left = _TOGETHER
+    for block in blocks:
+        held.append(block)
+        left -= block.size
+        if left <= 0:
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            held, left = [], _TOGETHER
+    if held:
+        yield np.concatenate(held)

@@ -15,6 +15,7 @@ from steelyard.core.readers import by_rows
 from steelyard.dtypes import itemsize
 from steelyard.errors import ShapeError, printable, quoted
 from steelyard.numerics.ranking import smallest
+from steelyard.numerics.small import groups_of_small
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader, Weight
@@ -167,7 +168,7 @@ def _lowest_of(group: list[Weight], scored: Mapping[str, Weight], amount: float)
     bits = 64 if wide else 32
     whole = sum(weight.size for weight in group)
     count = round(amount * whole)
-    threshold = smallest(lambda: (keys for weight in group for keys in _key_blocks(weight, of[weight.name], bits)), count, bits)
+    threshold = smallest(lambda: _keys_of(group, of, bits), count, bits)
     key, left, ties = threshold
     share = count / whole if key else None
     if left == ties:  # as is usual: all that are at the threshold go
@@ -178,6 +179,17 @@ def _lowest_of(group: list[Weight], scored: Mapping[str, Weight], amount: float)
         if left and weight is not group[-1]:
             left = max(left - sum(_ties(weight, of[weight.name], key, bits)), 0)
     return made
+
+
+def _keys_of(group: list[Weight], of: Mapping[str, Weight | None], bits: int) -> Iterator[Array]:
+    """Yield the keys of all elements of some weights; small weights without scores are read together."""
+    read: set[str] = set()
+    for some, rows in groups_of_small([weight for weight in group if of[weight.name] is None], lambda _: None):
+        read.update(weight.name for weight in some)
+        yield _keys(rows.reshape(-1), None, bits)
+    for weight in group:
+        if weight.name not in read:
+            yield from _key_blocks(weight, of[weight.name], bits)
 
 
 def _key_blocks(weight: Weight, score: Weight | None, bits: int) -> Iterator[Array]:
