@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.darknet_cfg import Part, parts, sections
+from steelyard.codecs.lone_file import lone_file
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FileMissingError, FormatError, SteelyardError, quoted
+from steelyard.errors import FileMissingError, FormatError, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -55,13 +56,7 @@ def _inside(folder: Source) -> Source | None:
     """Return the weights of a folder that has one file of them, and its .cfg."""
     names = folder.names()
     found = [name for name in names if name.lower().endswith(".weights")]
-    if len(found) != 1 or not any(name.lower().endswith(".cfg") for name in names):
-        return None
-    try:
-        file = folder.beside(found[0])
-        return file if not file.is_folder and sniff(file) else None
-    except SteelyardError:
-        return None
+    return lone_file(folder, found, sniff) if any(name.lower().endswith(".cfg") for name in names) else None
 
 
 def read(source: Source, scope: Scope) -> Weights:

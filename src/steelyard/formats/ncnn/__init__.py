@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
+from steelyard.codecs.lone_file import lone_file
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
@@ -62,13 +63,7 @@ def _inside(folder: Source) -> Source | None:
     """Return the layers in a folder that has one pair of files."""
     names = set(folder.names())
     pairs = [name for name in names if name.endswith(".param") and f"{name[:-6]}.bin" in names]
-    if len(pairs) != 1:
-        return None
-    try:
-        file = folder.beside(pairs[0])
-        return file if not file.is_folder and _HEAD.match(file.head(64)) else None
-    except SteelyardError:
-        return None
+    return lone_file(folder, pairs, lambda file: _HEAD.match(file.head(64)) is not None)
 
 
 def read(source: Source, scope: Scope) -> Weights:

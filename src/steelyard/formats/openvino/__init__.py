@@ -9,6 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.limits import is_possible
+from steelyard.codecs.lone_file import lone_file
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
@@ -80,13 +81,7 @@ def _inside(folder: Source) -> Source | None:
     """Return the net of a folder that has one."""
     names = set(folder.names())
     pairs = [name for name in names if name.lower().endswith(".xml") and f"{name[:-4]}.bin" in names]
-    if len(pairs) != 1:
-        return None
-    try:
-        file = folder.beside(pairs[0])
-        return file if not file.is_folder and _is_net(file) else None
-    except SteelyardError:
-        return None
+    return lone_file(folder, pairs, _is_net)
 
 
 def read(source: Source, scope: Scope) -> Weights:

@@ -14,13 +14,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.lone_file import lone_file
 from steelyard.codecs.metadata import parsed, with_facts
 from steelyard.codecs.original import ORIGINAL, Original
 from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
-from steelyard.errors import FormatError, SteelyardError
+from steelyard.errors import FormatError
 from steelyard.formats.tfjs.manifest import HALF, TEXT, Decoded, ManifestReader
 from steelyard.formats.tfjs.models import FRAMEWORK, MANIFEST, MODEL, SHARD_SIZE, content_of, facts_of, manifest_of
 
@@ -56,16 +57,8 @@ def sniff(source: Source) -> bool:
 
 def _inside(folder: Source) -> Source | None:
     """Return the file of a folder that has its one model."""
-    names = sorted(folder.names())
-    manifests = [name for name in names if name.lower().endswith(MANIFEST)]
-    for name in [MODEL] if MODEL in names else manifests if len(manifests) == 1 else []:
-        try:
-            file = folder.beside(name)
-            if not file.is_folder and sniff(file):
-                return file
-        except SteelyardError:
-            continue
-    return None
+    names = folder.names()
+    return lone_file(folder, [MODEL] if MODEL in names else [name for name in names if name.lower().endswith(MANIFEST)], sniff)
 
 
 def read(source: Source, scope: Scope) -> Weights:
