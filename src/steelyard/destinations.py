@@ -62,9 +62,20 @@ def destination(
     is_set = own_shards or target.endswith(INDEX) or _is_checkpoint(target)
     if len(used) > 1 and os.path.realpath(target) in used and not is_set:
         raise FormatError(target, "is one of the files that are read, and the others need it; write into another file")
-    writer = writer_of(Path(target))
+    writer = _of_its_own(listed, target) or writer_of(Path(target))
     check_names(listed, target)
     return writer, target
+
+
+def _of_its_own(listed: Weights, target: str) -> Any:
+    """Return the writer of CTranslate2 for a model of it, whose suffix is one of PyTorch too; None for any other."""
+    from steelyard.codecs.original import known_original
+
+    if not target.lower().endswith(".bin") or known_original(listed, "CTranslate2") is None:
+        return None
+    from steelyard.formats.ctranslate2 import writing
+
+    return writing
 
 
 def _require_numbers(path: str, shard_size: int | None, processes: int | None) -> None:

@@ -154,11 +154,11 @@ def save(
     at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed
     checkpoint of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by
     default. One in ".orbax" is a checkpoint of Orbax, whose arrays are in as many chunks. One in "model.json" gets the shards of
-    TensorFlow.js, of 4 MiB or `shard_size` each. With `like`, a file of ONNX, TensorFlow.js or GGUF or a fit of R, that model is
-    written again with these numbers, in its types: neither a graph nor a tokenizer can be made of weights alone. Any other `path`
-    that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder the weights are from with the
-    config of their quantiser, so that transformers loads them. Weights that cannot be read are refused with `UnreadableError`,
-    or left out with `skip_unreadable`, and a warning.
+    TensorFlow.js, of 4 MiB or `shard_size` each. With `like`, a file of ONNX, TensorFlow.js, GGUF, CTranslate2 or a fit of R,
+    that model is written again with these numbers, in its types: neither a graph nor a tokenizer can be made of weights alone.
+    Any other `path` that is a folder, or ends in "/", gets model.safetensors and config.json, that of the folder the weights are
+    from with the config of their quantiser, so that transformers loads them. Weights that cannot be read are refused with
+    `UnreadableError`, or left out with `skip_unreadable`, and a warning.
     Warns with `NonFiniteWarning` when a weight holds NaN or Inf. Raises `FormatError` for a suffix that no
     format writes, or for a type that the format cannot hold, `ShapeError` for a type that floats cannot be cast to, a size
     below 1 or weights that the model does not have, and `LossyError` for a number that does not fit into its new type.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import steelyard
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, LossyError
 
 FLOAT, INT8, INT32, HALF = 0, 1, 3, 4
 
@@ -93,3 +93,37 @@ def test_every_cut_is_refused(tmp_path):
     for length in range(30, len(whole)):
         with pytest.raises(FormatError):
             read(tmp_path, whole[:length])
+
+
+def test_numbers_are_replaced_in_their_places_and_all_else_stays(tmp_path):
+    variables = variable("a/weight", np.eye(3, dtype="f4")), *LAYER, variable("h", np.ones(2, "f2"), HALF)
+    (tmp_path / "base").mkdir()
+    base = tmp_path / "base/model.bin"
+    base.write_bytes(model(*variables, aliases=[("b/weight", "a/weight")]))
+    steelyard.save(base, tmp_path / "model.bin")
+    assert (tmp_path / "model.bin").read_bytes() == base.read_bytes()
+    new = np.arange(9, dtype="f4").reshape(3, 3)
+    steelyard.save({"a/weight": new, "b/weight": new, "h": np.full(2, 3, "f4")}, tmp_path / "model.bin", like=base)
+    expected = variable("a/weight", new), *LAYER, variable("h", np.full(2, 3, "f2"), HALF)
+    assert (tmp_path / "model.bin").read_bytes() == model(*expected, aliases=[("b/weight", "a/weight")])
+    one = steelyard.weights(base).select("b/weight")
+    steelyard.save(one.from_vector(np.arange(9.0)), tmp_path / "model.bin")
+    assert np.array_equal(steelyard.weights(tmp_path / "model.bin")["a/weight"].numpy(), new)
+
+
+def test_what_the_model_cannot_hold_is_refused_and_pytorch_has_its_own_suffix(tmp_path):
+    (tmp_path / "base").mkdir()
+    base = tmp_path / "base/model.bin"
+    base.write_bytes(model(*LAYER, variable("a", np.zeros(2, "f4")), aliases=[("b", "a")]))
+    found, out = steelyard.weights(base), tmp_path / "model.bin"
+    with pytest.raises(LossyError, match="does not fit into int8"):
+        steelyard.save({"fc/weight": np.full((3, 4), 0.5, "f4")}, out, like=base)
+    with pytest.raises(FormatError, match=r"no variable called 'x\.a'; for PyTorch write a file that ends in \.pt"):
+        steelyard.save(found.rename("a", "x.a"), out)
+    with pytest.raises(FormatError, match=r"a is \[2\] float32 in the model of CTranslate2, but \[2\] float16 here"):
+        steelyard.save(found.select("a").astype("float16"), out)
+    with pytest.raises(FormatError, match="b and a are one variable, and have different numbers here; leave one out"):
+        steelyard.save({"a": np.ones(2, "f4"), "b": np.zeros(2, "f4")}, out, like=base)
+    assert not out.exists()
+    steelyard.save(found, tmp_path / "net.pt")
+    assert set(torch.load(tmp_path / "net.pt")) == set(found)

@@ -229,3 +229,18 @@ def test_a_save_over_the_shards_of_another_program_leaves_them(tmp_path):
     path.write_text(json.dumps(index | {"metadata": {"total_size": 1}}))
     sharded.write(steelyard.weights(ARRAYS), path, shard_size=100)
     assert all((tmp_path / name).exists() for name in index["weight_map"].values())
+
+
+def test_the_library_that_a_file_says_it_is_from_is_said_by_its_copies_shards_and_likenesses(tmp_path):
+    safetensors.numpy.save_file(
+        {"a": np.ones((4, 3), "f4"), "b": np.zeros(3, "f2")}, tmp_path / "mlx.safetensors", metadata={"format": "mlx"}
+    )
+    steelyard.save(tmp_path / "mlx.safetensors", tmp_path / "copy.safetensors")
+    steelyard.save(tmp_path / "mlx.safetensors", tmp_path / "parts.safetensors", shard_size=50)
+    steelyard.save({"a": np.zeros((4, 3), "f4")}, tmp_path / "like.safetensors", like=tmp_path / "mlx.safetensors")
+    steelyard.save({"a": np.zeros((4, 3), "f4")}, tmp_path / "own.safetensors", shard_size=50)
+    said = {}
+    for path in tmp_path.glob("*.safetensors"):
+        with safetensors.safe_open(path, "numpy") as file:
+            said[path.name.partition("-")[0].partition(".")[0]] = file.metadata()["format"]
+    assert said == {"mlx": "mlx", "copy": "mlx", "parts": "mlx", "like": "mlx", "own": "pt"}

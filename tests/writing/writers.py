@@ -7,6 +7,7 @@ A writer is missing here if a module calls `replacing`, or a command has an argu
 from __future__ import annotations
 
 import shutil
+import struct
 from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,6 +92,7 @@ WRITERS = [
     Writer("convert tfjs", _convert("model.json", "{n}.npz", "--shard-size", "40KB"), is_set=True),
     Writer("convert tfjs like", _convert("model.json", "{n}.tfjs.npz", "--like", "{made}/tfjs/model.json"), is_set=True),
     Writer("convert gguf like", _convert("net.gguf", "{n}.npz", "--like", "{made}/base.gguf")),
+    Writer("convert ctranslate2 like", _convert("model.bin", "{n}.ct2.npz", "--like", "{made}/ct2/model.bin")),
     Writer("convert dcp", _convert(".metadata", "{n}.npz", "--processes", "2"), is_set=True),
     Writer("convert orbax", _convert("net.orbax", "{n}.npz", "--processes", "2")),
     Writer("convert keras", _convert("net.keras", "{n}.keras")),
@@ -151,7 +153,9 @@ def make(folder: Path) -> None:
     shutil.copy(golden / "conv2d_dilated" / "model.onnx", folder / "net.onnx")
     _externalise(folder / "net.onnx", folder / "external")
     shutil.copytree(carried.folder("tfjs") / "layers", folder / "tfjs")
-    models = {
+    (folder / "ct2").mkdir()
+    (folder / "ct2" / "model.bin").write_bytes(_ctranslate2(rng.standard_normal((WIDTH, WIDTH)).astype("f4")))
+    models = {".ct2.npz": folder / "ct2" / "model.bin"} | {
         ".tfjs.npz": folder / "tfjs" / "model.json",
         ".npz": folder / "base.npz",
         ".onnx.npz": folder / "net.onnx",
@@ -173,6 +177,12 @@ def make(folder: Path) -> None:
         np.savez(folder / f"{number}.wide.npz", w=np.ones((3, 2 + number)))
         noted = {"note": "import os; os.system('ls')"}  # which is a remark, so the status is 0
         save_file({"w": np.ones(3, "f4")}, folder / f"{number}.note.safetensors", metadata=noted)
+
+
+def _ctranslate2(array: np.ndarray) -> bytes:
+    """Return a model of CTranslate2 with one variable."""
+    head = struct.pack("<IH5sII", 6, 5, b"Spec\0", 1, 1) + struct.pack("<H2sB2I", 2, b"w\0", 2, *array.shape)
+    return head + struct.pack("<BI", 0, array.nbytes) + array.tobytes() + struct.pack("<I", 0)
 
 
 def draw_quickly() -> None:

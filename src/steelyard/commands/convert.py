@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> None:
     OUT replaces an existing file only when it is complete and on the disk, so it may be the input file.
     With --effective OUT has the weights that the net computes with, with --adapter also those of adapters such as LoRA.
     With --like, OUT is that model with these numbers, in its types: a graph of ONNX, the layers of TensorFlow.js, the
-    tokenizer of a GGUF or a fit of R cannot be made from weights alone. With --dtype too, floats of TensorFlow.js and the
-    matrices of a GGUF get that type.
+    tokenizer of a GGUF, the spec of CTranslate2 or a fit of R cannot be made from weights alone. With --dtype too, floats of
+    TensorFlow.js and the matrices of a GGUF get that type.
 
     steelyard convert net.pt net.safetensors --rename 'module\.(.*)=\1'
     """
@@ -100,7 +100,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--adapter", metavar="LORA", action="append", help="a file or folder of an adapter to merge into FILE; may be repeated"
     )
     parser.add_argument(
-        "--like", metavar="MODEL", help="write a copy of this model (ONNX, TensorFlow.js, GGUF or R) with the numbers of FILE"
+        "--like",
+        metavar="MODEL",
+        help="write a copy of this model (ONNX, TensorFlow.js, GGUF, CTranslate2 or R) with the numbers of FILE",
     )
     parser.add_argument(
         "--shard-size", type=shard_size, metavar="SIZE", help="write shards of at most this size, such as 5GB, and an index"

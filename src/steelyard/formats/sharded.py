@@ -40,6 +40,8 @@ _INDEXES = (".safetensors.index.json", ".bin.index.json")
 _KEPT = ("merge", "quantized", "quantization_config")
 """What an index keeps of the metadata: the recipe of a merge, and what was asked of a quantiser."""
 _NAMES = "tensor_names"
+_LIBRARIES = ("pt", "mlx", "tf", "flax", "np")
+"""The words for the library that wrote a safetensors file."""
 """The key of the metadata with the names of those that have facts of their own there, as torchao's shards have them."""
 _KERAS, _GGUF = ".weights.json", ".gguf"
 
@@ -250,7 +252,8 @@ def _of_shards(weights: Weights) -> dict[str, object]:
     except (ValueError, RecursionError):
         listed = []
     said = {name: weights.meta[name] for name in listed if isinstance(name, str) and name in weights.meta}
-    return {"format": "pt", **({**said, _NAMES: names} if said else {})}
+    own = weights.meta.get("format")
+    return {"format": own if own in _LIBRARIES else "pt", **({**said, _NAMES: names} if said else {})}
 
 
 def _split(weights: Weights, shard_size: int) -> Iterable[list[Weight]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_possible
+from steelyard.codecs.original import ORIGINAL, Original
 from steelyard.codecs.pages import Pages
 from steelyard.core.net_facts import with_derive
 from steelyard.core.roles import infer_roles, layer_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 SUFFIXES = (".bin",)
+FRAMEWORK = "CTranslate2"
 
 _VERSIONS = range(3, 7)
 _TYPED = 4
@@ -68,7 +70,7 @@ def read(source: Source, scope: Scope) -> Weights:
         listed[alias] = owner.replace(name=alias, layer=layer_of(alias), tied=owner.tied or name)
     if cursor.offset != source.size:
         raise cursor.error(f"ends {source.size - cursor.offset:,} bytes before the end of the file")
-    meta = {"format": "CTranslate2", "version": version, "spec": spec, "revision": revision}
+    meta = {"format": FRAMEWORK, "version": version, "spec": spec, "revision": revision, ORIGINAL: Original(source, FRAMEWORK)}
     return with_derive(Weights(infer_roles(listed.values()), meta=meta), _derive)
 
 
