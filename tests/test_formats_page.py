@@ -67,6 +67,7 @@ def page():
         "The files that Steelyard reads and writes. A format is a module in `steelyard/formats` that recognises its files by",
         "content; the formats of the suffix are tried first. Frameworks are not needed. The tests make this page.",
         "The one model in an archive is read where it is; `net.zip!/inner/model.pt` names one of several, in every command too.",
+        "A `.zip` or `.tar` with one model is among the files of a folder, for `steelyard ls FOLDER` and the others.",
         "",
         "| format | description | suffixes | written | real files read by the tests |",
         "|---|---|---|---|---|",

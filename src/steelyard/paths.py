@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from steelyard.errors import SteelyardError
 
+_ARCHIVES = (".zip", ".tar")
+"""Suffixes of archives that may hold one model; others, such as those of data, are passed over in a folder."""
 LEFT_OUT = frozenset((".git", "__pycache__"))
 """Folders that belong to tools, not to models."""
 PIPELINES = ("model_index.json", "modules.json")
@@ -90,7 +92,8 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
         inside = f"{os.path.realpath(path)}{os.sep}"
         for file, is_named in below([path]).items():
             hidden = os.path.basename(file).startswith(".")
-            if is_named or os.path.isdir(file) or (file.lower().endswith(_suffixes()) and not hidden):
+            is_model = (file.lower().endswith(_suffixes()) and not hidden) or _is_archive_of_one(file)
+            if is_named or os.path.isdir(file) or is_model:
                 is_out = not is_named and os.path.islink(file) and not os.path.realpath(file).startswith(inside)
                 links += is_out
                 found |= {} if is_out else {file: True}
@@ -176,4 +179,18 @@ def _in_folder(folder: str) -> list[str]:
 
     if is_model(open_path(folder)):
         return [folder]
-    return [os.path.join(folder, name) for name in weight_files(folder)] or [folder]
+    archives = (name for name in os.listdir(folder) if _is_archive_of_one(os.path.join(folder, name)))
+    return [os.path.join(folder, name) for name in sorted({*weight_files(folder), *archives})] or [folder]
+
+
+def _is_archive_of_one(path: str) -> bool:
+    """Whether a file in a folder is an archive with one model, by its suffix and the names in it."""
+    if not path.lower().endswith(_ARCHIVES) or os.path.basename(path).startswith(".") or not os.path.isfile(path):
+        return False
+    from steelyard.formats.wrapped import holds_one_model
+    from steelyard.storage.source import open_path
+
+    try:
+        return holds_one_model(open_path(path))
+    except (SteelyardError, OSError):
+        return False

@@ -51,6 +51,20 @@ def sniff(source: Source) -> bool:
         return is_tar(source) or mentions(source, b"")  # reading it raises the reason, unless it is cut off before the directory
 
 
+def holds_one_model(source: Source) -> bool:
+    """Whether a zip or tar archive has one weight file, by the names in it; one that is compressed is not opened."""
+    from steelyard.formats import weight_files_of
+
+    try:
+        if is_compressed(source) or not is_archive(source) or _is_of_another(source):
+            return False
+        names = [*members(source)]
+        models = _models(names)
+    except FormatError:
+        return False
+    return len(models) == 1 and weight_files_of(models) == models and not set(names) >= _PACKED
+
+
 def read(source: Source, scope: Scope) -> Weights:
     """List the weights of the one model in an archive; other weight files in it are named in a note."""
     content, others = source, list[str]()
