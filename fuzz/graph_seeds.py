@@ -1,6 +1,9 @@
 """Small files of graph formats, written field by field: each a pair of files by name, and the name that is opened."""
 
+import io
+import json
 import struct
+import zipfile
 
 import carried
 import executorch_programs
@@ -166,3 +169,45 @@ def ncnn():
     yield files, ""
     folder = carried.folder("ncnn")
     yield {name: (folder / name).read_bytes() for name in ("net.ncnn.param", "net.ncnn.bin")}, "net.ncnn.bin"
+
+
+def exported_programs():
+    """Yield exported programs of PyTorch of today, and of older versions with files of torch.save in them."""
+
+    def zipped(members):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        return buffer.getvalue()
+
+    def entry(path, sizes, strides, dtype=7):
+        facts = {
+            "dtype": dtype,
+            "sizes": [{"as_int": n} for n in sizes],
+            "strides": [{"as_int": n} for n in strides],
+            "layout": 7,
+        }
+        facts |= {"storage_offset": {"as_int": 0}, "requires_grad": True}
+        return {"path_name": path, "is_param": True, "use_pickle": False, "tensor_meta": facts}
+
+    config = {"fc.weight": entry("weight_0", (2, 3), (1, 2)), "tied.weight": entry("weight_0", (2, 3), (1, 2))}
+    node = {"metadata": {"nn_module_stack": "a,,Net;b,fc,torch.nn.modules.linear.Linear"}}
+    today = {
+        "net/data/weights/weight_0": bytes(24),
+        "net/data/weights/model_weights_config.json": json.dumps({"config": config}),
+        "net/data/constants/tensor_0": bytes(4),
+        "net/data/constants/model_constants_config.json": json.dumps({"config": {"c": entry("tensor_0", (2,), (1,), 6)}}),
+        "net/models/model.json": json.dumps({"graph_module": {"graph": {"nodes": [node]}}}),
+        "net/archive_format": "pt2",
+        "net/byteorder": "little",
+    }
+    yield {"net.pt2": zipped(today)}, "net.pt2"
+    state = (carried.folder("golden") / carried.golden_cases()[0]["id"] / "torch.pt").read_bytes()
+    old = {
+        "version": "5.3",
+        "serialized_state_dict.pt": state,
+        "serialized_constants.pt": b"",
+        "serialized_exported_program.json": "{}",
+    }
+    yield {"net.pt2": zipped(old)}, "net.pt2"

@@ -492,6 +492,7 @@ TARGETS = {
     "packs": lambda: [*packs()],
     "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],
+    "pt2": lambda: [*graphs("exported_programs")],
     "raw": lambda: [*raw_pairs()],
     "rllib": lambda: [*rllib()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],

@@ -54,6 +54,7 @@ SUFFIXES = {
     "packs": (".task",),
     "paddle": (".pdiparams",),
     "pipeline": ("model_index.json", "modules.json"),
+    "pt2": (".pt2",),
     "r": (".rds", ".rdata", ".rda"),
     "raw": (".raw", ".raw.json"),
     "rllib": (),
