@@ -211,3 +211,9 @@ def exported_programs():
         "serialized_exported_program.json": "{}",
     }
     yield {"net.pt2": zipped(old)}, "net.pt2"
+
+
+def mobile():
+    """Yield modules of PyTorch Mobile: plain, frozen and with packed weights."""
+    for name in ("plain", "tensor", "channel", "frozen"):
+        yield {"net.ptl": (carried.folder("mobile") / f"{name}.ptl").read_bytes()}, "net.ptl"

@@ -493,6 +493,7 @@ TARGETS = {
     "paddle": lambda: [*graphs("paddle")],
     "pipeline": lambda: [*pipelines()],
     "pt2": lambda: [*graphs("exported_programs")],
+    "ptl": lambda: [*graphs("mobile")],
     "raw": lambda: [*raw_pairs()],
     "rllib": lambda: [*rllib()],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],

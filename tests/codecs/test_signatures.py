@@ -61,7 +61,6 @@ LAYOUTS = {
     "net.ncnn.bin": (bytes(4) + b"\1" * 60, "the numbers of an ncnn model"),
     "a.mnn": (bytes(8) + b"\x0a", "a model of MNN"),
     "a.pte": (b"<\0\0\0", r"a program of ExecuTorch by its name.*partial download"),
-    "a.ptl": (b"<\0\0\0PTMF" + bytes(8), "a model of PyTorch Mobile"),
     "a.ms": (b"<\0\0\0MSL2" + bytes(8), "a model of MindSpore Lite"),
     "a.engine": (b"ftrt" + bytes(20), "an engine of TensorRT"),
     "a.rknn": (b"RKNN" + bytes(20), "a model of RKNN"),

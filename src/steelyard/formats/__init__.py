@@ -55,6 +55,7 @@ SUFFIXES = {
     "paddle": (".pdiparams",),
     "pipeline": ("model_index.json", "modules.json"),
     "pt2": (".pt2",),
+    "ptl": (),
     "r": (".rds", ".rdata", ".rda"),
     "raw": (".raw", ".raw.json"),
     "rllib": (),

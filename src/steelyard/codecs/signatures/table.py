@@ -36,7 +36,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"# xet version", "a pointer of Xet, not the file itself; fetch it with: git xet checkout"),
     (0, b"/annex/objects/", "a git-annex pointer, not the file itself; fetch it with: git annex get"),
     # models
-    (4, b"PTMF", f"a model of PyTorch Mobile in FlatBuffers (.ptl), which is not read; {source_of('PyTorch')}"),
     (4, b"MSL", f"a model of MindSpore Lite (.ms), which is not read; {source_of('MindSpore or ONNX')}"),
     (0, b"\x0c\xdb\x3a\x2a", _ORBAX),
     (0, b"\x0c\xdb\x20\xde", _ORBAX),
