@@ -433,6 +433,66 @@ def katago():
     return net + layer(b"norm", b"2", b"1e-20", b"1", b"1", arrays=[8] * 4) + layer(b"linear", b"2", b"3", arrays=[24])
 
 
+def katago_text():
+    """Return a net with a convolution, a norm and a product, as a text."""
+
+    def layer(*lines):
+        return b"".join(b"%s\n" % line for line in lines)
+
+    net = layer(
+        b"b1c2",
+        b"8",
+        b"22",
+        b"19",
+        b"trunk",
+        b"1",
+        b"2",
+        b"2",
+        b"conv",
+        b"1",
+        b"1",
+        b"2",
+        b"2",
+        b"1",
+        b"1",
+        b"0.5 1e-05 -2.0 3.0",
+    )
+    return (
+        net
+        + layer(b"norm", b"2", b"1e-20", b"1", b"1", *[b"0.5 1.5"] * 4)
+        + layer(b"linear", b"2", b"3", b"0.5 1.0 1.0", b"0.5 1.0 2.0")
+    )
+
+
+def rnnoise():
+    """Return a text with the six layers of RNNoise."""
+    gru = "1 1 2\n1 2 3\n4 5 6\n7 8 9\n"
+    return ("rnnoise-nu model file version 1\n2 1 0\n-1 2\n3\n" + 3 * gru + 2 * "1 1 0\n5\n6\n").encode()
+
+
+def nnue():
+    """Return a net of Stockfish with packed arrays, which no net of these features can be smaller than."""
+
+    def zeros(count):
+        return b"COMPRESSED_LEB128" + struct.pack("<I", count) + bytes(count)
+
+    mark, layers = 0x7F234CB8 ^ 32, 0x6333714E
+    head = struct.pack("<3I", 0x7AF32F20, mark ^ layers, 4) + b"net " + struct.pack("<I", mark)
+    stack = struct.pack("<I", layers) + bytes(16 * (4 + 32) + 32 * (4 + 32) + 4 + 32)
+    return head + zeros(16) + zeros(22528 * 16) + zeros(22528 * 8) + 8 * stack
+
+
+def burn():
+    """Return a record with a list of modules, and parameters of several types."""
+    import msgpack
+
+    def leaf(word, length, *shape):
+        return {"id": "1", "param": {"bytes": bytes(length), "shape": [*shape], "dtype": word}}
+
+    item = {"layers": [{"weight": leaf("F32", 24, 2, 3), "bias": leaf("F16", 4, 2)}], "mask": leaf("Bool", 2, 2), "rate": 0.1}
+    return msgpack.packb({"metadata": {"format": "burn_core::record", "version": "0.16.0"}, "item": item})
+
+
 def dnnw():
     """Return a block of each type."""
     blocks = (struct.pack("<4s4i44s", b"DNNw", 0, kind, 8, 64, b"fc%d_bias" % kind) + bytes(64) for kind in range(4))
@@ -458,6 +518,7 @@ def graphs(kind):
 
 
 TARGETS = {
+    "burn": lambda: [_one("net.mpk", burn()), _one("net.mpk.gz", gzip.compress(burn()))],
     "caffe": lambda: [*graphs("caffe")],
     "coreml": lambda: [*graphs("coreml")],
     "ctranslate2": lambda: [*ctranslate2()],
@@ -476,6 +537,7 @@ TARGETS = {
     "gguf-ggml": lambda: [*ggml()],
     "hdf5": lambda: [*golden("keras.weights.h5"), *latest_hdf5(), *hostile("keras-h5")],
     "katago": lambda: [_one("net.bin", katago()), _one("net.bin.gz", gzip.compress(katago()))],
+    "katago-text": lambda: [_one("net.txt", katago_text()), _one("net.txt.gz", gzip.compress(katago_text()))],
     "keras": lambda: [*golden("keras.keras"), *hostile("keras")],
     "keras_shards": lambda: [*keras_shards()],
     "matlab": lambda: [*matlab(5), *matlab(7)],
@@ -483,6 +545,7 @@ TARGETS = {
     "mindspore": lambda: [_one("m.ckpt", mindspore())],
     "mxnet": lambda: [*graphs("mxnet")],
     "ncnn": lambda: [*graphs("ncnn")],
+    "nnue": lambda: [_one("net.nnue", nnue())],
     "numpy": lambda: [*arrays(), *golden("canonical.npz"), *hostile("npy", "npz")],
     "offloaded": lambda: [*offloaded()],
     "onnx": lambda: [*golden("model.onnx"), *hostile("onnx")],
@@ -496,6 +559,7 @@ TARGETS = {
     "ptl": lambda: [*graphs("mobile")],
     "raw": lambda: [*raw_pairs()],
     "rllib": lambda: [*rllib()],
+    "rnnoise": lambda: [_one("voice.rnnn", rnnoise())],
     "r": lambda: [*of_r("nnet", "other", "keras_r"), *golden("r.rds"), *hostile("rds")],
     "r-types": lambda: [*of_r("types", "hostile")],
     "safetensors": lambda: [*all_dtypes(), *golden("torch.safetensors"), *hostile("safetensors")],

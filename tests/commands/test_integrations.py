@@ -38,7 +38,7 @@ def test_pre_commit_finds_the_hook_at_the_root_and_it_takes_every_weight_file():
     names = [
         f"net{suffix}" for suffixes in SUFFIXES.values() for suffix in suffixes if suffix[0] == "." and suffix not in ALONGSIDE
     ]
-    others = (".gz", ".lz4", ".pth.tar", ".json", ".index", ".dcp", ".orbax")  # the last are folders
+    others = (".gz", ".lz4", ".pth.tar", ".json", ".index", ".dcp", ".orbax", ".zarr")  # the last are folders
     assert not [name for name in names if not name.endswith(others) and not re.search(hook["files"], name)]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
 SUFFIXES = {
+    "burn": (".mpk", ".mpk.gz"),
     "caffe": (".caffemodel",),
     "coreml": (".mlmodel",),
     "ctranslate2": (".bin",),
@@ -45,6 +46,7 @@ SUFFIXES = {
     "mindspore": (),
     "mxnet": (".params",),
     "ncnn": (".param",),
+    "nnue": (".nnue",),
     "numpy": (".npz", ".npy"),
     "offloaded": ("index.json",),
     "onnx": (".onnx",),
@@ -59,6 +61,7 @@ SUFFIXES = {
     "r": (".rds", ".rdata", ".rda"),
     "raw": (".raw", ".raw.json"),
     "rllib": (),
+    "rnnoise": (".rnnn",),
     "safetensors": (".safetensors",),
     "sharded": (".index.json",),
     "sklearn": (".pkl", ".pickle", ".joblib", ".sav", ".pdparams", ".pkl.gz", ".lz4"),

@@ -15,7 +15,7 @@ _MXNET_GRAPH = "the layers of an MXNet model, without weights, which are in its 
 _MATLAB = f"a file of MATLAB 4 or older by its name, which is not read; {arrays_of('scipy.io.loadmat')}"
 _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not read; {source_of('ONNX')}"
 _EXECUTORCH = "a program of ExecuTorch by its name, and not by its content (partial download?)"
-_KATAGO = "a net of KataGo as a text, which is not read; open the checkpoint (.ckpt) that it was exported from"
+_KATAGO = "a net of KataGo by its first lines, and not by what follows (partial download?)"
 _NCNN = "the numbers of an ncnn model, whose layers are in a .param of the same name; put it next to this file"
 _NCNN_BINARY = "the layers of an ncnn model in binary (.param.bin), which is not read; open the .param that it was made from"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
@@ -41,16 +41,14 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x0c\xdb\x20\xde", _ORBAX),
     (0, b"ptrt", _TENSORRT),
     (0, b"ftrt", _TENSORRT),
+    (0, b"NRUB", "a pack of Burn (.bpk), which is not read; save it with Burn's SafetensorsStore"),
     (0, b"RKNN", _RKNN),
     (0, b"CYPTRKNN", _RKNN),
     (0, b"CBM1", f"a model of CatBoost: trees, {NET}"),
     (0, b"binf", _XGBOOST),
     (0, b"{L\0\0\0\0\0\0\0\x07learner", _XGBOOST),
     (0, b"\xdd\x85\x76\0", _NCNN_BINARY),
-    (0, b"\x20\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
-    (0, b"\x16\x2f\xf3\x7a", f"a net of Stockfish (NNUE), which is not read; {source_of('PyTorch')}"),
     (0, b"\x0d\xc0\x01\0\0", "a net of Leela Chess Zero, which is not read; convert it with: lc0 leela2onnx"),
-    (0, b"rnnoise-nu model", f"a model of rnnoise, which is not read; {source_of('Keras')}"),
     (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", f"a file of Torch7 (Lua), which is not read; {arrays_of('torchfile.load')}"),
     (0, b"B\0C\0N\0\0\0", f"a model of CNTK, which is not read; {source_of('ONNX')}"),
     (0, b"\0B<Nnet>", f"a net of Kaldi, which is not read; {arrays_of('kaldiio.load_mat')}"),

@@ -1,4 +1,4 @@
-"""KataGo: `.bin.gz`, the net of its engine: lines of names and settings, and the numbers of each layer between them.
+"""KataGo: `.bin.gz` and `.txt.gz`, the net of its engine: lines of names and settings, and the numbers of each layer.
 
     b6c96-s1000-d2000     the name of the net, then on lines of their own its version, the numbers of inputs, and more
     model.conv_spatial    a layer, then its settings on lines of their own, then its arrays
@@ -12,6 +12,7 @@
     frequencies  heads, pairs, 2                                 weights
 
 The lines of blocks and activations between them hold no numbers. The engine's words for the arrays follow the names of layers.
+In a text the numbers are decimals (`text`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from steelyard.codecs.pages import Pages
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, printable, quoted
+from steelyard.formats.katago import text
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -56,7 +58,7 @@ _ROLES = {
 def sniff(source: Source) -> bool:
     """Recognise the first lines, and the mark of an array soon after them, in a compressed file too."""
     head = begins(source, _HEAD)
-    return _BEGIN.match(head) is not None and _MARK in head
+    return _BEGIN.match(head) is not None and (_MARK in head or text.BEGIN.match(head) is not None)
 
 
 def read(source: Source, scope: Scope) -> Weights:
@@ -65,7 +67,7 @@ def read(source: Source, scope: Scope) -> Weights:
     cursor = _Cursor(content)
     meta = {"format": "KataGo", "name": printable(cursor.line()), "version": int(cursor.line())}
     listed: dict[str, Weight] = {}
-    for weight in _weights(cursor):
+    for weight in _weights(cursor) if _MARK in content.head(_HEAD) else text.layers(content):
         if weight.name in listed:
             raise FormatError(source.name, f"has two arrays with the name {quoted(weight.name)}; the file is ambiguous")
         listed[weight.name] = weight
