@@ -274,3 +274,20 @@ def test_metadata_that_is_not_valid_unicode_is_written_for_the_library(tmp_path)
         kept = file.metadata()
     assert kept["name\\ud800"] == "of \\udcff and \xe9"
     assert json.loads(kept["more"]) == ["\udcff"]
+
+
+def test_a_weight_with_the_name_of_the_metadata_is_refused_when_it_is_saved(tmp_path):
+    with pytest.raises(FormatError, match="a weight is called __metadata__, which safetensors keeps for its metadata; rename it"):
+        steelyard.save({"__metadata__": np.ones(2)}, tmp_path / "x.safetensors")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_header_is_the_shortest_json_with_escaped_names(tmp_path):
+    net = steelyard.weights({'a"\n\u00e9\U0001f600': np.ones((2, 3), "f4"), "b.weight": np.ones((), "f2")})
+    steelyard.save(net, tmp_path / "x.safetensors")
+    data = (tmp_path / "x.safetensors").read_bytes()
+    text = data[8 : 8 + int.from_bytes(data[:8], "little")].decode("ascii")
+    assert json.dumps(json.loads(text), separators=(",", ":")) == text.rstrip(" ")
+    facts = json.loads(text)["__metadata__"]["steelyard"]
+    assert json.dumps(json.loads(facts), separators=(",", ":")) == facts
+    assert list(json.loads(facts)) == list(steelyard.weights(tmp_path / "x.safetensors")) == list(net)

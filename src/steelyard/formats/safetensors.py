@@ -61,6 +61,7 @@ _BITS |= {word: 8 for word in DTYPES if word.startswith("F8_")}
 _PAIRS = "F4"
 """two numbers in a byte, the first in the low half, as PyTorch's float4_e2m1fn_x2; the shape counts numbers"""
 _WHOLE = {int}
+_METADATA = "__metadata__"
 _WORDS = {dtype: word for word, dtype in DTYPES.items()}
 
 
@@ -76,7 +77,7 @@ def read(source: Source, scope: Scope) -> Weights:
     The weights of a file that R torch wrote have R torch's names.
     """
     begin, header = _header(source)
-    meta = _metadata(source, header.pop("__metadata__", None))
+    meta = _metadata(source, header.pop(_METADATA, None))
     stored = _tensors(source, begin, header)
     if "__r__" in meta:
         from steelyard.codecs.r.torch import read_v3
@@ -208,16 +209,21 @@ def write(weights: Weights, path: Path) -> None:
 def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
     owned = sorted(written_once(weights), key=lambda weight: -itemsize(weight.dtype))
-    header: dict[str, object] = {"__metadata__": {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
-    end = 0
+    one = json.JSONEncoder(separators=(",", ":")).encode
+    entries = [one({_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}})[1:-1]]
+    end = 0  # each entry is text at once, since many dicts take a lot of memory
     for weight in owned:
         if weight.dtype not in _WORDS:
             raise FormatError(
                 shown, f"{printable(weight.name)} is {weight.dtype}, which safetensors cannot hold; convert it first"
             )
+        if weight.name == _METADATA:
+            raise FormatError(shown, f"a weight is called {_METADATA}, which safetensors keeps for its metadata; rename it")
         start, end = end, end + weight.nbytes
-        header[weight.name] = {"dtype": _WORDS[weight.dtype], "shape": list(weight.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
+        of_one = {"dtype": _WORDS[weight.dtype], "shape": weight.shape, "data_offsets": (start, end)}
+        entries.append(f"{one(weight.name)}:{one(of_one)}")
+    text = f"{{{','.join(entries)}}}".encode()
+    del entries
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     yield from chunks_of(owned)
