@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
+from steelyard.codecs.budget import Budget
 from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.msgpack import Blob, decode
@@ -34,6 +35,8 @@ SUFFIXES = (".mpk", ".mpk.gz")
 _HEAD = 1024
 _BEGIN = b"\x82\xa8metadata"
 _MAPS = range(0x81, 0x90)
+_COST = 1500
+"""bytes of memory that a parameter takes"""
 _DTYPES = {
     **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
@@ -83,6 +86,7 @@ def _weights(source: Source, path: tuple[str, ...], node: Decoded) -> Iterator[W
 
 def _weight(source: Source, name: str, tensor: Decoded) -> Weight:
     """Return a parameter; one that cannot be read is listed, and refused."""
+    Budget(source).spend(_COST)
     plain_one = Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(FormatError(source.name, "")), layer=layer_of(name))
     try:
         shape, dtype, stored = _tensor(source, quoted(name), tensor)

@@ -16,6 +16,7 @@ from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard import sizes
+from steelyard.codecs.budget import Budget
 from steelyard.core.recent import RecentBlocks
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
@@ -42,6 +43,8 @@ _HIDDEN = (8, 16, 32, 64)
 _MOST = 1 << 14
 """The most outputs of a transformer; Stockfish had 3,072."""
 _TEXT = 1 << 16
+_COST = 1500
+"""bytes of memory that an array takes"""
 
 
 class _Features(NamedTuple):
@@ -107,6 +110,7 @@ class _Cursor:
 
     def array(self, name: str, shape: tuple[int, ...], dtype: str) -> tuple[Reader, str]:
         """Move past an array, and return its reader, and how it is packed."""
+        Budget(self.source).spend(_COST, self.at)
         count, left = prod(shape), self.source.size - self.at
         is_packed = left >= len(_PACKED) and self.source.read(self.at, len(_PACKED)) == _PACKED
         self.at += len(_PACKED) if is_packed else 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from steelyard.codecs.budget import Budget
 from steelyard.errors import FileMissingError, FormatError, quoted
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _NEWER = "manifest.ocdbt"
 """The file of a folder of Orbax that has no such file."""
 _MARK = "PLACEHOLDER://"
 _SPEC = {"driver", "kvstore"}
+_COST = 1500
+"""bytes of memory that an array takes"""
 
 
 def index_in(folder: Source) -> Source | None:
@@ -53,6 +56,7 @@ def weight_elsewhere(name: str, leaf: Decoded, source: Source) -> Weight:
     path = _path(leaf).rstrip("/")
     if not path or path == ".":
         raise FormatError(source.name, f"describes {quoted(name)} without the folder that it is in")
+    Budget(source).spend(_COST)
     return array(Files(source), source, f"{path}/", name, fills=False)
 
 
