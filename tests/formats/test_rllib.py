@@ -78,3 +78,11 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path):
     with pytest.raises(FormatError, match="which has no weights"):
         steelyard.weights(tmp_path)
     assert [*tmp_path.iterdir()] == [tmp_path / "module_state.pkl"]
+
+
+def test_one_net_in_an_archive_is_read_where_it_is(made, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "module"), "zip", made / "alone")
+    assert [*steelyard.weights(archive)] == [*np.load(made / "alone.npz")]
+    (tmp_path / "algorithm").mkdir()
+    archive = shutil.make_archive(str(tmp_path / "old"), "zip", policies(tmp_path / "algorithm", "default_policy"))
+    assert [*steelyard.weights(archive)] == [*WEIGHTS]
