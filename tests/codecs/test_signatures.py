@@ -115,7 +115,11 @@ FOLDERS = {
     "paddle": (["inference.pdmodel"], "the program of a PaddlePaddle model, without weights"),
     "megatron": (["mp_rank_00/model_optim_rng.pt"], "a checkpoint of Megatron or DeepSpeed in parts"),
     "logs": (["events.out.tfevents.1"], "a folder with a log of TensorBoard"),
-    "empty": ([], "a folder without weight files"),
+    "empty": ([], "a folder without weight files$"),
+    "packages": (
+        ["net-1.0.dist-info/WHEEL", "net/a.txt", "net/b.txt", ".git/x"],
+        "a folder without weight files; steelyard ls -r looks into the 2 folders in it$",
+    ),
 }
 
 

@@ -257,13 +257,19 @@ def _refusal(source: Source, asked: list[str]) -> str:
     return named(source) or f"not a known weight file; it begins with {begin}; known formats are {', '.join(asked)}"
 
 
+def _below(folder: str | None) -> str:
+    """Say how to look into the folders of a folder; blank if it has none."""
+    count = 0 if folder is None else sum(each.is_dir(follow_symlinks=False) for each in os.scandir(folder) if each.name[0] != ".")
+    return f"; steelyard ls -r looks into {'the folder' if count == 1 else f'the {count:,} folders'} in it" if count else ""
+
+
 def _of_folder(source: Source) -> str:
     from steelyard.codecs.signatures import named
 
     inside = weight_files_of(source.names()) if source.path is None else weight_files(source.path)
     known = named(source) if all(name.endswith(_SHARED) for name in inside) else ""
     if known or not inside:
-        return known or "a folder without weight files"
+        return known or f"a folder without weight files{_below(source.path)}"
     several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
     if len(inside) > 1:
         return f"a folder with several models: {several}; choose the file of one"

@@ -209,6 +209,5 @@ FOLDERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((r"events\.out\.tfevents\..*",), "a folder with a log of TensorBoard, without weights; open the checkpoint of the run"),
     ((r"dataset_info\.json|dataset_dict\.json",), "a dataset of Hugging Face, not a model"),
     ((r"MLmodel",), "a model of MLflow; open the weight file in its folder data or artifacts"),
-    ((r"META-INF|.*\.dist-info",), _WHEEL),
 )
 """Patterns of names that a folder has, each of them."""
