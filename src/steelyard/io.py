@@ -274,8 +274,10 @@ def _left_out(folder: Source, used: set[str]) -> str:
     if not others:
         return ""
     shown = ", ".join(printable(name) for name in others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+    is_adapter = all(name.startswith("adapter_model.") for name in others)
+    way = "--adapter or merge_adapter merges it" if is_adapter else "pass a file to choose it"
     model = printable(next((name for name in is_read if is_read[name]), "that of its folders"))
-    return f"the model of this folder is {model}; left out {shown}; pass a file to choose it"
+    return f"the model of this folder is {model}; left out {shown}; {way}"
 
 
 def _watched(source: Source, used: set[str]) -> Source:

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 import steelyard
-from steelyard.errors import FormatError, UnsafeFileError
+from steelyard.errors import FormatError, LeftOutWarning, UnsafeFileError
 from steelyard.formats import sharded
 from steelyard.storage.source import open_path
 from steelyard.testing import check_weights
@@ -244,3 +244,25 @@ def test_the_library_that_a_file_says_it_is_from_is_said_by_its_copies_shards_an
         with safetensors.safe_open(path, "numpy") as file:
             said[path.name.partition("-")[0].partition(".")[0]] = file.metadata()["format"]
     assert said == {"mlx": "mlx", "copy": "mlx", "parts": "mlx", "like": "mlx", "own": "pt"}
+
+
+def test_a_base_with_its_adapter_beside_it_is_the_model_and_a_warning_says_how_the_adapter_is_merged(tmp_path):
+    steelyard.save({"fc.weight": np.ones((3, 4), "f4")}, tmp_path / "model.safetensors")
+    parts = {
+        "base_model.model.fc.lora_A.weight": np.ones((2, 4), "f4"),
+        "base_model.model.fc.lora_B.weight": np.ones((3, 2), "f4"),
+    }
+    steelyard.save(parts, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2}))
+    left = r"is model\.safetensors; left out adapter_model\.safetensors; --adapter or merge_adapter merges it"
+    with pytest.warns(LeftOutWarning, match=left):
+        base = steelyard.weights(tmp_path)
+    assert list(base) == ["fc.weight"]
+    merged = steelyard.merge_adapter(base, tmp_path / "adapter_model.safetensors")
+    assert np.array_equal(merged["fc.weight"].numpy(), np.full((3, 4), 3, "f4"))
+    (tmp_path / "model.safetensors").unlink()
+    assert list(steelyard.weights(tmp_path)) == list(parts)
+    steelyard.save({"fc.weight": np.ones((3, 4), "f4")}, tmp_path / "model.safetensors")
+    steelyard.save({"fc.weight": np.ones((3, 4), "f4")}, tmp_path / "other.safetensors")
+    with pytest.raises(FormatError, match="a folder with several models"):
+        steelyard.weights(tmp_path)

@@ -40,9 +40,11 @@ _INDEXES = (".safetensors.index.json", ".bin.index.json")
 _KEPT = ("merge", "quantized", "quantization_config")
 """What an index keeps of the metadata: the recipe of a merge, and what was asked of a quantiser."""
 _NAMES = "tensor_names"
+"""The key of the metadata with the names of those that have facts of their own there, as torchao's shards have them."""
 _LIBRARIES = ("pt", "mlx", "tf", "flax", "np")
 """The words for the library that wrote a safetensors file."""
-"""The key of the metadata with the names of those that have facts of their own there, as torchao's shards have them."""
+_ADAPTER = "adapter_model."
+"""How the name of an adapter's file begins, which may be beside its base."""
 _KERAS, _GGUF = ".weights.json", ".gguf"
 
 
@@ -80,7 +82,8 @@ def _folder(source: Source, scope: Scope) -> Weights:
 def _candidates(source: Source) -> dict[str, list[str]]:
     """Return the models of a folder: the name of each, and its files, or only its index.
 
-    The index of a model, if it has one, decides which shards belong to it; other shards of the same name are leftovers.
+    The index of a model, if it has one, decides which shards belong to it; other shards of the same name are leftovers. An
+    adapter beside its one base is none of them: a warning names what is left out.
     """
     names = sorted(name for name in source.names() if source.path is None or os.path.isfile(os.path.join(source.path, name)))
     models = {name: [name] for name in names if name.endswith(_INDEXES)}
@@ -92,7 +95,8 @@ def _candidates(source: Source) -> dict[str, list[str]]:
         if (is_part or _SINGLE.fullmatch(name)) and name not in covered and not _is_left_over(name, indexed):
             model = f"{numbered[1]}-1-of-{numbered[3]}{numbered[4]}" if numbered else name
             models.setdefault(model, []).append(name)
-    return models
+    bases = {name: files for name, files in models.items() if not name.startswith(_ADAPTER)}
+    return bases if len(bases) == 1 else models
 
 
 def _is_left_over(name: str, indexed: set[tuple[str, str]]) -> bool:
