@@ -76,8 +76,11 @@ READY = {"Steelyard": "main[data-ready] canvas", "Netron": "body.default .node"}
 """When there is a picture."""
 
 
-def opened(browser, tool, start, file, *, consented=True):
-    """Return the seconds until there is a picture, None where none comes, and the foreign addresses that were asked."""
+def opened(browser, tool, start, file, *, consented=True, look=None):
+    """Return the seconds until there is a picture, None where none comes, and the foreign addresses that were asked.
+
+    `look` is called with the page of the picture.
+    """
     foreign, begun = [], time.perf_counter()
     with start(file) as address:
         if address is None:
@@ -94,6 +97,8 @@ def opened(browser, tool, start, file, *, consented=True):
             if consented:
                 page.wait_for_selector(READY[tool], state="attached", timeout=PATIENCE)
                 seconds = time.perf_counter() - begun
+                if look is not None:
+                    look(page)
             else:
                 page.wait_for_timeout(3000)
         context.close()
@@ -122,13 +127,17 @@ def row(*cells):
     print("| " + " | ".join(map(str, cells)) + " |")
 
 
+def tools_in(folder):
+    """Install Netron into a folder, and return what starts each tool."""
+    venv.create(f"{folder}/netron", with_pip=True)
+    subprocess.run([f"{folder}/netron/bin/python", "-m", "pip", "install", "--quiet", NETRON], check=True)
+    return {"Steelyard": steelyard_page, "Netron": netron_page(f"{folder}/netron/bin/netron")}
+
+
 def main():
     files = [Path(name) for name in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        venv.create(f"{folder}/netron", with_pip=True)
-        python = f"{folder}/netron/bin/python"
-        subprocess.run([python, "-m", "pip", "install", "--quiet", NETRON], check=True)
-        tools = {"Steelyard": steelyard_page, "Netron": netron_page(f"{folder}/netron/bin/netron")}
+        tools = tools_in(folder)
         browser = playwright.chromium.launch(**CHROMIUM)
         found, foreign = ({tool: {} for tool in tools} for _ in range(2))
         row("file", *tools)

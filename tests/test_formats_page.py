@@ -153,7 +153,13 @@ def page():
         "files from before Keras 3 stored layer names are named by their groups. A `.keras` file has the config, and so all",
         "names. A written file does not include the optimizer; a compiled model that loads it warns that it keeps its own.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + measured()
+
+
+def measured():
+    """Return the part of the page that `benchmarks/readers.py` has measured, as it is."""
+    _, begin, block = PAGE.read_text().partition("\n<!-- readers: benchmarks/readers.py -->\n")
+    return begin + block
 
 
 @pytest.mark.shared
