@@ -217,3 +217,9 @@ def mobile():
     """Yield modules of PyTorch Mobile: plain, frozen and with packed weights."""
     for name in ("plain", "tensor", "channel", "frozen"):
         yield {"net.ptl": (carried.folder("mobile") / f"{name}.ptl").read_bytes()}, "net.ptl"
+
+
+def mnn():
+    """Yield nets of MNN, plain and with quantised weights."""
+    for name in ("plain", "half", "eight", "four"):
+        yield {"net.mnn": (carried.folder("mnn") / f"{name}.mnn").read_bytes()}, "net.mnn"

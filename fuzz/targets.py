@@ -543,6 +543,7 @@ TARGETS = {
     "matlab": lambda: [*matlab(5), *matlab(7)],
     "matlab-hdf5": lambda: [*matlab(73)],
     "mindspore": lambda: [_one("m.ckpt", mindspore())],
+    "mnn": lambda: [*graphs("mnn")],
     "mxnet": lambda: [*graphs("mxnet")],
     "ncnn": lambda: [*graphs("ncnn")],
     "nnue": lambda: [_one("net.nnue", nnue())],

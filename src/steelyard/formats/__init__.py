@@ -44,6 +44,7 @@ SUFFIXES = {
     "keras_shards": (".weights.json",),
     "matlab": (".mat",),
     "mindspore": (),
+    "mnn": (".mnn",),
     "mxnet": (".params",),
     "ncnn": (".param",),
     "nnue": (".nnue",),

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.signatures.ways import OTHER, arrays_of, source_of
+from steelyard.codecs.signatures.ways import OTHER, arrays_of
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -55,7 +55,7 @@ STRUCTURES: tuple[tuple[Callable[[Source, bytes], bool], str], ...] = (
     (_tokenizer, f"a tokenizer of SentencePiece, {OTHER}"),
     (_windows, f"a program or library in machine code (Windows), {OTHER}"),
     (_arrow, f"a stream of Arrow tables, {OTHER}"),
-    (_mnn, f"a model of MNN, which is not read; {source_of('ONNX')}"),
+    (_mnn, "a model of MNN by its name, and not by its content (partial download?)"),
     (_onnx_tensor, f"a single tensor of ONNX (TensorProto), which is not read; {arrays_of('onnx.numpy_helper.to_array')}"),
 )
 """How to know a file, and what it is, in the order in which they are asked."""
