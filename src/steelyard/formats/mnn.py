@@ -49,9 +49,11 @@ def sniff(source: Source) -> bool:
     if not source.name.lower().endswith(SUFFIXES) or source.size < 32:
         return False
     try:
-        operator = next(root(source).tables(_OPERATORS))
-        return operator.number(6, "B") <= _KINDS and operator.text(10).isprintable()
-    except (SteelyardError, StopIteration):
+        net = root(source)
+        begin, count = net.vector(_OPERATORS, 4)
+        operator = Table(net.data, begin + net.data.number(begin, "I"))  # the others are not charged to the file's budget yet
+        return count > 0 and operator.number(6, "B") <= _KINDS and operator.text(10).isprintable()
+    except SteelyardError:
         return False
 
 
