@@ -162,7 +162,7 @@ def _scaled(kernel: Weight, factors: Callable[[], Array], inner: int) -> Reader:
 def _rounded(numbers: Array, dtype: str) -> Array:
     import numpy as np
 
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         made: Array = numbers.astype(numpy_dtype(dtype))
     return made
 

@@ -124,7 +124,7 @@ def floats(weight: Weight, first: int, last: int) -> Array:
     import numpy as np
 
     stored = rows_of(weight, first, last)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
         values = stored.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise LossyError(f"{printable(weight.name)} holds NaN or Inf, or numbers above those of float32; they have no code")

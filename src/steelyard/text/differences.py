@@ -221,12 +221,17 @@ def look_at(diff: Diff) -> Iterator[str]:
         beyond = [row for row in diff.rows if row.over_tolerance]
         yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
         return
-    changed = sorted((row for row in diff.rows if row.changed and row.role != Role.COUNT), key=_change, reverse=True)
+    changed = sorted((row for row in diff.rows if _moved(row) and row.role != Role.COUNT), key=_change, reverse=True)
     much = [row for row in changed if _change(row) > MUCH]
     if much:
         yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)
     elif changed:
         yield f"no weight changed by more than {MUCH:.0%}: at most {name_text(changed[0].name)} ({_percent(changed[0])})"
+
+
+def _moved(row: Difference) -> bool:
+    """Whether finite numbers changed: of those that are no longer finite, another line tells."""
+    return bool(row.changed) and not (row.nonfinite and row.relative == 0)
 
 
 def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Callable[[Difference], str]) -> str:

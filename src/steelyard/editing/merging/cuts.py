@@ -61,7 +61,7 @@ def magnitudes(values: Array) -> Array:
     >>> magnitudes(np.array([-1.0, 2.0, 0.0])).tolist() == np.array([1, 2, 0], "float32").view("uint32").tolist()
     True
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(values, np.float32).view(np.uint32) & np.uint32(0x7FFFFFFF)
 
 

@@ -77,11 +77,12 @@ class UnitScan:
 
 def _bits(block: Array) -> Array:
     """Return the bits of each number as an integer; both zeros have the same bits."""
-    if block.dtype.kind == "f":
-        block = block + block.dtype.type(0)  # -0 becomes 0
-    elif block.dtype.kind == "V":  # a type of ml_dtypes
+    if block.dtype.kind == "V":  # a type of ml_dtypes
         block = np.where(block == 0, block.dtype.type(0), block)
-    return block.view(f"u{block.itemsize}").astype(np.uint64)
+    bits = block.view(f"u{block.itemsize}").astype(np.uint64)
+    if block.dtype.kind == "f":  # by the bits, since a sum with a signalling NaN warns
+        bits[bits == np.uint64(1 << 8 * block.itemsize - 1)] = 0
+    return bits
 
 
 def _factors(box: Box, shape: tuple[int, ...], axis: int) -> Array:

@@ -196,7 +196,7 @@ def _norm(weight: Weight) -> float | None:
 
     length = 0.0
     for block in weight.blocks():
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # invalid: a signalling NaN
             values = np.abs(block.astype(np.complex128 if block.dtype.kind == "c" else np.float64))
         if not np.isfinite(values).all():
             return None
