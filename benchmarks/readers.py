@@ -8,9 +8,11 @@ Tensors of Steelyard are those of scope "all", those of Netron whatever its mode
 import contextlib
 import datetime as dt
 import json
+import os
 import statistics
 import sys
 import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -156,13 +158,16 @@ def summary(rows, large):
         "requests to other addresses, for all files": [sum(row[place] for row in rows) for place in (5, 6)],
     }
     table = [f"| {what} | {one} | {other} |" for what, (one, other) in cells.items()]
+    told = f"""The largest real file of each of {len(rows)} formats in our corpus, in both tools and the same browser, on {today},
+        at a load of {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores. Seconds run from the start of the program to the first
+        picture: of the weights in Steelyard, of the operations and how they are connected in Netron; Steelyard draws the layers.
+        Tensors of Steelyard are all that it lists in the file, those of Netron all in the model that it makes of it, also
+        constants that are attributes of its nodes. Without a picture, Netron stayed at its first page, or had nothing to draw,
+        for {PATIENCE / 1000:.0f} seconds."""
     return [
         "## Beside Netron's readers",
         "",
-        f"The largest real file of each of {len(rows)} formats, in both tools and the same browser, on {today}, on a busy",
-        "machine. Seconds run from the start of the program to the first picture. Netron draws the graph, which Steelyard does",
-        "not. Tensors of Steelyard are all that it lists in the file, those of Netron all in the model that it makes of it, also",
-        "constants that are attributes of its nodes.",
+        textwrap.fill(" ".join(told.split()), 119),
         "",
         f"| {len(rows)} files | Steelyard {steelyard.__version__} | Netron {version} |",
         "|---|---|---|",
