@@ -95,3 +95,89 @@ def test_damaged_files_are_refused_in_one_line(made, tmp_path):
     (tmp_path / "other.mnn").write_bytes(struct.pack("<I", 8) + bytes(60))
     with pytest.raises(FormatError, match="a model of MNN by its name"):
         steelyard.weights(tmp_path / "other.mnn")
+
+
+FLOATS, INTS = "f4", "i4"
+
+
+def net_of(operators):
+    """Return a net of operators, each a name, the kind of its settings, and its fields: a number, an array, or fields again."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+
+    def table(fields):
+        made = {place: value if np.isscalar(value) else vector(value) if isinstance(value, np.ndarray) else table(value)
+                for place, value in fields.items()}  # fmt: skip
+        builder.StartObject(16)
+        for place, value in made.items():
+            if np.isscalar(fields[place]):
+                builder.PrependInt32Slot(place // 2 - 2, int(value), -1)
+            else:
+                builder.PrependUOffsetTRelativeSlot(place // 2 - 2, value, 0)
+        return builder.EndObject()
+
+    def vector(array):
+        return builder.CreateNumpyVector(array.ravel())
+
+    def operator(name, kind, fields):
+        settings, text = table(fields), builder.CreateString(name)
+        builder.StartObject(6)
+        builder.PrependUint8Slot(1, kind, 0)
+        builder.PrependUOffsetTRelativeSlot(2, settings, 0)
+        builder.PrependUOffsetTRelativeSlot(3, text, 0)
+        return builder.EndObject()
+
+    made = [operator(*each) for each in operators]
+    builder.StartVector(4, len(made), 4)
+    for each in reversed(made):
+        builder.PrependUOffsetTRelative(each)
+    listed = builder.EndVector()
+    builder.StartObject(12)
+    builder.PrependUOffsetTRelativeSlot(3, listed, 0)
+    builder.Finish(builder.EndObject())
+    return bytes(builder.Output())
+
+
+def numbers(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(FLOATS)
+
+
+def blob(array):
+    return {4: np.array(array.shape, INTS), 8: 1, 18: array}
+
+
+def test_the_weights_of_all_operators_of_the_schema_are_listed_or_named(tmp_path):
+    volume = numbers(4, 3, 2, 2, 2)
+    operators = [
+        ("bn", 5, {4: 3, 6: numbers(3), 8: numbers(3) + 1, 10: numbers(3) + 2, 12: numbers(3) + 3}),
+        ("mm", 25, {10: numbers(6), 12: numbers(2)}),
+        ("norm", 27, {10: numbers(5)}),
+        ("ln", 88, {4: np.array([-1], INTS), 8: numbers(4), 10: numbers(4) + 1}),
+        ("apart", 88, {14: np.array([0, 16, 16], "i8")}),
+        ("fc", 20, {4: 2, 10: numbers(2, 3), 12: numbers(2)}),
+        ("lstm", 24, {10: blob(numbers(4, 3)), 12: blob(numbers(4, 1)), 14: blob(numbers(4))}),
+        ("gru", 72, {12: blob(numbers(2, 5)), 30: blob(numbers(2))}),
+        ("conv", 80, {4: {8: np.array([2, 2, 2], INTS), 16: 4}, 6: volume, 8: numbers(4)}),
+        ("old", 67, {4: 1}),
+        ("add", 6, {4: 1}),
+    ]
+    (tmp_path / "net.mnn").write_bytes(net_of(operators))
+    found = steelyard.weights(tmp_path / "net.mnn")
+    names = ["bn.slopeData", "bn.meanData", "bn.varData", "bn.biasData", "mm.weight", "mm.bias", "norm.scale", "ln.gamma", "ln.beta",
+             "apart.gamma", "fc.weight", "fc.bias", "lstm.weightI", "lstm.weightH", "lstm.bias", "gru.fwGateWeight",
+             "gru.bwRecurrentBias", "conv.weight", "conv.bias", "old.weight"]  # fmt: skip
+    assert list(found) == names
+    assert {name: found.unreadable[name].split(": ")[1] for name in found.unreadable} == {
+        "apart.gamma": "apart.gamma has its numbers in a file of its own (.mnn.weight), which is not read",
+        "old.weight": "old.weight is that of a quantised convolution of TensorFlow, which is not read",
+    }
+    assert [str(found[f"bn.{word}"].role) for word in ("slopeData", "meanData", "varData", "biasData")] == [
+        *("scale", "mean", "variance", "offset"),
+    ]
+    assert np.array_equal(found["bn.varData"].numpy(), numbers(3) + 2)
+    assert (found["fc.weight"].shape, found["fc.weight"].axes) == ((2, 3), "out in")
+    assert (found["conv.weight"].shape, found["conv.weight"].axes) == (volume.shape, "out in kd kh kw")
+    assert np.array_equal(found["conv.weight"].numpy(), volume)
+    assert found["lstm.weightI"].shape == (4, 3)
+    assert found["lstm.weightI"].layer == "lstm"

@@ -6,8 +6,10 @@
     Common          8 and 10 width and height of the kernel, 22 groups, 24 outputs
     IDSTQuan        4 bytes, 6 scales, 8 type
     Blob            4 lengths, 8 type, 10 to 18 numbers by type, 22 places in another file
-    PRelu           6 slopes
-    Scale           6 scale, 8 bias
+    Convolution3D   4 common {8 sizes of the kernel, 16 outputs}, 6 weight, 8 bias
+    InnerProduct    4 outputs, 10 weight, 12 bias, 16 whether it is transposed, 18 quantised
+
+The fields of the other operators are in `_RUNS` and `_BLOBS`.
 
 Of the types of quantised weights, 1 is a shape, a table of int8, and the places in it, the first in the highest bits; 3 is
 float16; 4 is int8. Integers are listed, with their scales (`alpha`). Source: the schema of MNN, and `ConvolutionCommon.cpp`.
@@ -34,14 +36,35 @@ if TYPE_CHECKING:
 SUFFIXES = (".mnn",)
 
 _OPERATORS, _SUBGRAPHS, _NODES = 10, 24, 12
-_BLOB, _CONVOLUTION, _SLOPES, _SCALE = 7, 9, 32, 58
+_BLOB, _CONVOLUTION, _DENSE, _VOLUME = 7, 9, 20, 80
 _KINDS = 103
 _TURNED = (17, 18)
 """the types of operators that are deconvolutions, and plain and by channel"""
 _HELD = {1: (18, "float32"), 3: (14, "int32"), 4: (10, "uint8"), 6: (12, "int8"), 9: (16, "int64"), 19: (10, "float16")}
 """for a type of numbers, the field of a blob that has them, and ours"""
+_RUNS = {
+    5: ((6, "slopeData", Role.SCALE), (8, "meanData", Role.MEAN), (10, "varData", Role.VARIANCE), (12, "biasData", Role.OFFSET)),
+    25: ((10, "weight", Role.KERNEL), (12, "bias", Role.BIAS)),
+    27: ((10, "scale", Role.SCALE),),
+    32: ((6, "slope", Role.OTHER),),
+    58: ((6, "scaleData", Role.SCALE), (8, "biasData", Role.OFFSET)),
+    88: ((8, "gamma", Role.SCALE), (10, "beta", Role.OFFSET)),
+}
+"""for a kind of settings, the fields that are runs of float32: BatchNorm, MatMul, Normalize, PRelu, Scale, LayerNorm"""
+_RECURRENT = ("GateWeight", "GateBias", "CandidateWeight", "CandidateBias", "RecurrentBias")
+_BLOBS = {
+    24: tuple(zip(range(10, 20, 2), ("weightI", "weightH", "bias", "weightIQ", "weightIA"), strict=True)),
+    72: tuple(zip(range(12, 32, 2), (f"{way}{each}" for way in ("fw", "bw") for each in _RECURRENT), strict=True)),
+}
+"""for a kind of settings, the fields that are blobs: LSTM, RNNParam"""
+_ELSEWHERE = {88: 14}
+"""for a kind of settings, the places of its runs in another file"""
+_UNREAD = {67: "a quantised convolution of TensorFlow", 74: "a quantised operator"}
+"""kinds of settings whose weights are not read"""
 _WIDTHS = {"float32": 4, "int32": 4, "uint8": 1, "int8": 1, "int64": 8}
 _TABLE, _SPARSE, _HALF, _INT8 = 1, 2, 3, 4
+_KNOWN = {_BLOB, _CONVOLUTION, _DENSE, _VOLUME, *_RUNS, *_BLOBS, *_UNREAD}
+_APART = "has its numbers in a file of its own (.mnn.weight), which is not read"
 
 
 def sniff(source: Source) -> bool:
@@ -73,25 +96,40 @@ def read(source: Source, scope: Scope) -> Weights:
 
 def _weights(source: Source, operator: Table) -> Iterator[Weight]:
     kind, name = operator.number(6, "B"), operator.text(10)
-    settings = operator.table(8) if kind in (_BLOB, _CONVOLUTION, _SLOPES, _SCALE) else None
+    settings = operator.table(8) if kind in _KNOWN else None
     if settings is None:
         return
     if kind == _CONVOLUTION:
         yield from _convolution(source, settings, name, operator.number(14, "i") in _TURNED)
+    elif kind == _VOLUME:
+        yield from _volume(source, settings, name)
+    elif kind == _DENSE:
+        yield from _dense(source, settings, name)
     elif kind == _BLOB:
-        yield _blob(source, settings, name)
-    elif kind == _SLOPES:
-        yield from _run(source, settings, 6, f"{name}.slope", name)
+        yield _blob(source, settings, name, name)
+    elif kind in _UNREAD:
+        yield _refused(source, f"{name}.weight", name, f"is that of {_UNREAD[kind]}, which is not read")
     else:
-        yield from _run(source, settings, 6, f"{name}.scaleData", name, Role.SCALE)
-        yield from _run(source, settings, 8, f"{name}.biasData", name, Role.OFFSET)
+        yield from _plain(source, settings, kind, name)
+
+
+def _plain(source: Source, settings: Table, kind: int, name: str) -> Iterator[Weight]:
+    """Yield the weights of an operator that has runs of numbers, or blobs, in its fields."""
+    if kind in _ELSEWHERE and settings.vector(_ELSEWHERE[kind], 8)[1]:
+        yield _refused(source, f"{name}.{_RUNS[kind][0][1]}", name, _APART)
+        return
+    for field, word, role in _RUNS.get(kind, ()):
+        yield from _run(source, settings, field, f"{name}.{word}", name, role)
+    for field, word in _BLOBS.get(kind, ()):
+        if blob := settings.table(field):
+            yield _blob(source, blob, f"{name}.{word}", name)
 
 
 def _run(source: Source, table: Table, field: int, name: str, layer: str, role: Role = Role.OTHER) -> Iterator[Weight]:
     """Yield the weight of a run of float32, if the table has it."""
     start, count = table.vector(field, 4)
     if count:
-        axes = {Role.BIAS: "out", Role.SCALE: "channel", Role.OFFSET: "channel"}.get(role, "")
+        axes = {Role.BIAS: "out", Role.KERNEL: "", Role.OTHER: ""}.get(role, "channel")
         read = source.numbers(start, "float32")
         yield Weight(name=name, shape=(count,), dtype="float32", read=read, role=role, axes=axes, layer=layer)
 
@@ -104,13 +142,20 @@ def _refused(source: Source, name: str, layer: str, why: str) -> Weight:
 def _convolution(source: Source, table: Table, name: str, is_turned: bool) -> Iterator[Weight]:
     common, coded = table.table(4), table.table(10)
     if table.vector(16, 8)[1]:
-        yield _refused(source, f"{name}.weight", name, "has its numbers in a file of its own (.mnn.weight), which is not read")
+        yield _refused(source, f"{name}.weight", name, _APART)
         return
     if table.table(12) is not None and not (coded or table.vector(6, 4)[1]):
         yield _refused(source, f"{name}.weight", name, "is quantised together with its inputs, which is not read")
         return
-    start, count = table.vector(6, 4)
-    dtype, encoding = "float32", ""
+    for weight in _kernel(source, table.vector(6, 4), coded, name):
+        shape, axes = _shape(common, weight.size, is_turned)
+        yield weight.replace(shape=shape, axes=axes) if weight.role is Role.KERNEL else weight
+    yield from _run(source, table, 8, f"{name}.bias", name, Role.BIAS)
+
+
+def _kernel(source: Source, plain: tuple[int, int], coded: Table | None, name: str) -> Iterator[Weight]:
+    """Yield a kernel, still flat, from float32 at its start and of its length or from its code, and the scales of that."""
+    (start, count), dtype, encoding = plain, "float32", ""
     read: Reader = source.numbers(start, dtype)
     if coded:
         try:
@@ -119,11 +164,31 @@ def _convolution(source: Source, table: Table, name: str, is_turned: bool) -> It
             yield _refused(source, f"{name}.weight", name, str(error).removeprefix(f"{printable(source.name)}: "))
             count = 0
     if count:
-        shape, axes = _shape(common, count, is_turned)
-        weight = Weight(name=f"{name}.weight", shape=shape, dtype=dtype, encoding=encoding, read=read, layer=name)
-        yield weight.replace(role=Role.KERNEL, axes=axes)
+        named = f"{name}.weight"
+        yield Weight(name=named, shape=(count,), dtype=dtype, encoding=encoding, read=read, layer=name, role=Role.KERNEL)
     if coded:
         yield from _run(source, coded, 6, f"{name}.alpha", name)
+
+
+def _dense(source: Source, table: Table, name: str) -> Iterator[Weight]:
+    outputs, is_turned = table.number(4, "i"), table.number(16, "?")
+    for weight in _kernel(source, table.vector(10, 4), table.table(18), name):
+        shape, axes = weight.shape, ""
+        if weight.role is Role.KERNEL and outputs > 0 and not weight.size % outputs:
+            inputs = weight.size // outputs
+            shape, axes = ((inputs, outputs), "in out") if is_turned else ((outputs, inputs), "out in")
+        yield weight.replace(shape=shape, axes=axes)
+    yield from _run(source, table, 12, f"{name}.bias", name, Role.BIAS)
+
+
+def _volume(source: Source, table: Table, name: str) -> Iterator[Weight]:
+    common = table.table(4)
+    sizes, outputs = ((), 0) if common is None else (common.numbers(8, "i"), common.number(16, "i"))
+    for weight in _kernel(source, table.vector(6, 4), None, name):
+        each = outputs * prod(sizes)
+        fits = len(sizes) == 3 and min(sizes) > 0 and outputs > 0 and not weight.size % each
+        shape, axes = ((outputs, weight.size // each, *sizes), "out in kd kh kw") if fits else (weight.shape, "")
+        yield weight.replace(shape=shape, axes=axes)
     yield from _run(source, table, 8, f"{name}.bias", name, Role.BIAS)
 
 
@@ -145,20 +210,20 @@ def _shape(common: Table | None, count: int, is_turned: bool) -> tuple[tuple[int
     return (outputs, count // each, height, width), "out in kh kw"
 
 
-def _blob(source: Source, table: Table, name: str) -> Weight:
+def _blob(source: Source, table: Table, name: str, layer: str) -> Weight:
     shape, kind = table.numbers(4, "i"), table.number(8, "i", 1)
     if table.vector(22, 8)[1]:
-        return _refused(source, name, name, "has its numbers in a file of its own (.mnn.weight), which is not read")
+        return _refused(source, name, layer, _APART)
     if kind not in _HELD or not is_possible(shape):
-        return _refused(source, name, name, f"is of the type {kind} and the shape {list(shape)}, which is not read")
+        return _refused(source, name, layer, f"is of the type {kind} and the shape {list(shape)}, which is not read")
     field, dtype = _HELD[kind]
     is_half = dtype == "float16"  # which are bytes
     start, count = table.vector(field, 1 if is_half else _WIDTHS[dtype])
     if count != prod(shape) * (2 if is_half else 1):
         return _refused(
-            source, name, name, f"has the shape {list(shape)}, but {count:,} {'bytes' if is_half else 'numbers'} are stored"
+            source, name, layer, f"has the shape {list(shape)}, but {count:,} {'bytes' if is_half else 'numbers'} are stored"
         )
-    return Weight(name=name, shape=shape, dtype=dtype, read=source.numbers(start, dtype), layer=name)
+    return Weight(name=name, shape=shape, dtype=dtype, read=source.numbers(start, dtype), layer=layer)
 
 
 def _coded(source: Source, table: Table) -> tuple[str, str, int, Reader]:
