@@ -23,7 +23,7 @@ WITHOUT_TIES = {".msgpack"}
 
 WITHOUT_TYPES = {".gguf", "model.json"}
 """Formats that do not hold every type of number."""
-NEVER_HELD = {("sklearn", ".gguf"), ("sklearn", "model.json"), ("torch", "model.json")}
+NEVER_HELD = {("sklearn", "model.json"), ("torch", "model.json")}
 """Nets that have numbers of such a type in every case."""
 
 

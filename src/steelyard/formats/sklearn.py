@@ -56,7 +56,7 @@ def read(source: Source, scope: Scope) -> Weights:
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
     searched = () if machine.is_plain else root if scope == "all" else net_of(root)  # there may be millions of values
-    walk = TensorWalk(content, decode).through(searched)
+    walk = TensorWalk(content, decode, literal=scope == "all").through(searched)
     packed = [] if machine.is_plain or scope == "all" else list(packed_models(searched, decode, content))
     own = estimator_tensors(searched, decode, content, may_lack=bool(packed)) if scope != "all" else None
     if own is None and scope != "all":

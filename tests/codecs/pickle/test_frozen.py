@@ -38,6 +38,14 @@ def test_a_frozen_tree_has_the_names_of_a_plain_one(kind, wrap, tmp_path):
     assert Role.KERNEL in {role for _, role in found.values()}
 
 
+@pytest.mark.parametrize("kind", FROZEN)
+def test_with_scope_all_each_array_has_its_path_in_the_pickle(kind, tmp_path):
+    (tmp_path / "frozen.pkl").write_bytes(pickle.dumps({"branch": FROZEN[kind]({"fc": TREE["linear"]})}))
+    assert sorted(steelyard.weights(tmp_path / "frozen.pkl")) == ["branch.fc.b", "branch.fc.w"]
+    paths = sorted(steelyard.weights(tmp_path / "frozen.pkl", scope="all"))
+    assert [path.startswith("branch._args.0.fc") for path in paths] == [True, True]
+
+
 def test_a_frozen_tree_in_a_frozen_one_has_the_names_of_both(tmp_path):
     inner = flax.core.freeze({"params": TREE})
     assert names(data_structures.to_immutable_dict({"net": inner["params"]}), tmp_path / "a.pkl") == names(

@@ -56,7 +56,10 @@ _LATER = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buff
 
 
 class TensorWalk:
-    """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules."""
+    """Visits all values of a pickle, in its order. `tensors` are those found so far, `modules` the paths of modules.
+
+    A dict that does not change is entered like a plain one; a `literal` walk has the paths of the pickle, also through its call.
+    """
 
     __slots__ = (
         "_ancestors",
@@ -67,15 +70,17 @@ class TensorWalk:
         "_left",
         "_notes",
         "_source",
+        "literal",
         "modules",
         "scripted",
         "tensors",
     )
 
-    def __init__(self, source: Source, decode: Decode, scripted: Scripted | None = None) -> None:
+    def __init__(self, source: Source, decode: Decode, scripted: Scripted | None = None, *, literal: bool = False) -> None:
         self.tensors: list[PickledTensor] = []
         self.modules: set[Path] = set()
         self.scripted = scripted or {}
+        self.literal = literal
         self._source = source
         self._decode = decode
         self._budget = Budget(source)
@@ -151,7 +156,8 @@ class TensorWalk:
         if convolution is not None:
             self.modules.add(path)
             return _named_members(convolution, in_state_dict, ROLES.get(class_name(value)))
-        packed = _inside(value)
+        packed = None if self.literal else _frozen(value)
+        packed = script_object(value) if packed is None else packed
         if packed is not None:
             return iter([((), packed, None, in_state_dict, None)])
         if value.text in self.scripted or value.text.startswith("__torch__."):
@@ -162,9 +168,9 @@ class TensorWalk:
         return _object_members(value, in_state_dict)
 
 
-def _inside(value: Record) -> Pickled:
-    """Return the dict in one that does not change, or the packed weight in an object of scripts; None for any other object."""
-    return value.args[0] if value.text in _FROZEN and is_args(value.args) else script_object(value)
+def _frozen(value: Record) -> Pickled:
+    """Return the dict in one that does not change; None for any other object."""
+    return value.args[0] if value.text in _FROZEN and is_args(value.args) else None
 
 
 def _length(value: Pickled) -> int:

@@ -36,7 +36,7 @@ def read(source: Source, scope: Scope) -> Weights:
     """List weights in the order of the pickle, by the names of the state_dict; scope "all" lists every tensor by its path."""
     archive = open_tar(source) if is_old_tar(source) else open_archive(source)
     root = archive.root if scope == "all" else net_of(archive.root)
-    walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted).through(root)
+    walk = TensorWalk(archive.decoder.source, archive.decoder.decode, archive.scripted, literal=scope == "all").through(root)
     if archive.constants and (scope == "all" or _is_frozen(walk)):
         _add_constants(walk, archive)
     graph = graph_maker(root, walk)
