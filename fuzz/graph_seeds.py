@@ -171,15 +171,17 @@ def ncnn():
     yield {name: (folder / name).read_bytes() for name in ("net.ncnn.param", "net.ncnn.bin")}, "net.ncnn.bin"
 
 
+def zipped(members):
+    """Return a zip archive of members, by their names."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
 def exported_programs():
     """Yield exported programs of PyTorch of today, and of older versions with files of torch.save in them."""
-
-    def zipped(members):
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-        return buffer.getvalue()
 
     def entry(path, sizes, strides, dtype=7):
         facts = {

@@ -13,7 +13,6 @@ import lzma
 import math
 import struct
 import tarfile
-import zipfile
 from dataclasses import dataclass
 from functools import cache
 
@@ -126,9 +125,9 @@ def packs():
     """Yield packs of models of TensorFlow Lite, as zip and tar archives."""
     models = [seed.files["model.tflite"] for seed in golden("model.tflite")][:4]
     members = {"detector.tflite": models[0], "inner/net.tflite": models[1], "labels.txt": b"a\nb\n", "third.lite": models[2]}
-    inner = _zipped({"deep.tflite": models[3]})
-    yield _one("two.task", _zipped(members))
-    yield _one("nested.task", _zipped({**members, "inner.task": inner}))
+    inner = graph_seeds.zipped({"deep.tflite": models[3]})
+    yield _one("two.task", graph_seeds.zipped(members))
+    yield _one("nested.task", graph_seeds.zipped({**members, "inner.task": inner}))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in members.items():
@@ -136,14 +135,6 @@ def packs():
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     yield _one("two.tar", buffer.getvalue())
-
-
-def _zipped(members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
 
 
 def _tensors(**arrays):
@@ -297,7 +288,7 @@ def leaves():
 def wrapped():
     """Yield archives of one model: zip, tar, compressed, of stable-baselines3, and in each other."""
     model = next(golden("torch.pt")).files["torch.pt"]
-    packed = _zipped({"a/model.pt": model, "a/notes.txt": b"a"})
+    packed = graph_seeds.zipped({"a/model.pt": model, "a/notes.txt": b"a"})
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, data in {"./model_config.yaml": b"a: 1", "./model_weights.ckpt": model}.items():
@@ -310,8 +301,10 @@ def wrapped():
     yield _one("net.tar.gz", gzip.compress(tar))
     yield _one("net.tar.zst", zstandard.compress(tar))
     yield _one("net.pt.gz", gzip.compress(model))
-    yield _one("deep.zip", _zipped({"net.zip": packed}))
-    yield _one("ppo.zip", _zipped({"policy.pth": model, "policy.optimizer.pth": model, "_stable_baselines3_version": b"1"}))
+    yield _one("deep.zip", graph_seeds.zipped({"net.zip": packed}))
+    yield _one(
+        "ppo.zip", graph_seeds.zipped({"policy.pth": model, "policy.optimizer.pth": model, "_stable_baselines3_version": b"1"})
+    )
     yield Seed({"net.zip": packed}, "net.zip!/a/model.pt")
 
 

@@ -106,7 +106,7 @@ def test_int8_has_its_scales_and_places_in_a_table_become_numbers(tmp_path):
         (["Mine b 1 1 y z", "Bias c 1 1 y z 0=2"], bytes(12), "perhaps 'Mine', or another layer that is not known"),
         (["Bias b 1 1 y z 0=1"] * 2, bytes(8), "two layers of one name"),
         (["MemoryData m 0 1 y 0=999999999 1=999999999"], bytes(8), "the impossible shape"),
-        (["Bias b 1 one y z"], b"", "which is no layer"),
+        (["Bias b 1 one y z"], b"", "which does not describe a layer"),
     ],
     ids=["cut", "rest", "unknown", "twice", "huge", "line"],
 )

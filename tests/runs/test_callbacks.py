@@ -61,12 +61,15 @@ def test_skorch_is_recorded_after_each_batch_of_training(tmp_path):
 
 def test_a_search_records_each_fit_into_a_folder_of_its_own(tmp_path):
     with steelyard.record(tmp_path) as rec:
-        search = GridSearchCV(net_of(callbacks=[rec.skorch()]), {"lr": [0.01, 0.1]}, cv=2, refit=False)
+        search = GridSearchCV(
+            net_of(callbacks=[rec.skorch()]), {"lr": [0.01, 0.1], "max_epochs": np.array([2])}, cv=2, refit=False
+        )
         search.fit(X, Y.astype("int64"))
     runs = [open_run(folder) for folder in sorted(tmp_path.glob("fit-*"))]
     assert [run.steps for run in runs] == [[1, 2]] * 4
     assert len({run.metric("train_loss")[-1] for run in runs}) == 4
     assert [run.layout.settings["lr"] for run in runs] == [0.01, 0.01, 0.1, 0.1]
+    assert {run.layout.settings["max_epochs"] for run in runs} == {2}
     assert not [key for run in runs for key in run.layout.settings if "callback" in key or "verbose" in key]
     said = str(steelyard.history(tmp_path / "fit-001").compare(tmp_path / "fit-002"))
     assert said.splitlines()[0] == "lr 0.01 and 0.1"

@@ -20,6 +20,8 @@ def test_a_run_keeps_its_settings_when_it_is_continued_and_shows_them(tmp_path):
     assert str(history).splitlines()[1] == "lr 0.5, optimizer Adam, nesterov True, decay None"
     with pytest.raises(ShapeError, match="the setting 'net' is a dict; pass finite numbers and texts"):
         steelyard.record(tmp_path / "other", settings={"net": {}})
+    with pytest.raises(ShapeError, match="the setting 'lr' is a ndarray; pass finite numbers and texts"):
+        steelyard.record(tmp_path / "other", settings={"lr": np.ones(2)})
     assert not (tmp_path / "other").exists()
 
 

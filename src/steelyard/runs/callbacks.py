@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError, UnknownModelError, quoted
-from steelyard.runs.layout import is_setting
+from steelyard.runs.layout import is_setting, scalar
 
 if TYPE_CHECKING:
     from steelyard.runs.recording import Recorder
@@ -127,7 +127,8 @@ class Callback:
 
 def _plain(found: Mapping[str, object]) -> dict[str, object]:
     """Return the settings that are numbers or texts, without those of callbacks and of what is printed."""
-    return {key: value for key, value in found.items() if value is not None and is_setting(value) and not _ASIDE.search(key)}
+    numbers = {key: scalar(value) for key, value in found.items() if value is not None and not _ASIDE.search(key)}
+    return {key: value for key, value in numbers.items() if is_setting(value)}
 
 
 def _settings(model: Any, fit: Mapping[str, object]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from steelyard.errors import ShapeError, quoted
 from steelyard.numerics.weight_stats import FIGURES, QUANTILES
@@ -144,11 +144,19 @@ def is_setting(value: object) -> TypeGuard[Setting]:
     return value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and isfinite(value))
 
 
+def scalar(value: Any) -> Any:
+    """Return the number in a scalar of NumPy or of a framework as Python's own; anything else unchanged."""
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):  # what each raises for several numbers
+        return value
+
+
 def settings_of(given: Mapping[str, object] | None) -> Settings:
     """Return settings as a run keeps them; raises `ShapeError` for those that it cannot keep."""
     settings: dict[str, Setting] = {}
     for key, value in (given or {}).items():
-        plain = value.item() if hasattr(value, "item") else value
+        plain = scalar(value)
         if not is_setting(plain):
             raise ShapeError(f"the setting {quoted(str(key))} is a {type(plain).__name__}; pass finite numbers and texts")
         settings[str(key)] = plain

@@ -77,7 +77,7 @@ def layers(source: Source) -> Iterator[Layer]:
 def _layer(source: Source, words: list[str]) -> Layer:
     counts = words[2:4]
     if len(counts) < 2 or not all(count.isdecimal() and len(count) < 7 for count in counts):
-        raise FormatError(source.name, f"has a line {quoted(' '.join(words)[:60])}, which is no layer")
+        raise FormatError(source.name, f"has a line {quoted(' '.join(words)[:60])}, which does not describe a layer")
     settings = words[4 + sum(map(int, counts)) :]
     pairs = [match for match in map(_SETTING.fullmatch, settings) if match]
     return Layer(words[0], words[1], {int(match[1]): int(match[2]) for match in pairs})
