@@ -48,7 +48,7 @@ CUT_SAMPLE = 1 << 18  # magnitudes that bracket a cut; a weight up to this size 
 CUT_HELD = 1 << 21  # magnitudes near all cuts of a weight that are held with their positions, 12 bytes each
 
 # summaries
-SUMMARY_BLOCK = 1 << 18  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
+SUMMARY_BLOCK = 1 << 17  # summed up at a time, so that intermediate results stay in the cache; sums are rounded once a block
 FAST_LEAST = 1 << 12  # fewer numbers are left to NumPy where the extra `fast` is installed; more than SMALL_WEIGHT has
 SUMMARY_RUN = 1 << 22  # one job of a thread
 SUMMARY_THRESHOLD = 1 << 16  # a run shorter than this is finished before another thread could begin

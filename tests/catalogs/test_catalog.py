@@ -192,9 +192,9 @@ def test_an_answer_is_printed_and_written_as_a_table(found, tmp_path):
 def test_a_damaged_catalogue_is_refused_in_one_line(found):
     whole, chance = Path(found.path).read_bytes(), random.Random(0)
     said = set()
-    for _ in range(40):
+    for nth in range(60):
         changed = bytearray(whole)
-        for _ in range(4):
+        for _ in range(1 + nth % 4):  # one bit may lie in a number, where it is not noticed
             changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
         Path(found.path).write_bytes(changed)
         try:

@@ -68,12 +68,12 @@ def test_every_figure_is_that_of_numpy_within_the_stated_rounding(monkeypatch, d
 def test_the_kernels_are_those_of_numkong_and_sums_are_near_the_exact_ones():
     assert fast.kernels_name().startswith("numkong 7.")
     values = np.random.default_rng(0).standard_normal(sizes.FAST_LEAST).astype("f4")
-    plain, magnitudes, squares, least = fast.sums(values, -9.0, 9.0)
+    low, high, plain, magnitudes, squares, least, power = fast.sums(values)
     exact = values.astype("f8")
     assert abs(plain - math.fsum(exact)) <= 1e-13 * magnitudes
     assert magnitudes == pytest.approx(math.fsum(np.abs(exact)), rel=1e-14)
     assert squares == pytest.approx(math.fsum(exact * exact), rel=1e-14)
-    assert least == np.abs(values).min()
+    assert (low, high, least, power) == (values.min(), values.max(), np.abs(values).min(), 0)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -84,13 +84,21 @@ def test_the_address_and_the_strides_of_the_numbers_change_no_bit(dtype):
     for offset in range(33):
         moved = np.frombuffer(held, dtype, values.size, offset)
         moved[:] = values
-        found.add(fast.sums(moved, -9.0, 9.0))
+        found.add(fast.sums(moved))
     spread = np.repeat(values, 3)[::3]
-    found.add(fast.sums(spread, -9.0, 9.0))
-    found.add(fast.sums(values[::-1].copy()[::-1], -9.0, 9.0))
+    found.add(fast.sums(spread))
+    found.add(fast.sums(values[::-1].copy()[::-1]))
     assert len(found) == 1
-    assert fast.sums(values.astype(values.dtype.newbyteorder(">")), -9.0, 9.0) is None  # NumPy sums up other byte orders
-    assert fast.sums(values[:5], -9.0, 9.0) is None
+    assert fast.sums(values.astype(values.dtype.newbyteorder(">"))) is None  # NumPy sums up other byte orders
+    assert fast.sums(values[:5]) is None
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_left_to_numpy_which_counts_them(number):
+    values = np.random.default_rng(0).standard_normal(sizes.FAST_LEAST).astype("f4")
+    values[7] = number
+    assert fast.sums(values) is None
+    assert fast.sums(np.abs(values)) is None
 
 
 def test_halves_are_counted_by_their_bits_also_without_a_histogram_so_that_results_have_the_same_parts():

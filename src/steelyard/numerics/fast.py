@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,8 @@ NUMPY = "numpy"
 _ASKED: ContextVar[str | None] = ContextVar("kernels", default=None)
 _LOCAL = threading.local()
 _FLOATS = (np.dtype("f4"), np.dtype("f8"))
+_LEAST, _MOST = 1e-100, 1e100
+"""Between these, sums of squares of float64 have neither overflowed nor lost digits."""
 
 
 @cache
@@ -69,20 +71,35 @@ def as_asked(name: str, function: Callable[[Any], Any], task: Any) -> Any:
         _ASKED.reset(before)
 
 
-def sums(values: Array, low: float, high: float) -> tuple[float, float, float, float] | None:
-    """Return the sums of finite numbers, of their magnitudes and squares, and the least magnitude; None where NumPy is to add.
+class Sums(NamedTuple):
+    """The range of finite numbers, their least magnitude, and their sums.
 
-    `low` and `high` are their minimum and maximum.
+    What was summed up are the numbers, their magnitudes and their squares, each number divided by two to this `power`.
     """
+
+    low: float
+    high: float
+    plain: float
+    magnitudes: float
+    squares: float
+    least: float
+    power: int = 0
+
+
+def sums(values: Array) -> Sums | None:
+    """Return the sums of numbers; None where NumPy is to add: of few, of other types, not finite, or of extreme squares."""
     if values.size < sizes.FAST_LEAST or values.dtype not in _FLOATS or (found := kernels()) is None:
         return None
     values = _aligned(values)
-    if low >= 0 or high <= 0:
-        plain, squares = found.moments(values)
-        return plain, abs(plain), squares, min(abs(low), abs(high))
-    sizes_of = _magnitudes(values)
-    magnitudes, squares = found.moments(sizes_of)
-    return found.sum(values), magnitudes, squares, float(np.minimum.reduce(sizes_of))
+    low, _, high, _ = found.minmax(values)  # it passes over NaN, which the sum of squares shows
+    one_sided = low >= 0 or high <= 0
+    magnitudes = values if one_sided else _magnitudes(values)
+    total, squares = found.moments(magnitudes)
+    if squares - squares != 0 or not (_LEAST < squares < _MOST or squares == 0 == low == high):
+        return None
+    if one_sided:
+        return Sums(low, high, total, abs(total), squares, min(abs(low), abs(high)))
+    return Sums(low, high, found.sum(values), total, squares, float(np.minimum.reduce(magnitudes)))
 
 
 def moments(values: Array) -> tuple[float, float] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from steelyard.numerics import fast
-from steelyard.numerics.exact_sums import fixed_point, product, root, root_of_ratio, rounded
+from steelyard.numerics.exact_sums import fixed_point, product, root, root_of_ratio, rounded, square
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -132,17 +132,12 @@ class Moments:
         if other.minimum is not None and other.maximum is not None:
             self._widen(other.minimum, other.maximum)
 
-    def add(self, values: Array, low: float | None = None, high: float | None = None) -> None:
-        """Add finite numbers with one axis; `low` and `high` are their minimum and maximum, if known."""
-        low = values.min().item() if low is None else low
-        high = values.max().item() if high is None else high
-        self._widen(low, high)
-        power = _power(low, high)
-        quick = None if power else fast.sums(values, low, high)
-        plain, magnitudes, squares, least = quick or _sums(values, low, high, power)
-        sums = (plain, magnitudes, squares)
-        self._take(values.size, sums, power, CANCELLING, lambda mean: 0.0 if low == high else _deviation(values, power, mean))
-        if least <= self.near:
+    def add(self, values: Array, sums: fast.Sums | None = None) -> None:
+        """Add finite numbers with one axis; `sums` are theirs, if known."""
+        sums = sums or sums_of(values, values.min().item(), values.max().item())
+        self._widen(sums.low, sums.high)
+        self._take(values.size, sums[2:5], sums.power, CANCELLING, lambda mean: _deviation(values, sums, mean))
+        if sums.least <= self.near:
             self.zeros += int(np.count_nonzero(values == 0))
             self.near_zeros += int(np.count_nonzero((values <= self.near) & (values >= -self.near)))
 
@@ -185,13 +180,12 @@ class Moments:
 
     def _add_exactly(self, block: Block, power: int = 0) -> None:
         """Add the sums of a block without rounding."""
-        total, square = fixed_point(block.plain, power), fixed_point(block.squares, 2 * power)
-        own = product(total, total) // block.length
-        self._plain += total
+        squares, own = fixed_point(block.squares, 2 * power), square(block.plain, power, block.length)
+        self._plain += fixed_point(block.plain, power)
         self._magnitudes += fixed_point(block.magnitudes, power)
-        self._squares += square
+        self._squares += squares
         self._between += own
-        self._within += square - own if block.deviation is None else fixed_point(block.deviation, 2 * power)
+        self._within += squares - own if block.deviation is None else fixed_point(block.deviation, 2 * power)
 
     def _widen(self, low: float, high: float) -> None:
         self.minimum = low if self.minimum is None else min(low, self.minimum)
@@ -204,8 +198,9 @@ def _power(low: float, high: float) -> int:
     return power if abs(power) > _LARGE else 0
 
 
-def _sums(values: Array, low: float, high: float, power: int) -> tuple[float, float, float, float]:
-    """Return the sums of numbers divided by two to this power, of their magnitudes and squares, and the least magnitude."""
+def sums_of(values: Array, low: float, high: float) -> fast.Sums:
+    """Return the sums of finite numbers, by NumPy; `low` and `high` are their minimum and maximum."""
+    power = _power(low, high)
     numbers = _scaled(values, power)
     plain = float(np.einsum("i->", numbers))
     magnitudes, least = abs(plain), min(abs(low), abs(high))
@@ -214,7 +209,7 @@ def _sums(values: Array, low: float, high: float, power: int) -> tuple[float, fl
         magnitudes = float(np.einsum("i->", numbers))
         least = float(np.ldexp(np.minimum.reduce(numbers), power))
     np.multiply(numbers, numbers, out=numbers)
-    return plain, magnitudes, float(np.einsum("i->", numbers)), least
+    return fast.Sums(low, high, plain, magnitudes, float(np.einsum("i->", numbers)), least, power)
 
 
 def _scaled(values: Array, power: int) -> Array:
@@ -232,9 +227,11 @@ def _scaled(values: Array, power: int) -> Array:
     return numbers
 
 
-def _deviation(values: Array, power: int, mean: float) -> float:
+def _deviation(values: Array, sums: fast.Sums, mean: float) -> float:
     """Return the sum of squared deviations of one block from its mean."""
-    numbers = _scaled(values, power)
+    if sums.low == sums.high:
+        return 0.0
+    numbers = _scaled(values, sums.power)
     np.subtract(numbers, mean, out=numbers)
     np.multiply(numbers, numbers, out=numbers)
     return float(np.einsum("i->", numbers))

@@ -15,9 +15,10 @@ import numpy as np
 from steelyard import sizes
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
+from steelyard.numerics import fast
 from steelyard.numerics.blocks import blocks_of, is_shared
 from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
-from steelyard.numerics.moments import Moments
+from steelyard.numerics.moments import Moments, sums_of
 from steelyard.numerics.small import runs_of_small, small_summaries
 from steelyard.numerics.weight_stats import NEAR
 
@@ -89,13 +90,16 @@ class Summary:
             self.histogram.begin(codes, counts)
 
     def _measure(self, values: Array, start: int, rank: int) -> None:
-        low, high = values.min().item(), values.max().item()
-        if low - low != 0 or high - high != 0:
-            values = self.finite_ones(values, start, rank)
-            if not values.size:
-                return
+        sums = fast.sums(values)
+        if sums is None:
             low, high = values.min().item(), values.max().item()
-        self._measured.add(values, low, high)
+            if low - low != 0 or high - high != 0:
+                values = self.finite_ones(values, start, rank)
+                if not values.size:
+                    return
+                low, high = values.min().item(), values.max().item()
+            sums = sums_of(values, low, high)
+        self._measured.add(values, sums)
         if self.wide:
             self.histogram.add(values)
 
@@ -215,8 +219,10 @@ def _real(block: Array) -> Array:
     """Return real numbers in a type in which NumPy computes fast."""
     if block.dtype.kind == "c":
         return np.abs(block)
-    with np.errstate(over="ignore"):  # numbers beyond float64 become Inf
-        return np.ascontiguousarray(block, np.float64 if block.dtype.itemsize > 8 else None)
+    if block.itemsize > 8:
+        with np.errstate(over="ignore"):  # numbers beyond float64 become Inf
+            return np.ascontiguousarray(block, np.float64)
+    return np.ascontiguousarray(block)
 
 
 def surely_finite_block(block: Array) -> bool:
