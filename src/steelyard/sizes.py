@@ -66,7 +66,7 @@ NARROW_COLUMNS = 1 << 12  # rows up to this length are read whole, even where on
 SKIPPED_BYTES = 1 << 12  # in a file, more than these are skipped between two rows: fewer cost less than another read
 
 # differences
-DIFF_BLOCK = 1 << 18  # compared at a time: with less, two threads wait for each other more than the nearer cache gains
+DIFF_BLOCK = 1 << 17  # compared at a time: both sides and their differences stay in the cache
 DIFF_RUN_BYTES = 1 << 24  # one job of a thread
 DIFF_THRESHOLD_BYTES = 1 << 20  # a smaller weight is compared before another thread could begin
 FLOAT32_RUN = 1024  # float32 numbers that are summed in float32 before float64 takes over: an error of about 1e-7
