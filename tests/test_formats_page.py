@@ -162,6 +162,33 @@ def measured():
     return begin + block
 
 
+WORDS = {
+    "dcp": "DCP",
+    "dnnw": "Xiph",
+    "graphdef": "frozen graphs",
+    "keras": "`.keras`",
+    "keras_shards": "also in shards",
+    "mxnet": "MXNet",
+    "packs": "packs",
+    "pipeline": "sentence-transformers",
+    "ptl": "`.ptl`",
+    "pt2": "`.pt2`",
+    "r": "`.rds`",
+    "raw": "raw numbers",
+    "rnnoise": "RNNoise",
+    "sharded": "folders of the Hub",
+    "sklearn": "joblib",
+    "wrapped": "archive",
+}
+"""The words of the README for formats that it does not name as the page does."""
+
+
+def test_the_readme_names_every_format_among_the_files_that_are_read():
+    table = (ROOT / "README.md").read_text().partition("| file | how |")[2].partition("\n\n")[0]
+    titles = {name: import_module(f"steelyard.formats.{name}").__doc__.partition(":")[0] for name in formats.SUFFIXES}
+    assert not [name for name, word in {**titles, **WORDS}.items() if word not in table]
+
+
 @pytest.mark.shared
 def test_the_page_of_formats_is_what_the_tests_find():
     made = page()

@@ -74,6 +74,8 @@ LAYOUTS = {
         struct.pack("<Q", 24) + bytes(4) + b"\x09" + bytes(8) + b"\x1a\x0dbrain.Event:2" + bytes(9),
         "a log of TensorB",
     ),
+    "eng.traineddata": (struct.pack("<i24q", 24, *[-1] * 16, 196, 300, *[-1] * 6) + bytes(200), "a model of Tesseract"),
+    "xor.net": (b"FANN_FLO_2.1\nnum_layers=3\n", r"a net of FANN.*get_connection_array"),
     "i.faiss": (b"IxFI" + bytes(20), "an index of Faiss"),
     "pmml.xml": (b'<?xml version="1.0"?>\n<PMML version="4.4">', "a model in PMML"),
     # what is at the place of a model

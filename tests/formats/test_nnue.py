@@ -1,4 +1,8 @@
-"""Nets of Stockfish, written as its trainer writes them, with the hashes of nets that it has published."""
+"""Nets of Stockfish, written as its trainer writes them, with the hashes of nets that it has published.
+
+Checked once by hand with Stockfish 15.1: of the net that its `export_net` writes, the numbers that are read here give the
+evaluation that its `eval` prints, of two positions by each of the eight stacks.
+"""
 
 import struct
 

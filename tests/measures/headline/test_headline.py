@@ -10,7 +10,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageClassification
 
 import steelyard
+from steelyard.core.weight import Weight
+from steelyard.core.weights import Weights
 from steelyard.measures.headline import on_top, sentence
+from steelyard.measures.headline.amounts import types
 from steelyard.text.rows import rows_of
 
 SIZES = {
@@ -137,6 +140,14 @@ def test_layers_that_do_not_form_a_chain_are_only_counted():
 def test_types_are_those_of_the_most_bytes_and_counters_do_not_count():
     net = nn.Sequential(nn.Linear(30, 30).half(), nn.BatchNorm1d(30))
     assert re.search(r", float16 \(\d\d%\) and float32, ", sentence(steelyard.weights(net)))
+
+
+def test_packed_integers_and_numbers_in_a_text_are_of_their_type_and_quantised_ones_of_the_file_s():
+    kinds = {"int16": "leb128", "float32": "text", "float16": "Q4_K"}
+    held = [
+        Weight(name=name, shape=(4,), dtype=name, read=lambda first, last: None, encoding=word) for name, word in kinds.items()
+    ]
+    assert [types(rows_of(Weights([each]))) for each in held] == ["int16", "float32", "Q4_K"]
 
 
 def test_frozen_parameters_are_told_apart_where_that_is_known():

@@ -50,9 +50,20 @@ def _arrow(source: Source, head: bytes) -> bool:
     return head[:4] == b"\xff\xff\xff\xff" and len(head) > 16 and head[4] % 8 == 0 and any(head[4:6]) and not any(head[6:8])
 
 
+def _tesseract(source: Source, head: bytes) -> bool:
+    """Tesseract: how many parts there may be as int32, and where each begins as int64, -1 where there is none."""
+    count = int.from_bytes(head[:4], "little")
+    first = 4 + 8 * count
+    if not 15 < count < 65 or len(head) < first:
+        return False
+    places = [place for place in struct.unpack_from(f"<{count}q", head, 4) if place != -1]
+    return places[:1] == [first] and places == sorted(places) and places[-1] < source.size
+
+
 STRUCTURES: tuple[tuple[Callable[[Source, bytes], bool], str], ...] = (
     (_records, "a log of TensorBoard, without weights; open the checkpoint of the run"),
     (_tokenizer, f"a tokenizer of SentencePiece, {OTHER}"),
+    (_tesseract, "a model of Tesseract (.traineddata), which is not read: no library gives the weights of its net as arrays"),
     (_windows, f"a program or library in machine code (Windows), {OTHER}"),
     (_arrow, f"a stream of Arrow tables, {OTHER}"),
     (_mnn, "a model of MNN by its name, and not by its content (partial download?)"),

@@ -136,6 +136,7 @@ TEXTS: tuple[tuple[bytes, str], ...] = (
     (rb"\s*[{\[]\s*[\"{\[]", "JSON that describes no weights"),
     (rb"(name\s*:\s*\"[^\"]*\"\s*)?(#[^\n]*\n|\s)*(layers?|input|input_dim|force_backward)\s*(\{|:)", _CAFFE),
     (rb"\s*(#[^\n]*\n\s*)*\[net\]", "the layers of a Darknet model, without weights, which are in its .weights"),
+    (rb"FANN_(FLO|FIX)_\d", f"a net of FANN, which is not read; {arrays_of('fann2, neural_net.get_connection_array')}"),
     (rb"md5:|outs:\r?\n", "a pointer of DVC, not the file itself; fetch it with: dvc pull"),
     (rb"[^\n]{1,100}\n([3-9]|1\d)\n(22\n|[^\n]*@BIN@)", _KATAGO),
     (

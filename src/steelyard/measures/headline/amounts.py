@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role, Weight
-from steelyard.dtypes import is_floating, itemsize
+from steelyard.dtypes import UNKNOWN, is_floating, itemsize
 from steelyard.errors import printable
 from steelyard.measures.stored import in_int8, stored_bytes
 from steelyard.storage.source import Stored
@@ -105,6 +105,10 @@ def _may_be_parameter(weight: Weight) -> bool:
 
 
 def _word(weight: Weight) -> str:
-    """Return the word of the file for how the numbers are stored, if it is another type, else that of the dtype."""
-    other = weight.encoding not in ("", weight.dtype) and not isinstance(weight.read, Stored)
+    """Return the word of the file for the type of its numbers, such as "Q4_K", else that of the dtype.
+
+    Integers that are packed (LEB128), and numbers in a text, are no type of their own.
+    """
+    is_other = is_floating(weight.dtype) or weight.dtype == UNKNOWN
+    other = is_other and weight.encoding not in ("", "text", weight.dtype) and not isinstance(weight.read, Stored)
     return printable(weight.encoding if other else weight.dtype, 40)
