@@ -98,8 +98,8 @@ def with_beside(weights: Weights, beside: Callable[[str], Source]) -> Weights:
 
 
 def _with_net(weights: Weights, net: NetFacts) -> Weights:
-    made = weights.with_weights(weights.values())
-    made._net = net
+    made = weights.with_weights(())
+    made._weights, made._layout, made._net = weights._weights, weights._layout, net  # not named again, which takes time
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,11 @@ class Role(StrEnum):
     VARIANCE = "variance"
     COUNT = "count"
     OTHER = "other"
+
+
+for _role in Role:
+    # Python 3.11 calls a function for `Role.OTHER`, which takes as long as to read ten attributes; later ones do this themselves
+    type.__setattr__(Role, _role.name, _role)
 
 
 class Refused:
@@ -242,9 +248,10 @@ class Weight:
 
 def by_name(weights: Iterable[Weight]) -> dict[str, Weight]:
     """Return weights by their names, in order. Raises `ShapeError` where two have one name."""
-    named: dict[str, Weight] = {}
-    for weight in weights:
-        if weight.name in named:
-            raise ShapeError(f"two weights are called {quoted(weight.name)}; rename one of them")
-        named[weight.name] = weight
+    listed = list(weights)
+    named = {weight.name: weight for weight in listed}
+    if len(named) < len(listed):
+        times = Counter(weight.name for weight in listed)
+        repeated = next(name for name, count in times.items() if count > 1)
+        raise ShapeError(f"two weights are called {quoted(repeated)}; rename one of them")
     return named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Array
     from steelyard.storage.source import Source
+
+    _Entry = tuple[int, int, str, tuple[int, ...], str]
 
 SUFFIXES = (".safetensors",)
 
@@ -143,7 +146,7 @@ def _metadata(source: Source, meta: Plain) -> dict[str, str]:
 
 def _tensors(source: Source, begin: int, header: Mapping[str, Plain]) -> Iterator[Weight]:
     """Yield each tensor; together they must take every byte from the header to the end, without a gap."""
-    entries = [_entry(source, name, entry) for name, entry in header.items()]
+    entries = _entries(header) or [_entry(source, name, entry) for name, entry in header.items()]
     entries.sort(key=itemgetter(0, 1))
     end = 0
     for start, stop, word, shape, name in entries:
@@ -159,7 +162,26 @@ def _tensors(source: Source, begin: int, header: Mapping[str, Plain]) -> Iterato
         raise FormatError(source.name, f"the tensors end at byte {begin + end:,} of {source.size:,} (trailing data?)")
 
 
-def _entry(source: Source, name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...], str]:
+def _entries(header: Mapping[str, Any]) -> list[_Entry] | None:
+    """Return what `_entry` does of every entry, checked together, which takes a third of the time; None if one may be wrong."""
+    try:
+        rows = [(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"]) for entry in header.values()]
+        words, shapes, starts, stops = zip(*rows, strict=True)
+    except (TypeError, KeyError, ValueError):
+        return None
+    numbers = chain(starts, stops, chain.from_iterable(shapes))
+    if {*map(type, words)} != {str} or {*map(type, numbers)} != _WHOLE or min(starts) < 0:
+        return None
+    kinds = {*zip(words, shapes, strict=True)}
+    if not all(word in _BITS and is_possible(shape) for word, shape in kinds):
+        return None
+    bits = {(word, shape): prod(shape) * _BITS[word] for word, shape in kinds}
+    if [bits[kind] for kind in zip(words, shapes, strict=True)] != [8 * (stop - start) for start, stop in zip(starts, stops, strict=True)]:
+        return None
+    return list(zip(starts, stops, words, shapes, header, strict=True))
+
+
+def _entry(source: Source, name: str, entry: Any) -> _Entry:
     """Check one entry of the header, and return start, stop, type, shape and name of the tensor."""
     try:
         word, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
@@ -182,6 +204,8 @@ def _entry(source: Source, name: str, entry: Any) -> tuple[int, int, str, tuple[
 def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int, ...]) -> Weight:
     """Make a weight; a type that is not supported is listed, and refused when its numbers are read."""
     dtype = DTYPES.get(word)
+    if dtype is not None:
+        return Weight(name=name, shape=shape, dtype=dtype, read=Stored(source, offset, dtype), encoding=word)
     if word == _PAIRS:
         from steelyard.codecs.subbyte import bytes_of, decoded
 
@@ -190,13 +214,11 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
         def pairs(start: int, stop: int) -> Array:
             return decoded(source.part(offset, bytes_of(prod(shape), kind)), kind)(start, stop)
 
-        return Weight(name=name, shape=shape, dtype=kind, encoding=word, read=pairs, layer=layer_of(name))
-    if dtype is None:
-        dtype = _PACKED[word][0] if word in _PACKED else "object"
-        why = ", whose packing the format does not define" if word in _PACKED else ", which cannot be read"
-        refused = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}{why}"))
-        return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=refused)
-    return Weight(name=name, shape=shape, dtype=dtype, read=Stored(source, offset, dtype), layer=layer_of(name), encoding=word)
+        return Weight(name=name, shape=shape, dtype=kind, encoding=word, read=pairs)
+    dtype = _PACKED[word][0] if word in _PACKED else "object"
+    why = ", whose packing the format does not define" if word in _PACKED else ", which cannot be read"
+    refused = Refused(FormatError(source.name, f"{printable(name)} is stored as {printable(word)}{why}"))
+    return Weight(name=name, shape=shape, dtype=dtype, encoding=word, read=refused)
 
 
 def write(weights: Weights, path: Path) -> None:
