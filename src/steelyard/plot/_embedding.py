@@ -9,7 +9,7 @@ import numpy as np
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.components import components, has_components, is_embedding
-from steelyard.plot.canvas import axes_for, caption, inks, shown
+from steelyard.plot.canvas import axes_for, caption, entitle, inks, shown
 from steelyard.plot.sources import one_weight, weights_of
 from steelyard.text.units import counted
 
@@ -61,7 +61,7 @@ def embedding(source: Any, name: str | None = None, *, labels: Sequence[str] | N
     if labels is not None:
         ax.margins(x=0.2)
         _write(ax, found.points, labels)
-    ax.set_title(shown(weight.name))
+    entitle(ax, weight.name)
     caption(ax, _notes(weight, found, labels))
     return ax
 

@@ -14,7 +14,7 @@ from steelyard.errors import ShapeError
 from steelyard.measures.filters import COLOURS, axes_of_filters
 from steelyard.measures.filters import filters as filters_of
 from steelyard.measures.images import images, is_on_images, layout_of
-from steelyard.plot.canvas import axes_for, caption, inks, shown, signed_colours
+from steelyard.plot.canvas import axes_for, caption, entitle, inks, shown, signed_colours
 from steelyard.plot.sources import one_weight, weights_of
 from steelyard.text.units import counted
 
@@ -87,7 +87,7 @@ def filters(
         end, label = (1.0, "weight value over the greatest of its filter") if each else (float(ends.max()), "weight value")
         scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
         ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)
-    ax.set_title(": ".join(filter(None, (shown(weight.name), chosen.deduced))))
+    entitle(ax, weight.name, chosen.deduced)
     caption(ax, _notes(chosen, "the greatest of each" if each else f"\u00b1{ends.max():.3g}"))
     return ax
 

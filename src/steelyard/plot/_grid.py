@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colors
+from matplotlib.transforms import BboxTransformTo, ScaledTranslation, blended_transform_factory
 
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
@@ -29,6 +30,8 @@ NAMED = 64
 """Rows or columns up to which each has a label; of more, some have."""
 LETTERS, LETTER = 40, 0.075
 """Characters of a label at most, and the inches that one takes."""
+ROW, GAP = 0.24, 0.12
+"""The inches of a row, and those between the grid and the row of other weights."""
 BELOW = 32
 """Weights outside of the blocks that are drawn; the rest is counted."""
 
@@ -69,9 +72,9 @@ def _measured(source: Any, before: Any, **how: Any) -> Grid:
 def _size(found: Grid) -> tuple[float, float]:
     """Return the width and the height in inches that the cells and their labels take."""
     beside, above = (LETTER * min(max(map(len, names)), LETTERS) for names in (found.rows, found.columns))
-    below = max((LETTER * min(len(cell.names[0]), LETTERS) + 0.4 for cell in found.outside[:BELOW]), default=0.0)
+    below = max((LETTER * min(len(cell.names[0]), LETTERS) + ROW + GAP for cell in found.outside[:BELOW]), default=0.0)
     across = max(len(found.columns), min(len(found.outside), BELOW) // 2, 6)
-    return 1.8 + beside + min(0.32 * across, 13.0), 1.2 + above + below + min(0.24 * max(len(found.rows), 4), 13.0)
+    return 1.8 + beside + min(0.32 * across, 13.0), 1.2 + above + below + min(ROW * max(len(found.rows), 4), 13.0)
 
 
 def _draw(ax: Axes, cells: Sequence[Sequence[Cell | None]], found: Grid) -> AxesImage:
@@ -131,7 +134,7 @@ def _label(ax: Axes, found: Grid) -> None:
         axis.set_tick_params(labelsize="small" if len(names) <= NAMED // 2 else "x-small")
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", labelrotation=90)
-    ax.set_title(title(found, labels_of(found)), fontsize="medium", pad=8)
+    ax.set_title(_in_lines(title(found, labels_of(found)), _letters(ax) * 5 // 8), fontsize="medium", pad=8)
 
 
 def _scale(ax: Axes, image: AxesImage, found: Grid) -> None:
@@ -147,7 +150,8 @@ def _scale(ax: Axes, image: AxesImage, found: Grid) -> None:
     apart = [tick for tick in decades if all(abs(found.scale.share(tick) - found.scale.share(end)) > 0.06 for end in (low, high))]
     ticks = [low, *apart, high] if decades else [low, (low + high) / 2, high]
     bar.set_ticks([found.scale.share(tick) for tick in ticks], labels=[number(tick, found.value) for tick in ticks])
-    bar.set_label(found.what)
+    root = ax.get_figure(root=True)
+    bar.set_label("\n".join(wrap(found.what, int(9 * root.get_figheight()) if root else 40)))
     bar.outline.set_visible(False)
 
 
@@ -156,7 +160,10 @@ def _below(ax: Axes, found: Grid) -> Axes | None:
     if not found.outside:
         return None
     some = found.outside[:BELOW]
-    below = ax.inset_axes((-0.5, len(found.rows) - 0.2, len(found.columns), 1.0), transform=ax.transData)
+    # across in data, so that cells are in line; down in inches, so that the layout need not know how high the rows will be
+    inches = ax.figure.dpi_scale_trans + ScaledTranslation(0, 0, BboxTransformTo(ax.bbox))
+    place = blended_transform_factory(ax.transData, inches)
+    below = ax.inset_axes((-0.5, -ROW - GAP, len(found.columns), ROW), transform=place)
     below.set_facecolor("none")
     _draw(below, [some], found)
     below.set_xlim(-0.5, max(len(some), len(found.columns)) - 0.5)
@@ -168,7 +175,13 @@ def _below(ax: Axes, found: Grid) -> Axes | None:
 def _letters(ax: Axes) -> int:
     """Return the characters of a line that fit into the figure."""
     root = ax.get_figure(root=True)
-    return max(int(13 * root.get_figwidth()), 40) if root else 80
+    return max(int(12 * root.get_figwidth()), 40) if root else 80
+
+
+def _in_lines(text: str, letters: int) -> str:
+    """Break a title that is too long after its first colon, and its parts at spaces."""
+    parts = [text] if len(text) <= letters else text.replace(": ", ":\n", 1).split("\n")
+    return "\n".join(line for part in parts for line in wrap(part, letters))
 
 
 def _notes(found: Grid, letters: int) -> list[str]:

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 
 from steelyard.errors import ShapeError
 from steelyard.measures.heads import heads as heads_of
-from steelyard.plot.canvas import axes_for, caption, inks, reach, shown, signed_colours
+from steelyard.plot.canvas import axes_for, caption, entitle, inks, reach, signed_colours
 from steelyard.plot.sources import weights_of
 from steelyard.text.units import counted
 
@@ -73,7 +73,7 @@ def heads(source: Any, name: str | None = None, *, heads: int | None = None, lim
         ax.images[0], ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.04, pad=0.02
     )
     bar.outline.set_visible(False)
-    ax.set_title(shown(found.layer if len(found.parts) > 1 else found.parts[0].name))
+    entitle(ax, found.layer if len(found.parts) > 1 else found.parts[0].name)
     caption(ax, _notes(found, count, limit, end, sizes))
     return ax
 

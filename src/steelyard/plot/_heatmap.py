@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from steelyard.core.weight import Weight
 from steelyard.errors import ShapeError
 from steelyard.numerics.picture import Picture, cut_of, picture
-from steelyard.plot.canvas import CELLS, axes_for, caption, inks, reach, shown, signed_colours
+from steelyard.plot.canvas import CELLS, axes_for, caption, entitle, inks, reach, shown, signed_colours
 from steelyard.plot.sources import one_weight
 from steelyard.text.units import counted
 
@@ -75,7 +75,7 @@ def heatmap(
     _axes(ax, weight, drawn)
     bar = ax.figure.colorbar(image, ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
-    ax.set_title(shown(weight.name))
+    entitle(ax, weight.name)
     caption(ax, _notes(weight, drawn, end, beyond))
     return ax
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from steelyard.core.weight import Role
 from steelyard.errors import ShapeError, meant, printable, quoted
-from steelyard.plot.canvas import LARGEST, axes_for, caption, inks, shown
+from steelyard.plot.canvas import LARGEST, axes_for, caption, entitle, inks, shown
 from steelyard.runs.curves import BAND, STATE
 from steelyard.runs.history import history as looked_back
 from steelyard.text.units import counted
@@ -179,7 +179,7 @@ def _ridgeline(ax: Axes, h: History, name: str | None) -> list[str]:
     ax.tick_params(axis="y", length=0)
     ax.locator_params(axis="x", nbins=5)
     ax.spines[["left"]].set_visible(False)
-    ax.set_title(shown(name))
+    entitle(ax, name)
     cut = bool((ridge.edges[kept, 0] < low).any() or (ridge.edges[kept, -1] > high).any())
     some = f", {len(kept)} of {len(ridge.steps):,} with a histogram" if len(kept) < len(ridge.steps) else ""
     return [f"{counted(len(kept), 'record')}{some}; densities on one scale", "few numbers are beyond the axis" if cut else ""]

@@ -12,7 +12,7 @@ from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, printable
 from steelyard.measures.spectra import DRAWS, EXACT, LARGEST, PASSED_OVER, spectra
 from steelyard.numerics.matrices import matrix_shape
-from steelyard.plot.canvas import axes_for, caption, inks, shown
+from steelyard.plot.canvas import axes_for, caption, entitle, inks
 from steelyard.plot.sources import one_weight
 from steelyard.text.units import counted
 
@@ -59,7 +59,7 @@ def spectrum(
         ax.set_yscale("log")
     else:
         ax.set_ylim(bottom=0)
-    ax.set_title(shown(weight.name))
+    entitle(ax, weight.name)
     caption(ax, _notes(rows[0]))
     return ax
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     Colour = tuple[float, float, float]
 
-NAME = 60  # characters of a name in a title
+NAME = 60  # characters of a name
+SHORT, LONG = 40, 50  # characters of a title in large letters, and of one in smaller ones
 CELLS = 400  # rows and columns of a heat map, about the pixels of a figure of the usual size
 LARGEST = 1e300
 """The largest axis limit, and its inverse the smallest: numbers beyond would overflow or underflow in matplotlib."""
@@ -176,6 +177,12 @@ def _letters(families: tuple[str, ...]) -> frozenset[int]:
     """Return the characters that the fonts have; matplotlib warns of every missing one."""
     paths = {font_manager.findfont(font_manager.FontProperties(family=[family])) for family in families}
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def entitle(ax: Axes, name: object, remark: str = "") -> None:
+    """Give a picture the name of a weight or layer as its title, and a remark, in smaller letters if that is long."""
+    text = ": ".join(filter(None, (shown(name, LONG), remark)))
+    ax.set_title(text, fontsize="large" if len(text) <= SHORT else "medium")
 
 
 def left_out(nan: int, infinite: int) -> str:
