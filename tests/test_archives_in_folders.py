@@ -1,15 +1,19 @@
-"""A folder's archives with one model are rows like its other files; those of data and those with several models are passed over."""
+"""The models in a folder's archives are rows like its other files; archives of data are passed over."""
 
 import gzip
 import tarfile
 import zipfile
 
+import carried
 import numpy as np
 import pytest
 
 import steelyard
 from steelyard.cli import main
+from steelyard.errors import FileMissingError
 from steelyard.paths import expanded, models_below
+
+FOUND = ["net.safetensors", "net.safetensors.gz", "net.tar.gz", "old.tar", "one.zip", "other.safetensors"]
 
 
 @pytest.fixture
@@ -19,6 +23,8 @@ def folder(tmp_path):
     one = (tmp_path / "net.safetensors").read_bytes()
     zipped(tmp_path / "one.zip", {"inner/model.safetensors": one, "README.md": b"text"})
     zipped(tmp_path / "several.zip", {"a.safetensors": one, "b.safetensors": one})
+    zipped(tmp_path / "data.zip", {f"{number}.npy": b"" for number in range(101)})
+    zipped(tmp_path / "parts.zip", {"a.bin": one, "b.bin": one})
     zipped(tmp_path / "text.zip", {"readme.txt": b"text"})
     zipped(tmp_path / ".hidden.zip", {"model.safetensors": one})
     (tmp_path / "cut.zip").write_bytes((tmp_path / "one.zip").read_bytes()[:90])
@@ -26,7 +32,13 @@ def folder(tmp_path):
     zipped(tmp_path / "sub/deep.zip", {"model.safetensors": one})
     with tarfile.open(tmp_path / "old.tar", "w") as archive:
         archive.add(tmp_path / "net.safetensors", "model.safetensors")
-    (tmp_path / "source.tar.gz").write_bytes(gzip.compress((tmp_path / "old.tar").read_bytes()))
+    (tmp_path / "net.tar.gz").write_bytes(gzip.compress((tmp_path / "old.tar").read_bytes()))
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as archive:
+        for name in ("a.npy", "b.npy"):
+            archive.add(tmp_path / "net.safetensors", name)
+    (tmp_path / "net.safetensors.gz").write_bytes(gzip.compress(one))
+    (tmp_path / "words.model").write_bytes((carried.folder("words") / "w2v.model").read_bytes())
+    (tmp_path / "tokens.model").write_bytes(b"\n\x0e\n\5<unk>\x15\0\0\0\0\x18\2")
     (tmp_path / "loop.zip").symlink_to("loop.zip")
     return tmp_path
 
@@ -37,21 +49,51 @@ def zipped(path, members):
             archive.writestr(name, data)
 
 
-def test_archives_with_one_model_are_among_the_files_of_a_folder(folder):
+def test_the_models_in_archives_are_among_the_files_of_a_folder(folder):
     found = [path.removeprefix(f"{folder}/") for path in expanded([str(folder)])]
-    assert found == ["net.safetensors", "old.tar", "one.zip", "other.safetensors"]
+    several = [f"several.zip!/{name}.safetensors" for name in "ab"]
+    assert found == [*FOUND, *several, "words.model"]
     below, links = models_below([str(folder)])
-    assert [path.removeprefix(f"{folder}/") for path in below] == [*found, "sub/deep.zip"]
+    assert sorted(path.removeprefix(f"{folder}/") for path in below) == sorted([*found, "sub/deep.zip"])
     assert not links
 
 
 def test_each_has_a_row_with_its_weights(folder, capsys):
     assert main(["ls", str(folder)]) == 0
     rows = {line.split()[0]: line.split()[1:4] for line in capsys.readouterr().out.splitlines() if line}
-    assert rows["one.zip"] == rows["old.tar"] == ["wrapped", "1", "6"]
-    assert "several.zip" not in rows
+    assert rows["one.zip"] == rows["old.tar"] == rows["net.tar.gz"] == ["wrapped", "1", "6"]
+    assert rows["several.zip!/a.safetensors"] == ["safetensors", "1", "6"]
 
 
 def test_a_folder_with_an_archive_alone_is_that_archive(folder, capsys):
     assert main(["ls", str(folder / "sub")]) == 0
     assert "fc.weight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["zarr/v2", "zarr/alone", "orbax/ocdbt", "dcp/zip2", "rllib/several"])
+def test_a_folder_that_is_one_model_is_read_in_an_archive_too(name, tmp_path):
+    outer, inner = name.split("/")
+    home = carried.folder(outer) / inner
+    paths = [path for path in home.rglob("*") if path.is_file()]
+    files = {str(path.relative_to(home)): path.read_bytes() for path in paths}
+    zipped(tmp_path / "flat.zip", files)
+    zipped(tmp_path / "deep.zip", {f"a/b/{path}": data for path, data in files.items()} | {"__MACOSX/._a": b""})
+    expected = steelyard.weights(home)
+    for archive in ("flat.zip", "deep.zip", "deep.zip!/a/b"):
+        found = steelyard.weights(tmp_path / archive)
+        assert [*found] == [*expected]
+        assert all(
+            np.array_equal(found[key].numpy(), weight.numpy()) for key, weight in expected.items() if not weight.unreadable
+        )
+
+
+def test_a_folder_of_an_archive_that_is_not_there_is_said_to_be_missing(folder):
+    with pytest.raises(FileMissingError, match=r"has no member inn; it has inner/model\.safetensors"):
+        steelyard.weights(folder / "one.zip!/inn")
+
+
+@pytest.mark.parametrize("name", ["w2v.txt", "w2v.bin", "vectors.bin"])
+def test_vectors_of_words_are_read_in_a_compressed_file(name, tmp_path):
+    data = (carried.folder("words") / name).read_bytes()
+    (tmp_path / f"{name}.gz").write_bytes(gzip.compress(data))
+    assert [*steelyard.weights(tmp_path / f"{name}.gz")] == [*steelyard.weights(carried.folder("words") / name)]

@@ -287,6 +287,8 @@ def _watched(source: Source, used: set[str]) -> Source:
     if not source.is_folder:
         path = source.path or source.whole.path  # a member of an archive is in the file of that
         used.add(source.name if path is None else os.path.realpath(path))
+        if source.path is None:
+            used.add(source.name)
 
     def beside(name: str) -> Source:
         return _watched(source.beside(name), used)

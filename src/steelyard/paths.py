@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from steelyard.errors import SteelyardError
 
-_ARCHIVES = (".zip", ".tar")
-"""Suffixes of archives that may hold one model; others, such as those of data, are passed over in a folder."""
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4")
+"""Suffixes of archives and compressed files that may hold models; those of data are passed over in a folder."""
+_BY_CONTENT = (".model", ".kv")
+"""Suffixes that gensim's files share with tokenizers and others."""
 LEFT_OUT = frozenset((".git", "__pycache__"))
 """Folders that belong to tools, not to models."""
 PIPELINES = ("model_index.json", "modules.json")
@@ -92,11 +94,11 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
         inside = f"{os.path.realpath(path)}{os.sep}"
         for file, is_named in below([path]).items():
             hidden = os.path.basename(file).startswith(".")
-            is_model = (file.lower().endswith(_suffixes()) and not hidden) or _is_archive_of_one(file)
-            if is_named or os.path.isdir(file) or is_model:
+            is_model = is_named or os.path.isdir(file) or (file.lower().endswith(_suffixes()) and not hidden)
+            if models := [file] if is_model else _found_in(file):
                 is_out = not is_named and os.path.islink(file) and not os.path.realpath(file).startswith(inside)
                 links += is_out
-                found |= {} if is_out else {file: True}
+                found |= {} if is_out else dict.fromkeys(models, True)
     return list(found), links
 
 
@@ -179,18 +181,24 @@ def _in_folder(folder: str) -> list[str]:
 
     if is_model(open_path(folder)):
         return [folder]
-    archives = (name for name in os.listdir(folder) if _is_archive_of_one(os.path.join(folder, name)))
-    return [os.path.join(folder, name) for name in sorted({*weight_files(folder), *archives})] or [folder]
+    own = {name: [os.path.join(folder, name)] for name in weight_files(folder)}
+    others = {name: _found_in(os.path.join(folder, name)) for name in os.listdir(folder) if name not in own}
+    return [path for _, models in sorted({**own, **others}.items()) for path in models] or [folder]
 
 
-def _is_archive_of_one(path: str) -> bool:
-    """Whether a file in a folder is an archive with one model, by its suffix and the names in it."""
-    if not path.lower().endswith(_ARCHIVES) or os.path.basename(path).startswith(".") or not os.path.isfile(path):
-        return False
-    from steelyard.formats.wrapped import holds_one_model
+def _found_in(path: str) -> list[str]:
+    """Return the models in a file of a folder whose suffix alone does not tell: itself if it is one model."""
+    if not path.lower().endswith((*_ARCHIVES, *_BY_CONTENT)) or os.path.basename(path)[0] == "." or not os.path.isfile(path):
+        return []
+    from steelyard.codecs.archive import MARK
+    from steelyard.formats import is_model
+    from steelyard.formats.wrapped import models_in
     from steelyard.storage.source import open_path
 
     try:
-        return holds_one_model(open_path(path))
+        source = open_path(path)
+        if path.lower().endswith(_BY_CONTENT):
+            return [path] if is_model(source) else []
+        return [f"{path}{MARK}{name}" if name else path for name in models_in(source)]
     except (SteelyardError, OSError):
-        return False
+        return []

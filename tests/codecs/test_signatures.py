@@ -92,7 +92,7 @@ LAYOUTS = {
     "a.doc": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(8), "a document of Microsoft Office"),
     "a.odt": (zipped("content.xml", "styles.xml"), "a document of OpenOffice"),
     "a-1.0-py3-none-any.whl": (zipped("a/__init__.py", "a-1.0.dist-info/WHEEL"), "a Python wheel; unpack it"),
-    "net.zarr.zip": (zipped(".zgroup", "w/.zarray"), "an archive of a folder of zarr; unpack it"),
+    "nets.zip": (zipped("a/x.zarr/.zgroup", "b/notes"), "an archive of a folder of zarr; unpack it"),
     "dl4j.zip": (zipped("configuration.json", "coefficients.bin"), "a model of Deeplearning4j"),
     "config.json": (b'{"architectures": ["BertModel"], "model_type": "bert"}', "the config of a model, without weights"),
     "tokenizer.json": (b'{"version": "1.0", "truncation": null}', "a tokenizer"),

@@ -34,6 +34,8 @@ MAKE = """if True:
     other.__dict__.update(parts)
     torch.save(other, "other.pkl")
     torch.save(net.state_dict(), "net.pt")
+    torch.save({"model": net.state_dict(), "opt": {"state": [{"grad_avg": torch.zeros(2, 3)}]}}, "saved.pth")
+    torch.save({"state_dict": net.state_dict(), "data": {"observation_space": {"low": torch.zeros(3)}}}, "policy.pth")
     tagger = {"state_dict": net.state_dict(), "embeddings": torch.nn.Embedding(5, 3)}
     torch.save({**tagger, "__cls__": "flair.models.SequenceTagger"}, "flair.pt")
     torch.save({**tagger, "tag_dictionary": made("flair.data", "Dictionary")()}, "old-flair.pt")
@@ -65,6 +67,12 @@ def test_the_model_of_flair_is_its_state_dict(folder, name):
     assert [*steelyard.weights(folder / name)] == [*torch.load(folder / "net.pt")]
     assert "embeddings.weight" in steelyard.weights(folder / name, scope="all")
     assert "embeddings.weight" in steelyard.weights(folder / "no-flair.pt")
+
+
+@pytest.mark.parametrize(("name", "other"), [("saved.pth", "opt.state.0.grad_avg"), ("policy.pth", "data.observation_space.low")])
+def test_what_fastai_and_stable_baselines3_save_is_the_net_without_optimizer_and_settings(folder, name, other):
+    assert [*steelyard.weights(folder / name)] == [*torch.load(folder / "net.pt")]
+    assert other in steelyard.weights(folder / name, scope="all")
 
 
 def test_a_class_of_another_library_is_no_learner(folder):

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Callable, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 
 from steelyard.codecs import limits
 from steelyard.codecs.compression import is_compressed, plain
 from steelyard.codecs.tar import is_tar, tar_members
 from steelyard.codecs.zip import DEFLATED, directory, is_zip, member_source
 from steelyard.errors import FileMissingError, FormatError, printable
-from steelyard.storage.source import Source, checked_name, open_path
+from steelyard.storage.source import Remote, Source, checked_name, open_path
 
 MARK = "!/"
 """What follows the name of an archive before that of a member: "net.zip!/model.pt"."""
 
+_MACOS = "__MACOSX/"
 _NAMED = 5
 
 
@@ -39,10 +42,21 @@ def members(source: Source) -> dict[str, Source]:
                 found[name] = _named(source, name, content, _Once(content).fill if fits else content.fill)
     else:
         found = {name: _named(source, name, content, content.fill) for name, content in tar_members(source)}
-    by_path = {posixpath.normpath(name): content for name, content in found.items()}
-    for path, content in by_path.items():
-        content.beside = _sibling(source.name, posixpath.dirname(path), by_path)
+    tree = _Tree(source, found)
+    for path, content in tree.files.items():
+        content.beside = tree.opener(posixpath.dirname(path))
     return found
+
+
+def folder_in(source: Source) -> Source:
+    """Return the files of an archive as a folder: the innermost that has all of them. Raises as `members` does.
+
+    The files that macOS adds do not count.
+    """
+    tree = _Tree(source, members(source))
+    own = [posixpath.dirname(name).split("/") for name in tree.files if not name.startswith(_MACOS)]
+    shared = takewhile(lambda parts: len(set(parts)) == 1, zip(*own, strict=False))
+    return tree.folder("/".join(parts[0] for parts in shared))
 
 
 def unpacked(source: Source) -> Source:
@@ -56,7 +70,7 @@ def unpacked(source: Source) -> Source:
 
 
 def open_member(path: str) -> Source | None:
-    """Open a member of an archive, such as "net.zip!/model.pt"; None for the path of anything else.
+    """Open a file or folder in an archive, such as "net.zip!/model.pt"; None for the path of anything else.
 
     Raises `FileMissingError` for a member that the archive lacks, and `FormatError` for a file that is no archive.
     """
@@ -75,10 +89,11 @@ def _member(archive: Source, name: str) -> Source:
     if not is_archive(archive):
         raise FormatError(archive.name, f"is no archive, and has no member {printable(name)}")
     found = members(archive)
-    wanted = posixpath.normpath(name)
-    for own, content in found.items():
-        if posixpath.normpath(own) == wanted:
-            return content
+    tree, wanted = _Tree(archive, found), posixpath.normpath(name)
+    if wanted in tree.files:
+        return tree.files[wanted]
+    if tree.has_folder(wanted):
+        return tree.folder(wanted)
     there = ", ".join(printable(own) for own in [*found][:_NAMED]) + (" and others" if len(found) > _NAMED else "")
     raise FileMissingError(f"{printable(archive.name)}: has no member {printable(name)}; it has {there or 'none'}")
 
@@ -87,14 +102,51 @@ def _named(source: Source, name: str, content: Source, fill: Callable[[int, memo
     return Source(f"{source.name}{MARK}{name.removeprefix('./')}", content.size, fill, content.beside, within=source)
 
 
-def _sibling(archive: str, folder: str, by_path: Mapping[str, Source]) -> Callable[[str], Source]:
-    def beside(name: str) -> Source:
-        path = posixpath.normpath(posixpath.join(folder, checked_name(archive, name)))
-        if path not in by_path:
-            raise FileMissingError(f"{printable(archive)}: has no member {printable(path)}")
-        return by_path[path]
+class _Tree:
+    """The files of an archive by their paths, and the folders that these make."""
 
-    return beside
+    __slots__ = ("_paths", "archive", "files")
+
+    def __init__(self, archive: Source, found: Mapping[str, Source]) -> None:
+        self.archive = archive
+        self.files = {posixpath.normpath(name): content for name, content in found.items()}
+        self._paths = sorted(self.files)
+
+    def has_folder(self, path: str) -> bool:
+        """Whether a file is in this folder, or in one of its folders."""
+        before = _inside(path)
+        at = bisect_left(self._paths, before)
+        return at < len(self._paths) and self._paths[at].startswith(before)
+
+    def folder(self, path: str) -> Source:
+        """Return a folder, which has files and no bytes."""
+        name = f"{self.archive.name}{MARK}{path}" if path else self.archive.name
+        facts = Remote(names=lambda: [*self._names(_inside(path))], is_here=True)
+        return Source(name, 0, self.archive.fill, self.opener(path), within=self.archive, remote=facts)
+
+    def _names(self, before: str) -> Iterator[str]:
+        at = bisect_left(self._paths, before)
+        while at < len(self._paths) and self._paths[at].startswith(before):
+            name, slash, _ = self._paths[at][len(before) :].partition("/")
+            yield name
+            at = bisect_left(self._paths, f"{before}{name}0", at) if slash else at + 1  # "0" is the letter after "/"
+
+    def opener(self, folder: str) -> Callable[[str], Source]:
+        """Return a function that opens a file or folder by its path from this folder."""
+
+        def beside(name: str) -> Source:
+            path = posixpath.normpath(posixpath.join(folder, checked_name(self.archive.name, name)))
+            if path in self.files:
+                return self.files[path]
+            if path == "." or self.has_folder(path):
+                return self.folder("" if path == "." else path)
+            raise FileMissingError(f"{printable(self.archive.name)}: has no member {printable(path)}")
+
+        return beside
+
+
+def _inside(path: str) -> str:
+    return f"{path}/" if path else ""
 
 
 class _Once:

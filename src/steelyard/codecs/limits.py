@@ -92,6 +92,8 @@ AUDIT_DEPTH = 16
 """levels of archives, streams and pickles in each other that an audit looks into"""
 AUDITED_FILES = 10_000
 """files of a folder that an audit looks into"""
+ARCHIVED = 100
+"""models of an archive that are each a row of its folder: one with more is data"""
 METADATA = 50
 """plain entries of a checkpoint that are kept in `meta`"""
 

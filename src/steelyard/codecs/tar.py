@@ -51,6 +51,13 @@ def tar_members(source: Source) -> Iterator[tuple[str, Source]]:
         yield name, Source(f"{source.name}:{name}", member.size, member.fill, source.beside, within=source)
 
 
+def first_names(begin: bytes) -> Iterator[str]:
+    """Yield the names in the headers of members, as far as the first bytes of an archive have them."""
+    for at in range(0, len(begin) - _BLOCK + 1, _BLOCK):
+        if begin[at + 257 : at + 262] == b"ustar" and begin[at + 156 : at + 157] in (b"0", b"\0"):
+            yield _own_name(begin[at : at + _BLOCK])
+
+
 def _own_name(head: bytes) -> str:
     parts = (head[345:500].rstrip(b"\0"), head[:100].rstrip(b"\0"))
     return _text(b"/".join(filter(None, parts)))

@@ -101,7 +101,7 @@ _TFJS = re.compile(r"group\d+-shard\d+of\d+\.bin")
 _SAVED_MODEL = ("fingerprint.pb", "keras_metadata.pb")
 """The files beside a saved_model.pb that hold no numbers."""
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$|zero_pp_rank_[0-9]+_")
-_SHARED = (".bin", "checkpoint")
+SHARED_SUFFIXES = (".bin", "checkpoint")
 """Suffixes that files of formats have too that no reader takes."""
 _DISTRIBUTED = ".distcp"
 _DCP = "is a part of a PyTorch distributed checkpoint; pass its folder, which is one model"
@@ -268,7 +268,7 @@ def _of_folder(source: Source) -> str:
     from steelyard.codecs.signatures import named
 
     inside = weight_files_of(source.names()) if source.path is None else weight_files(source.path)
-    known = named(source) if all(name.endswith(_SHARED) for name in inside) else ""
+    known = named(source) if all(name.endswith(SHARED_SUFFIXES) for name in inside) else ""
     if known or not inside:
         return known or f"a folder without weight files{_below(source.path)}"
     several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")

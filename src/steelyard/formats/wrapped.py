@@ -1,7 +1,7 @@
 """One model in an archive, read where it is: `.zip`, `.tar`, `.tar.gz`, `.nemo`, `.mar`, stable-baselines3, and compressed files.
 
-A zip or tar archive, which may be compressed as a whole by gzip, bz2, xz or Zstandard, is looked into as a folder would be.
-If it has several models, `archive.zip!/inner/model.pt` names one. This format is asked last, when no other recognises the bytes.
+A zip or tar archive, which may be compressed as a whole by gzip, bz2, xz or Zstandard, is looked into as a folder would be. If
+it has several models, `archive.zip!/inner/model.pt` names one, and `archive.zip!/inner` a folder. This format is asked last.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.codecs.archive import MARK, is_archive, members, unpacked
+from steelyard.codecs.archive import MARK, folder_in, is_archive, members, unpacked
 from steelyard.codecs.compression import begins, is_compressed
-from steelyard.codecs.tar import is_tar
+from steelyard.codecs.tar import first_names, is_tar
 from steelyard.codecs.zip import mentions
 from steelyard.core.net_facts import noted
 from steelyard.errors import FormatError, printable
@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".nemo", ".mar")
 
-_BEGIN = 1024
-_KNOWN = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]|\x89HDF|\x93NUMPY|GGUF|.{4}TFL3|.{8}\s*\{|.{257}ustar", re.DOTALL)
+_BEGIN, _FIRST = 1024, 1 << 20
+_KNOWN = re.compile(
+    rb"PK\x03\x04|\x80[\x02-\x05]|\x89HDF|\x93NUMPY|GGUF|.{4}TFL3|.{8}\s*\{|.{257}ustar|\d+ \d+\n|\xba\x16\x4f\x2f", re.DOTALL
+)
 """The first bytes of what may be in a compressed file."""
 _BASELINES = "_stable_baselines3_version"
 """The member by which an archive of stable-baselines3 is known; its model is in the next."""
 _POLICY = "policy.pth"
+_STREAMS = ("gz", "bz2", "xz", "zst", "lz4")
 _PREFERRED = re.compile(r"(.*/)?(model|pytorch_model|model_weights|adapter_model)\.(safetensors|bin|ckpt)(\.index\.json)?")
+_TREES = ("dcp", "deepspeed", "flax", "orbax", "pipeline", "rllib", "spacy", "zarr")
+"""Formats whose folders hold folders that belong to the model."""
 _FOREIGN = ("coefficients.bin",)
 """Members with the suffix of a weight file that are in archives of another kind: of Deeplearning4j."""
 _PACKED = {"run.json", "packed.json"}
@@ -44,25 +49,44 @@ def sniff(source: Source) -> bool:
     if source.is_folder:
         return False
     if is_compressed(source):
-        return _KNOWN.match(begins(source, _BEGIN)) is not None
+        return _KNOWN.match(begins(source, _BEGIN)) is not None or is_named_inside(source.name)
     try:
-        return is_archive(source) and bool(_models([*members(source)]))
+        return is_archive(source) and (bool(_models([*members(source)])) or _folder(source, []) is not None)
     except FormatError:
         return is_tar(source) or mentions(source, b"")  # reading it raises the reason, unless it is cut off before the directory
 
 
-def holds_one_model(source: Source) -> bool:
-    """Whether a zip or tar archive has one weight file, by the names in it; one that is compressed is not opened."""
+def is_named_inside(name: str) -> bool:
+    """Whether the name of a compressed file, without its last suffix, is that of a weight file."""
+    from steelyard.formats import weight_files_of
+
+    inner, _, suffix = name.replace("\\", "/").rpartition("/")[2].rpartition(".")
+    return suffix.lower() in _STREAMS and not _is_shared(inner) and bool(weight_files_of([inner]))
+
+
+def models_in(source: Source) -> list[str]:
+    """Return the models of an archive as the other files of its folder: [""] for one that has one, else those of several.
+
+    The names in it decide. Of an archive that is compressed as a whole only the first are seen, which must name one model. An
+    archive of data, or of more than `ARCHIVED` models, has none.
+    """
     from steelyard.formats import weight_files_of
 
     try:
-        if is_compressed(source) or not is_archive(source) or _is_of_another(source):
-            return False
-        names = [*members(source)]
+        is_whole = not is_compressed(source)
+        if not is_whole and is_named_inside(source.name):
+            return [""]
+        if is_whole and (not is_archive(source) or _is_of_another(source)):
+            return []
+        names = [*(members(source) if is_whole else first_names(begins(source, _FIRST)))]
         models = _models(names)
+        if set(names) >= _PACKED or (len(models) > 1 and not is_whole):
+            return []
+        if (len(models) == 1 and weight_files_of(models) == models) or (is_whole and _folder(source, models) is not None):
+            return [""]
     except FormatError:
-        return False
-    return len(models) == 1 and weight_files_of(models) == models and not set(names) >= _PACKED
+        return []
+    return models if 1 < len(models) <= limits.ARCHIVED and not any(map(_is_shared, models)) else []
 
 
 def read(source: Source, scope: Scope) -> Weights:
@@ -98,6 +122,8 @@ def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
     if found.keys() >= _PACKED:
         raise FormatError(archive.name, "is a packed run; steelyard pack --back unpacks it into a folder for steelyard history")
     models = _models([*found])
+    if (len(models) != 1 or _is_shared(models[0])) and (folder := _folder(archive, models)) is not None:
+        return folder, others
     if len(models) > 1:
         several = " and ".join(printable(name) for name in models[:_NAMED]) + (" and others" if len(models) > _NAMED else "")
         which = f"{printable(archive.name)}{MARK}{printable(models[0])}"
@@ -108,6 +134,25 @@ def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
 
     left = [name for name in weight_files_of(found) if name != models[0]] if _BASELINES in found else []
     return found[models[0]], others + left
+
+
+def _folder(archive: Source, models: list[str]) -> Source | None:
+    """Return the folder with all files of an archive if a format reads it, with the files of these models, as one."""
+    from steelyard.formats import format_of, weight_files_of
+
+    folder = folder_in(archive)
+    try:
+        form = getattr(format_of(folder), "__name__", "").rpartition(".")[2]
+    except FormatError:
+        return None
+    return folder if form in _TREES or len(weight_files_of(folder.names())) >= len(models) else None
+
+
+def _is_shared(name: str) -> bool:
+    """Whether a file may be no weight file by its suffix, such as the `lookups.bin` of spaCy."""
+    from steelyard.formats import SHARED_SUFFIXES
+
+    return name.lower().endswith(SHARED_SUFFIXES)
 
 
 def _models(names: list[str]) -> list[str]:

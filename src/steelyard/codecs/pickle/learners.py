@@ -1,8 +1,9 @@
-"""The net in files of fastai, flair and RLlib, which have more beside it: data, a loss, an optimizer, embeddings a second time.
+"""The net in files of fastai, flair, RLlib and stable-baselines3, which have more beside it: data, an optimizer, settings.
 
 fastai 2   learn.export(): a Learner, or an object of a class made of it, such as a TabularLearner
 fastai 1   learn.export(): a dict with the net as "model", and the class of the Learner as "cls"
 flair      model.save(): a dict with the net as "state_dict", and dictionaries of flair or the name of a class as "__cls__"
+baselines3 policy.save(): a dict of the net as "state_dict", and the arguments of its class as "data"
 RLlib      policy_state.pkl: a dict with the net as "weights", and how far the training is as "global_timestep"
 """
 
@@ -20,16 +21,21 @@ if TYPE_CHECKING:
 _MODULE, _CLASS = "fastai.", "Learner"
 _NET = "model"
 _FLAIR, _STATE = "flair.", "state_dict"
+_BASELINES = {_STATE, "data"}
 _POLICY, _STEP = "weights", "global_timestep"
 
 
 def net_of(root: Pickled) -> Pickled:
-    """Return the net of a Learner of fastai, a model of flair or a policy of RLlib; any other value unchanged.
+    """Return the net of a Learner of fastai, a model of flair or a policy of RLlib or baselines; any other value unchanged.
 
     >>> net_of({"cls": Global("fastai.basic_train", "Learner"), "model": 5}), net_of({"model": 5})
     (5, {'model': 5})
     """
-    if isinstance(root, dict) and isinstance(root.get(_STATE), (dict, Record)) and _is_of_flair(root):
+    if (
+        isinstance(root, dict)
+        and isinstance(root.get(_STATE), (dict, Record))
+        and (root.keys() == _BASELINES or _is_of_flair(root))
+    ):
         return root[_STATE]
     if isinstance(root, dict) and _STEP in root and isinstance(root.get(_POLICY), dict):
         return root[_POLICY]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset((int, float, str, bool))
 _SETTING = (
-    r"(\w+_)?optim(izer)?s?(_\w+)?|opt_states?|(lr_)?sched(uler)?s?(_\w+)?|(grad_|amp_|loss_)?scaler(_\w+)?|callbacks|loops"
+    r"(\w+_)?optim(izer)?s?(_\w+)?|opt(_states?)?|(lr_)?sched(uler)?s?(_\w+)?|(grad_|amp_|loss_)?scaler(_\w+)?|callbacks|loops"
     r"|hyper_?param(eter)?s|hparams(_\w+)?|config|args|epochs?|(global_)?(step|iter|iteration)s?|(\w+_)?rng(_\w+)?|random_state"
     r"|amp|best_\w+|(\w+_)?loss(es)?|(\w+_)?history|metrics?|param_groups|(\w+[_-])?version"
 )
