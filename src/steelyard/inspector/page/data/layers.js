@@ -2,6 +2,10 @@
 // The layers of a net as a tree, from the dots and slashes in their names.
 
 const MARK = /[./]/;
+/** What the layers without layers share: a map for each would take longer to make than the tree.
+ * @type {Map<string, Layer>}
+ */
+const NONE = new Map();
 
 /**
  * Build the tree of all weights.
@@ -93,15 +97,19 @@ export function lastPart(index, row) {
 
 /** @type {(label: string, parent: Layer | null) => Layer} */
 function node(label, parent) {
-  return { label, parent, level: 0, layers: new Map(), weights: [], rows: [], size: 0, inOrder: [], open: false };
+  return { label, parent, level: 0, layers: NONE, weights: [], rows: [], size: 0, inOrder: [], open: false };
 }
 
 /** @type {(root: Layer, words: string[]) => Layer} */
 function grown(root, words) {
   let at = root;
   for (const word of words) {
-    const next = at.layers.get(word) ?? node(word, at);
-    at.layers.set(word, next);
+    let next = at.layers.get(word);
+    if (!next) {
+      next = node(word, at);
+      if (at.layers === NONE) at.layers = new Map();
+      at.layers.set(word, next);
+    }
     at = next;
   }
   return at;
@@ -128,10 +136,24 @@ function mergeOnlyChild(layer) {
 /** @type {(layer: Layer, level: number, index: Index) => void} */
 function measured(layer, level, index) {
   layer.level = level;
-  for (const child of layer.layers.values()) measured(child, level + 1, index);
+  layer.inOrder = layer.rows = layer.weights;
+  if (layer.layers.size) placed(layer, index);
+  layer.size = layer.rows.reduce((sum, row) => sum + (index.columns.tied[row] === null ? index.columns.size[row] : 0), 0);
+}
+
+/** @type {(layer: Layer, index: Index) => void} */
+function placed(layer, index) {
+  for (const child of layer.layers.values()) measured(child, layer.level + 1, index);
   /** @type {(child: Layer | number) => number} */
   const firstRow = (child) => (typeof child === "number" ? child : child.rows[0]);
   layer.inOrder = [...layer.layers.values(), ...layer.weights].sort((one, other) => firstRow(one) - firstRow(other));
-  layer.rows = layer.inOrder.flatMap((child) => (typeof child === "number" ? [child] : child.rows)).sort((a, b) => a - b);
-  layer.size = layer.rows.reduce((sum, row) => sum + (index.columns.tied[row] === null ? index.columns.size[row] : 0), 0);
+  layer.rows = ascending(layer.inOrder.flatMap((child) => (typeof child === "number" ? [child] : child.rows)));
+}
+
+/**
+ * Sort rows, which mostly are in order.
+ * @type {(rows: number[]) => number[]}
+ */
+function ascending(rows) {
+  return rows.every((row, nth) => !nth || rows[nth - 1] < row) ? rows : rows.sort((a, b) => a - b);
 }
