@@ -100,7 +100,7 @@ def main():
                 "equal 2": diff((a, same), 2),
             }
         )
-        report("diff on two threads, of the speed of reading both", spent["read 1"] / spent["diff 2"], 0.5)
+        report("diff on two threads, of the speed of reading both", spent["read 1"] / spent["diff 2"], 0.8)
         print(f"      the same, of reading both on two threads: {spent['read 2'] / spent['diff 2']:.2f}")
         report("diff on one thread, of reading both", spent["read 1"] / spent["diff 1"], 0.45)
         report("diff with verdicts on two threads, of reading both", spent["read 1"] / spent["verdicts"], 0.5)

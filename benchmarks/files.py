@@ -76,7 +76,7 @@ def listing(folder):
     )
     over = {name: seconds - spent["python"] for name, seconds in spent.items()}
     for path, many in ((pt, many_pt), (st, many_st)):
-        report(f"ls of 2 GB {path.suffix}, over bare Python", over[path.name] * 1e3, 30, "ms", least=False)
+        report(f"ls of 2 GB {path.suffix}, over bare Python", over[path.name] * 1e3, 25, "ms", least=False)
         report(f"ls of 2 GB {path.suffix}, resident", peak_memory("-m", "steelyard", "ls", str(path)), 20, "MiB", least=False)
         each = (over[many.name] - over[path.name]) / 10_000
         report(f"ls of 10,000 tensors in {path.suffix}, each", each * 1e6, 8, "us", least=False)

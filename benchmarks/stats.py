@@ -90,9 +90,9 @@ def statistics(path, memory):
     spent = best(methods, rounds=5)
     rate = weights.nbytes / spent["read"] / 1e9
     print(f"      reading: {rate:.1f} GB/s; np.max in memory: {memory.nbytes / spent['max'] / 1e9:.1f} GB/s")
-    report("stats without histogram, one thread, of the rate of reading", spent["read"] / spent["plain 1"], 0.30, "x")
-    report("stats without histogram, two threads", spent["read"] / spent["plain 2"], 0.50, "x")
-    report("stats with histogram, two threads", spent["read"] / spent["wide 2"], 0.12, "x")
+    report("stats without histogram, one thread, of the rate of reading", spent["read"] / spent["plain 1"], 0.60, "x")
+    report("stats without histogram, two threads", spent["read"] / spent["plain 2"], 0.90, "x")
+    report("stats with histogram, two threads", spent["read"] / spent["wide 2"], 0.25, "x")
     for threads in (1, 2):
         print(
             f"      in memory, {threads} threads, of the rate of np.max by one: {spent['max'] / spent[f'live {threads}']:.2f} x"
