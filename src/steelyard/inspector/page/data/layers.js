@@ -2,7 +2,8 @@
 // The layers of a net as a tree, from the dots and slashes in their names.
 
 const MARK = /[./]/;
-/** What the layers without layers share: a map for each would take longer to make than the tree.
+/**
+ * What the layers without layers share: a map for each would take longer to make than the tree.
  * @type {Map<string, Layer>}
  */
 const NONE = new Map();
@@ -13,19 +14,21 @@ const NONE = new Map();
  */
 export function layersOf(index) {
   const root = node("All weights", null);
+  let [last, layer] = ["", root];
   for (let row = 0; row < index.count; row += 1) {
     const holder = index.columns.layer[row] ?? "";
-    grown(root, holder.split(MARK).filter(Boolean)).weights.push(row);
+    if (holder !== last) [last, layer] = [holder, grown(root, holder.split(MARK).filter(Boolean))];
+    layer.weights.push(row);
   }
   mergeOnlyChild(root);
   measured(root, 0, index);
   /** @type {Layer | null} */
-  let layer = root;
-  while (layer) {
-    layer.open = true;
+  let only = root;
+  while (only) {
+    only.open = true;
     /** @type {Layer[]} */
-    const below = [...layer.layers.values()];
-    layer = below.length === 1 && !layer.weights.length ? below[0] : null;
+    const below = [...only.layers.values()];
+    only = below.length === 1 && !only.weights.length ? below[0] : null;
   }
   return root;
 }

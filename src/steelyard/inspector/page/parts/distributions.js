@@ -62,7 +62,7 @@ export function distributions({ index, root, onOpen, say }) {
       rows.forEach((row) => (dimmed[row] = 0));
       strip.dimmed = rows.length === index.count ? null : dimmed;
       cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(() => drawStrip(strip));
+      if (strip.width) frame = requestAnimationFrame(() => drawStrip(strip)); // else it is drawn when it has a place
     },
     refresh() {
       if (waiting) return;
