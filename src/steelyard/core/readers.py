@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import sizes
 from steelyard.core.recent import RecentBlocks
+from steelyard.core.together import batches, bytes_together
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import UnknownModelError, printable
@@ -289,8 +290,19 @@ def chunks_of(weights: Iterable[Weight], limit: int | None = None) -> Iterator[b
         if large:
             yield from read_ahead((run for weight in several for run in _runs(weight, 0, weight.size, limit)), limit)
         else:
-            for weight in several:
-                yield from raw_run(weight, 0, weight.size, limit)
+            for _, chunks in each_raw(several, limit):
+                yield from chunks
+
+
+def each_raw(weights: Iterable[Weight], limit: int | None = None) -> Iterator[tuple[Weight, Iterable[bytes | memoryview]]]:
+    """Yield each weight in order with its bytes, as of `raw_chunks`; small ones are read together."""
+    limit = limit or sizes.WRITE_CHUNK_BYTES
+    for some, are_small in batches(weights, limit):
+        together = bytes_together(some) if are_small else None
+        if together is None:
+            yield from ((weight, raw_run(weight, 0, weight.size, limit)) for weight in some)
+        else:
+            yield from ((weight, (held,)) for weight, held in zip(some, together, strict=True))
 
 
 def raw_run(weight: Weight, start: int, stop: int, limit: int) -> Iterator[bytes | memoryview]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from json.encoder import encode_basestring_ascii as quote
 from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -231,8 +232,8 @@ def write(weights: Weights, path: Path) -> None:
 def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
     """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
     owned = sorted(written_once(weights), key=lambda weight: -itemsize(weight.dtype))
-    one = json.JSONEncoder(separators=(",", ":")).encode
-    entries = [one({_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}})[1:-1]]
+    meta = {_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
+    entries = [json.dumps(meta, separators=(",", ":"))[1:-1]]
     end = 0  # each entry is text at once, since many dicts take a lot of memory
     for weight in owned:
         if weight.dtype not in _WORDS:
@@ -242,8 +243,10 @@ def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[byte
         if weight.name == _METADATA:
             raise FormatError(shown, f"a weight is called {_METADATA}, which safetensors keeps for its metadata; rename it")
         start, end = end, end + weight.nbytes
-        of_one = {"dtype": _WORDS[weight.dtype], "shape": weight.shape, "data_offsets": (start, end)}
-        entries.append(f"{one(weight.name)}:{one(of_one)}")
+        shape = ",".join(map(str, weight.shape))
+        entries.append(
+            f'{quote(weight.name)}:{{"dtype":"{_WORDS[weight.dtype]}","shape":[{shape}],"data_offsets":[{start},{end}]}}'
+        )
     text = f"{{{','.join(entries)}}}".encode()
     del entries
     text += b" " * (-len(text) % 8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from steelyard import sizes
 from steelyard.core.indexing import place_of
 from steelyard.core.stacked import relaid
+from steelyard.core.together import likeness, read_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import is_inexact, numpy_dtype
 from steelyard.errors import printable
@@ -85,10 +86,10 @@ class Scans:
 class _Scan:
     """The search in one weight, in order: `done` is the number of elements that it has seen."""
 
-    __slots__ = ("_report", "_summary", "_weight", "done")
+    __slots__ = ("_report", "_summary", "done", "weight")
 
     def __init__(self, weight: Weight, report: Callable[[NonFinite], None]) -> None:
-        self._weight = weight
+        self.weight = weight
         self._report = report
         self._summary: Summary | None = None
         self.done = 0
@@ -103,33 +104,58 @@ class _Scan:
         if not surely_finite_block(block):
             self._summary = self._summary or Summary(wide=False)
             self._summary.finite_ones(block, start)
-        if self.done == self._weight.size and (finding := self.finding()) is not None:
+        if self.done == self.weight.size and (finding := self.finding()) is not None:
             self._report(finding)
+
+    def pass_over(self) -> None:
+        """Leave out all numbers, which are finite, unless some were seen before."""
+        self.done = self.done or self.weight.size
 
     def finding(self) -> NonFinite | None:
         """Return what was found so far."""
-        found, weight = self._summary, self._weight
+        found, weight = self._summary, self.weight
         if found is None or found.first is None:
             return None
         return NonFinite(weight.name, found.nan, found.inf, place_of(weight.shape, found.first[1]))
 
     def finish(self) -> None:
         """Look at the numbers that are left."""
-        for start, block in blocks_of(self._weight, self.done, self._weight.size, sizes.SUMMARY_BLOCK):
+        for start, block in blocks_of(self.weight, self.done, self.weight.size, sizes.SUMMARY_BLOCK):
             self.add(start, block)
 
     def reader(self) -> Reader:
         """Return a reader of the weight that passes on what it reads; one of a file stays so, to be copied unchanged."""
-        read = self._weight.read
-        if isinstance(read, Stored):
+        read = self.weight.read
+        if isinstance(read, Stored) and (self.weight.size > sizes.SMALL_WEIGHT or is_far(self.weight)):
             return Stored(_seen(read, self.add), read.offset, read.dtype, read.byteorder)
+        return relaid(read, _Scanned(self))
 
-        def reading(start: int, stop: int) -> Array:
-            block = read(start, stop)
-            self.add(start, block)
-            return block
 
-        return relaid(read, reading)
+class _Scanned:
+    """A reader of a weight that passes on what it reads to a scan."""
+
+    __slots__ = ("scan",)
+
+    def __init__(self, scan: _Scan) -> None:
+        self.scan = scan
+
+    def __call__(self, start: int, stop: int) -> Array:
+        block = self.scan.weight.read(start, stop)
+        self.scan.add(start, block)
+        return block
+
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together; see `core.together`."""
+        return likeness(self.scan.weight.read)
+
+    def rows(self, readers: Sequence[_Scanned], _: int) -> Array | None:
+        """Return the numbers of several weights as rows; None where they may not be finite, so that each scan reports in turn."""
+        rows = read_rows([reader.scan.weight for reader in readers])
+        if rows is None or not surely_finite_block(rows.reshape(-1)):
+            return None
+        for reader in readers:
+            reader.scan.pass_over()
+        return rows
 
 
 def _seen(read: Stored, add: Callable[[int, Array], None]) -> Source:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from steelyard import sizes
+from steelyard.core.together import likeness
+from steelyard.core.together import read_rows as rows_together
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.numerics.histogram import upper
 from steelyard.numerics.moments import CANCELLING, Block, Moments, is_moderate
-from steelyard.storage.source import Stored
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 2048
 """The number of small weights that are read together, at most."""
-_SPARSE = 8  # a run of the file is read at once if it is at most this many times as long as the numbers sought
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _WHOLE = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 _GROUPED = frozenset((*_FLOATS, *_WHOLE))
@@ -106,39 +105,10 @@ def _groups(weights: Sequence[Weight], like: Callable[[Weight], object], fewest:
 
 def read_rows(weights: Sequence[Weight]) -> tuple[Array, set[int]]:
     """Return the numbers of weights of one dtype and size as the rows of a matrix, and the indices of those not readable."""
+    if len({likeness(weight.read) for weight in weights}) == 1 and (together := rows_together(weights)) is not None:
+        return together, set()
     rows = np.zeros((len(weights), weights[0].size), numpy_dtype(weights[0].dtype))
-    if _filled_at_once(weights, rows):
-        return rows, set()
     return rows, {at for at, weight in enumerate(weights) if not _is_read(weight, rows[at])}
-
-
-def _filled_at_once(weights: Sequence[Weight], rows: Array) -> bool:
-    """Fill the rows from one run of a file, if the numbers of all weights are near each other there."""
-    first = weights[0].read
-    if not isinstance(first, Stored) or first.dtype != weights[0].dtype:
-        return False
-    offsets = []
-    for weight in weights:
-        read = weight.read
-        if not isinstance(read, Stored) or (read.source, read.dtype, read.byteorder) != (
-            first.source,
-            first.dtype,
-            first.byteorder,
-        ):
-            return False
-        offsets.append(read.offset)
-    low, width = min(offsets), rows.shape[1] * rows.itemsize
-    length = max(offsets) - low + width
-    if length > _SPARSE * rows.nbytes or low < 0 or low + length > first.source.size:
-        return False
-    try:
-        held = np.frombuffer(first.source.read(low, length), np.uint8)
-    except Exception:  # noqa: BLE001 - it is raised in the turn of the weight
-        return False
-    rows.view(np.uint8)[...] = sliding_window_view(held, width)[np.array(offsets) - low]
-    if first.byteorder == ">" and rows.itemsize > 1:
-        rows.byteswap(inplace=True)
-    return True
 
 
 def _is_read(weight: Weight, row: Array) -> bool:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from steelyard.core.readers import raw_chunks
+from steelyard.core.readers import each_raw, raw_chunks
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.errors import FormatError, MissingExtraError, quoted
@@ -42,10 +42,10 @@ def put_datasets(
         places = [(_create(path, file, name, weight), weight) for name, weight in datasets]
         for group, texts in attributes.items():
             (file.require_group(group) if group else file).attrs.update(texts)
-    for offset, weight in places:
-        if offset is not None:
-            raw.seek(offset)
-            raw.writelines(raw_chunks(weight))
+    offsets = [offset for offset, _ in places if offset is not None]
+    for offset, (_, chunks) in zip(offsets, each_raw(weight for offset, weight in places if offset is not None), strict=True):
+        raw.seek(offset)
+        raw.writelines(chunks)
 
 
 def _create(path: Path, file: h5py.File, name: str, weight: Weight) -> int | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from steelyard.codecs.metadata import owners
 from steelyard.codecs.pickle.produced import Memo, pushed, pushed_number, pushed_tuple
-from steelyard.core.readers import raw_chunks
+from steelyard.core.readers import each_raw, raw_chunks
 from steelyard.errors import FormatError, printable
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def write_archive(weights: Weights, facts: str, file: BinaryIO, name: str) -> No
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(f"{ROOT}data.pkl"), b"".join(_pickled(weights, keys)))
         archive.writestr(zipfile.ZipInfo(f"{ROOT}byteorder"), "little")
-        for place, weight in enumerate(owned):
-            _store(archive, file, f"{ROOT}data/{place}", weight)
+        for place, (_, chunks) in enumerate(each_raw(owned)):
+            _store(archive, file, f"{ROOT}data/{place}", chunks)
         archive.writestr(zipfile.ZipInfo(f"{ROOT}version"), "3\n")
         archive.writestr(zipfile.ZipInfo(FACTS), facts)
 
@@ -74,7 +74,7 @@ def write_tensor(weight: Weight, file: BinaryIO) -> int:
     with zipfile.ZipFile(archive_file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(f"{ROOT}data.pkl"), b"\x80\2" + _tensor(weight, 0, Memo()) + b".")
         archive.writestr(zipfile.ZipInfo(f"{ROOT}byteorder"), "little")
-        _store(archive, archive_file, f"{ROOT}data/0", weight)
+        _store(archive, archive_file, f"{ROOT}data/0", raw_chunks(weight))
         archive.writestr(zipfile.ZipInfo(f"{ROOT}version"), "3\n")
     return part.tell()
 
@@ -97,13 +97,13 @@ class _Part:
         return self._file.seek(place + self._begin) - self._begin
 
 
-def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, weight: Weight) -> None:
+def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, chunks: Iterable[bytes | memoryview]) -> None:
     entry = zipfile.ZipInfo(name)
     begin = file.tell() + 30 + len(name) + 20 + 4  # the header, the 64-bit sizes, and the head of the padding
     padding = -begin % ALIGNMENT
     entry.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding
     with archive.open(entry, "w", force_zip64=True) as member:
-        for chunk in raw_chunks(weight):
+        for chunk in chunks:
             member.write(chunk)
 
 

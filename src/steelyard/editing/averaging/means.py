@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from steelyard import sizes
 from steelyard.core.computed import Buffers, fill, working
+from steelyard.core.readers import from_array
+from steelyard.core.together import likeness, read_rows
 from steelyard.dtypes import numpy_dtype
 from steelyard.numerics.blocks import is_plain
 
@@ -34,6 +36,21 @@ class Mean:
         with np.errstate(all="ignore"):
             add(start, stop, made)
         return made
+
+    def likeness(self) -> Hashable:
+        """Return what means share that are read together; see `core.together`."""
+        keys = tuple((weight.dtype, likeness(weight.read)) for weight in self.inputs)
+        return None if any(key is None for _, key in keys) else (keys, id(self.factors), self.dtype)
+
+    def rows(self, readers: Sequence[Mean], width: int) -> Array | None:
+        """Return the numbers of several means as rows: they are the mean of the inputs, one after another."""
+        inputs = []
+        for nth in range(len(self.inputs)):
+            read = read_rows([reader.inputs[nth] for reader in readers])
+            if read is None:
+                return None
+            inputs.append(from_array("", read.reshape(-1)))
+        return Mean(inputs, self.factors, self.dtype.name)(0, len(readers) * width).reshape(len(readers), width)
 
     def _add(self, start: int, stop: int, made: Array) -> None:
         step = sizes.EDIT_BLOCK
