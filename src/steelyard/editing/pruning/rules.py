@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import prod
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from steelyard import sizes
-from steelyard.core.readers import by_rows
+from steelyard.core.readers import by_rows, from_array
+from steelyard.core.together import likeness, read_rows
 from steelyard.dtypes import itemsize
 from steelyard.errors import ShapeError, printable, quoted
 from steelyard.numerics.ranking import smallest
@@ -35,17 +36,17 @@ class Lowest:
 
     def reader(self, weight: Weight, score: Weight | None) -> Reader:
         """Return a reader of a weight with these zeros."""
+        return _LowestReader(self, weight, score)
 
-        def read(start: int, stop: int) -> Array:
-            block = np.array(weight.read(start, stop))
-            keys = _keys(block, _of(score, start, stop), self.bits)
-            gone = keys < self.key if self.equal is not None else keys <= self.key
-            if self.equal and (ties := keys == self.key).any():
-                gone |= ties & (np.cumsum(ties) + self._ties_before(weight, score, start) <= self.equal)
-            block[gone] = 0
-            return block
-
-        return read
+    def zeroed(self, weight: Weight, score: Weight | None, start: int, stop: int) -> Array:
+        """Return the elements [start, stop) with these zeros."""
+        block = np.array(weight.read(start, stop))
+        keys = _keys(block, _of(score, start, stop), self.bits)
+        gone = keys < self.key if self.equal is not None else keys <= self.key
+        if self.equal and (ties := keys == self.key).any():
+            gone |= ties & (np.cumsum(ties) + self._ties_before(weight, score, start) <= self.equal)
+        block[gone] = 0
+        return block
 
     def _ties_before(self, weight: Weight, score: Weight | None, start: int) -> int:
         """Return how many elements before `start` are at the threshold; those of all tiles are counted once."""
@@ -55,6 +56,31 @@ class Lowest:
         first = start - start % tile
         inside = _keys(weight.read(first, start), _of(score, first, start), self.bits) == self.key
         return self._before[start // tile] + int(np.count_nonzero(inside))
+
+
+class _LowestReader:
+    """A reader of a weight whose lowest elements are zero."""
+
+    __slots__ = ("rule", "score", "weight")
+
+    def __init__(self, rule: Lowest, weight: Weight, score: Weight | None) -> None:
+        self.rule, self.weight, self.score = rule, weight, score
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self.rule.zeroed(self.weight, self.score, start, stop)
+
+    def likeness(self) -> Hashable:
+        """Return the threshold of weights that are pruned together; None where ties of one are counted, or scores given."""
+        key = likeness(self.weight.read)
+        is_plain = self.score is None and not self.rule.equal and key is not None
+        return (self.rule.key, self.rule.equal, self.rule.bits, key) if is_plain else None
+
+    def rows(self, readers: Sequence[_LowestReader], width: int) -> Array | None:
+        """Return the numbers of several weights with one threshold as rows."""
+        read = read_rows([reader.weight for reader in readers])
+        if read is None:
+            return None
+        return self.rule.zeroed(from_array("", read.reshape(-1)), None, 0, read.size).reshape(-1, width)
 
 
 def _ties(weight: Weight, score: Weight | None, key: int, bits: int) -> Iterator[int]:

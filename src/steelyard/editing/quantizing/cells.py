@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.core.readers import by_rows
+from steelyard.core.readers import by_rows, from_array
+from steelyard.core.together import likeness, read_rows
 from steelyard.dtypes import numpy_dtype
 from steelyard.editing.quantizing import floating
 from steelyard.numerics import grids
+from steelyard.numerics.packed import packed_pairs
 from steelyard.numerics.row_changes import kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
-    from steelyard.core.weight import Array, Reader, Weight
+    from steelyard.core.weight import Array, Weight
     from steelyard.editing.quantizing.request import Request
     from steelyard.numerics.grids import Errors, Grid
 
     Scales = tuple[Array, Array | None]
     """The scales of cells, and their zero points in affine codes."""
+    Rows = Callable[["Cells", int, int], Array]
 
 _MOST_KEPT = 1 << 20
 """cells of a weight whose calibrated scales are kept"""
@@ -34,6 +37,7 @@ class Coding(NamedTuple):
     error: Errors
 
 
+@lru_cache(maxsize=64)
 def coding_of(request: Request, scale_dtype: str = "float32", *, zero: float | None = None) -> Coding:
     """Return the coding of a kind of number, whose scales are rounded to the type in which they are stored.
 
@@ -135,6 +139,22 @@ class Cells:
         is_kept = self._is_one_row or (how != "max" and prod(grid.cells) <= _MOST_KEPT)
         self._whole = kept(self._both) if is_kept else None
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether each range has the extremes of its cell, which do not depend on the other cells."""
+        return self._how == "max"
+
+    @property
+    def kind(self) -> tuple[Hashable, ...]:
+        """What the cells of two weights have in common if their codes are computed alike."""
+        return self.grid, id(self._coding)
+
+    def repeated(self, rows: Array) -> Cells:
+        """Return the cells of several weights like this one, whose numbers are rows, along the first axis."""
+        shape = (len(rows) * self.grid.shape[0], *self.grid.shape[1:])
+        weight = from_array(self.weight.name, rows.reshape(shape))
+        return Cells(weight, self.grid._replace(shape=shape), self._coding, self._how)
+
     def _both(self) -> Array:
         import numpy as np
 
@@ -157,6 +177,10 @@ class Cells:
             return self._measured(first, last)
         scale, zero = self._whole()[:, first:last]
         return scale, zero if self._has_zeros() else None
+
+    def only_scales(self, first: int, last: int) -> Array:
+        """Return the scales of the rows [first, last) of cells."""
+        return self.scales(first, last)[0]
 
     def _has_zeros(self) -> bool:
         wanted = getattr(self._coding.codes, "keywords", {}).get("wanted")
@@ -182,6 +206,45 @@ class Cells:
         return split.reshape(values.shape)
 
 
-def reader(shape: tuple[int, ...], rows: Callable[[int, int], Array], dtype: str) -> Reader:
-    """Return a reader of rows in a stored type."""
-    return by_rows(shape, lambda first, last: rows(first, last).astype(numpy_dtype(dtype), copy=False))
+def pairs(cells: Cells, first: int, last: int) -> Array:
+    """Return the codes of 4 bits of the rows [first, last) of a weight, two in a byte."""
+    return packed_pairs(cells.codes(first, last))
+
+
+class CellReader:
+    """A reader of what `rows(cells, first, last)` makes of the cells of a weight, in a stored type.
+
+    `shape` is that of all rows: those of the weight, or those of its cells.
+    """
+
+    __slots__ = ("_read", "cells", "dtype", "rows_of", "shape")
+
+    def __init__(self, cells: Cells, shape: tuple[int, ...], rows: Rows, dtype: str) -> None:
+        self.cells = cells
+        self.shape = shape
+        self.rows_of = rows
+        self.dtype = dtype
+        self._read = by_rows(shape, self._stored)
+
+    def __call__(self, start: int, stop: int) -> Array:
+        return self._read(start, stop)
+
+    def _stored(self, first: int, last: int) -> Array:
+        return self.rows_of(self.cells, first, last).astype(numpy_dtype(self.dtype), copy=False)
+
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together: the cells of their weights, and how these become codes."""
+        key = likeness(self.cells.weight.read)
+        is_cut = self.cells.is_measured and key is not None
+        return (self.rows_of, self.shape, *self.cells.kind, self.cells.weight.dtype, key) if is_cut else None
+
+    def rows(self, readers: Sequence[CellReader], width: int) -> Array | None:
+        """Return the numbers of several readers as rows: those of their weights, put together along the first axis."""
+        read = read_rows([reader.cells.weight for reader in readers])
+        if read is None:
+            return None
+        count = len(readers)
+        whole = CellReader(self.cells.repeated(read), (count * self.shape[0], *self.shape[1:]), self.rows_of, self.dtype)
+        import numpy as np
+
+        return np.ascontiguousarray(whole._stored(0, whole.shape[0])).reshape(count, width)

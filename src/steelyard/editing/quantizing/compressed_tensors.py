@@ -11,20 +11,22 @@ One scale a weight has the shape (1). int-quantized is not written, since it qua
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from steelyard.core.readers import from_array
+from steelyard.core.readers import by_rows, from_array
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Weight
-from steelyard.editing.quantizing.cells import Cells, coding_of, reader
+from steelyard.editing.quantizing.cells import CellReader, Cells, coding_of, pairs
 from steelyard.errors import ShapeError
 from steelyard.numerics.grids import Grid
 from steelyard.numerics.packed import packed_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from steelyard.core.weight import Array
+    from steelyard.editing.quantizing.cells import Rows
     from steelyard.editing.quantizing.request import Request
 
 _WORD = 32
@@ -62,15 +64,15 @@ def pieces(weight: Weight, request: Request) -> list[Weight]:
     scale_type = weight.dtype if weight.dtype in _SCALES else "float32"
     cells = matrix_cells(weight, request, scale_type)
     stored = "uint8" if request.kind == "mxfp4" else scale_type
-    scale = _made(weight, "scale", _scale_shape(cells, request), stored, lambda first, last: cells.scales(first, last)[0])
+    scale = _made(weight, "scale", _scale_shape(cells, request), stored, cells, Cells.only_scales)
     if request.kind == "float8_e4m3fn":
         plain = {"dtype": request.kind, "encoding": "", "tied": None, "overlaps": None}
-        return [weight.replace(read=reader(weight.shape, cells.codes, request.kind), **plain), scale]
+        return [weight.replace(read=CellReader(cells, weight.shape, Cells.codes, request.kind), **plain), scale]
     if request.kind == "mxfp4":
         shape = (weight.shape[0], weight.shape[1] // 2)
-        return [_made(weight, "packed", shape, "uint8", lambda first, last: packed_pairs(cells.codes(first, last))), scale]
+        return [_made(weight, "packed", shape, "uint8", cells, pairs), scale]
     width = -(-weight.shape[1] * request.bits // _WORD)
-    packed = _made(weight, "packed", (weight.shape[0], width), "int32", lambda first, last: _words(cells, request, first, last))
+    packed = _made(weight, "packed", (weight.shape[0], width), "int32", cells, _WORDS[request.bits])
     made = [packed, scale, from_array(f"{weight.name}_shape", _lengths(weight.shape), layer=weight.layer)]
     return [*made, _zero_points(weight, cells, request)] if request.affine else made
 
@@ -79,9 +81,9 @@ def _scale_shape(cells: Cells, request: Request) -> tuple[int, ...]:
     return (1,) if request.axis is None and not request.group else cells.grid.cells
 
 
-def _made(weight: Weight, word: str, shape: tuple[int, ...], dtype: str, rows: Callable[[int, int], Array]) -> Weight:
+def _made(weight: Weight, word: str, shape: tuple[int, ...], dtype: str, cells: Cells, rows: Rows) -> Weight:
     name = f"{weight.name}_{word}"
-    return Weight(name=name, shape=shape, dtype=dtype, read=reader(shape, rows, dtype), layer=layer_of(name))
+    return Weight(name=name, shape=shape, dtype=dtype, read=CellReader(cells, shape, rows, dtype), layer=layer_of(name))
 
 
 def _lengths(shape: Sequence[int]) -> Array:
@@ -90,8 +92,11 @@ def _lengths(shape: Sequence[int]) -> Array:
     return np.array(shape, np.int64)
 
 
-def _words(cells: Cells, request: Request, first: int, last: int) -> Array:
-    return packed_words(cells.codes(first, last), request.bits)
+def _words(bits: int, cells: Cells, first: int, last: int) -> Array:
+    return packed_words(cells.codes(first, last), bits)
+
+
+_WORDS = {bits: partial(_words, bits) for bits in (4, 8)}
 
 
 def packed_words(codes: Array, bits: int) -> Array:
@@ -123,7 +128,8 @@ def _zero_points(weight: Weight, cells: Cells, request: Request) -> Weight:
         assert zero is not None
         return np.ascontiguousarray(packed_words(zero.T, request.bits).T) if zero.size else np.zeros((0, groups), np.int32)
 
-    return _made(weight, "zero_point", shape, "int32", rows)
+    name = f"{weight.name}_zero_point"
+    return Weight(name=name, shape=shape, dtype="int32", read=by_rows(shape, rows), layer=layer_of(name))
 
 
 def config(request: Request, quantised: Sequence[Weight], kept: Sequence[Weight]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from steelyard.codecs.original import ORIGINAL, Original
 from steelyard.core.effective import Derivation, derived
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
-from steelyard.editing.quantizing.cells import Cells, coding_of, reader
+from steelyard.editing.quantizing.cells import CellReader, Cells, coding_of
 from steelyard.editing.quantizing.choosing import grid_of
 from steelyard.errors import ShapeError
 from steelyard.formats.onnx.qdq import ENDS, QDQ, facts_of, places
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from steelyard.core.effective import Pieces
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
+    from steelyard.editing.quantizing.cells import Rows
     from steelyard.editing.quantizing.request import Request
 
 _DTYPES = ("float16", "bfloat16", "float32")
@@ -83,11 +84,6 @@ def pieces(weight: Weight, request: Request) -> list[Weight]:
     assert isinstance(grid, Grid)
     cells = Cells(weight, grid, coding_of(request, weight.dtype, zero=1.0), request.calibrate)
     shape = grid.cells if request.group else tuple(length for length in grid.cells if length > 1)
-
-    def zeros(first: int, last: int) -> Array:
-        scale, zero = cells.scales(first, last)
-        return scale * 0 if zero is None else zero
-
     return [
         weight.replace(
             name=f"{weight.name}{ENDS[0]}",
@@ -95,17 +91,20 @@ def pieces(weight: Weight, request: Request) -> list[Weight]:
             encoding="",
             tied=None,
             overlaps=None,
-            read=reader(weight.shape, cells.codes, request.kind),
+            read=CellReader(cells, weight.shape, Cells.codes, request.kind),
         ),
-        _made(weight, ENDS[1], shape, weight.dtype, cells, lambda first, last: cells.scales(first, last)[0]),
-        _made(weight, ENDS[2], shape, request.kind, cells, zeros),
+        _made(weight, ENDS[1], shape, weight.dtype, cells, Cells.only_scales),
+        _made(weight, ENDS[2], shape, request.kind, cells, _zeros),
     ]
 
 
-def _made(
-    weight: Weight, end: str, shape: tuple[int, ...], dtype: str, cells: Cells, rows: Callable[[int, int], Array]
-) -> Weight:
-    read = reader(cells.grid.cells, rows, dtype)
+def _zeros(cells: Cells, first: int, last: int) -> Array:
+    scale, zero = cells.scales(first, last)
+    return scale * 0 if zero is None else zero
+
+
+def _made(weight: Weight, end: str, shape: tuple[int, ...], dtype: str, cells: Cells, rows: Rows) -> Weight:
+    read = CellReader(cells, cells.grid.cells, rows, dtype)
     return Weight(name=f"{weight.name}{end}", shape=shape, dtype=dtype, read=read, layer=weight.layer)
 
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.readers import from_array
 from steelyard.core.weight import Weight
-from steelyard.editing.quantizing.cells import Cells, coding_of, reader
+from steelyard.editing.quantizing.cells import CellReader, Cells, coding_of, pairs
 from steelyard.editing.quantizing.choosing import grid_of
 from steelyard.numerics.grids import Grid
-from steelyard.numerics.packed import packed_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from steelyard.core.weight import Array
     from steelyard.editing.quantizing.request import Request
@@ -37,9 +36,9 @@ def pieces(weight: Weight, request: Request) -> list[Weight]:
     cells = Cells(weight, grid, coding_of(request), request.calibrate)
     made = [_codes(weight, cells, request)]
     scale_type = "uint8" if request.kind == "mxfp4" else "float32"
-    made.append(_beside(weight, "scale", grid.cells, scale_type, lambda first, last: cells.scales(first, last)[0]))
+    made.append(_beside(weight, "scale", CellReader(cells, grid.cells, Cells.only_scales, scale_type)))
     if request.affine:
-        made.append(_beside(weight, "zero_point", grid.cells, "int8", lambda first, last: _zeros(cells, first, last)))
+        made.append(_beside(weight, "zero_point", CellReader(cells, grid.cells, _zeros, "int8")))
     if request.bits == 4:
         made.append(from_array(f"{weight.name}.shape", _lengths(weight.shape), layer=weight.layer))
     return made
@@ -60,11 +59,10 @@ def _codes(weight: Weight, cells: Cells, request: Request) -> Weight:
     facts = {"name": f"{weight.name}.codes", "encoding": "", "tied": None, "overlaps": None}
     if request.bits == 8:
         dtype = "int8" if request.kind == "int8" else request.kind
-        return weight.replace(dtype=dtype, read=reader(weight.shape, cells.codes, dtype), **facts)
+        return weight.replace(dtype=dtype, read=CellReader(cells, weight.shape, Cells.codes, dtype), **facts)
     shape = (*weight.shape[:-1], -(-weight.shape[-1] // 2))
-    read = reader(shape, lambda first, last: packed_pairs(cells.codes(first, last)), "uint8")
-    return weight.replace(dtype="uint8", shape=shape, read=read, **facts)
+    return weight.replace(dtype="uint8", shape=shape, read=CellReader(cells, shape, pairs, "uint8"), **facts)
 
 
-def _beside(weight: Weight, word: str, shape: tuple[int, ...], dtype: str, rows: Callable[[int, int], Array]) -> Weight:
-    return Weight(name=f"{weight.name}.{word}", shape=shape, dtype=dtype, read=reader(shape, rows, dtype), layer=weight.layer)
+def _beside(weight: Weight, word: str, read: CellReader) -> Weight:
+    return Weight(name=f"{weight.name}.{word}", shape=read.shape, dtype=read.dtype, read=read, layer=weight.layer)

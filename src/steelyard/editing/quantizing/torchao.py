@@ -14,12 +14,12 @@ import json
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Weight
-from steelyard.editing.quantizing.cells import reader
+from steelyard.editing.quantizing.cells import CellReader, Cells
 from steelyard.editing.quantizing.compressed_tensors import matrix_cells, whole_groups
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
@@ -47,23 +47,23 @@ def pieces(weight: Weight, request: Request) -> list[Weight]:
     cells = matrix_cells(weight, request, dtype)
     stored = request.kind if request.kind == "float8_e4m3fn" else "int8"
     made = [
-        _named(weight, "qdata", weight.shape, stored, cells.codes),
-        _named(weight, "scale", cells.grid.cells, dtype, lambda first, last: cells.scales(first, last)[0]),
+        _named(weight, "qdata", CellReader(cells, weight.shape, Cells.codes, stored)),
+        _named(weight, "scale", CellReader(cells, cells.grid.cells, Cells.only_scales, dtype)),
     ]
     if stored == "int8":
-        made.append(_named(weight, "zero_point", cells.grid.cells, "int8", lambda a, b: _zeros((b - a, cells.grid.cells[1]))))
+        made.append(_named(weight, "zero_point", CellReader(cells, cells.grid.cells, _zeros, "int8")))
     return made
 
 
-def _zeros(shape: tuple[int, int]) -> Array:
+def _zeros(cells: Cells, first: int, last: int) -> Array:
     import numpy as np
 
-    return np.zeros(shape, np.int8)
+    return np.zeros((last - first, cells.grid.cells[1]), np.int8)
 
 
-def _named(weight: Weight, word: str, shape: tuple[int, ...], dtype: str, rows: Callable[[int, int], Array]) -> Weight:
+def _named(weight: Weight, word: str, read: CellReader) -> Weight:
     name = f"{weight.name.removesuffix('weight')}_weight_{word}"
-    return Weight(name=name, shape=shape, dtype=dtype, read=reader(shape, rows, dtype), layer=weight.layer)
+    return Weight(name=name, shape=read.shape, dtype=read.dtype, read=read, layer=weight.layer)
 
 
 def metadata(request: Request, quantised: Mapping[str, Weight], weights: Weights) -> dict[str, str]:
