@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import __version__
+from steelyard.core.together import in_memory
 from steelyard.errors import printable
 from steelyard.storage.source import Stored
 
@@ -132,6 +133,14 @@ class Export:
         self.notes = tuple(notes)
         self.files: tuple[str, ...] = ()
         self.forward: ForwardPass | None = None
+
+    def in_turn(self) -> Iterator[Table]:
+        """Yield the tables to write their numbers: those of small ones, unless they go into another file, are read together."""
+        if self.options.text == "bin":
+            yield from self.tables
+            return
+        for table, plain in zip(self.tables, in_memory(table.plain for table in self.tables), strict=True):
+            yield table if plain is table.plain else table._replace(plain=plain)
 
     @property
     def size(self) -> int:

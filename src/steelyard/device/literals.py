@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LINE = 8  # numbers
 CHUNK = 1024 * LINE
 """Numbers that are text at a time."""
+_FEW = 64
+"""Numbers up to which a call of NumPy takes longer than looking at each."""
 _DIGITS = {"float32": 9, "float64": 17}
 _ZEROS = re.compile(r"\.?0*p")
 
@@ -44,11 +46,12 @@ def decimals(run: Array, ending: str = "") -> list[str]:
     import numpy as np
 
     digits = _DIGITS[run.dtype.name]
-    whole = (run == np.trunc(run)) & (np.abs(run) < 10.0**digits)
-    if not whole.any():
+    if run.size > _FEW and not (run == np.trunc(run)).any():
         formats = _formats(digits, ending, run.size)
     else:
-        formats = "\n".join(np.where(whole, f"%.1f{ending}", f"%.{digits}g{ending}").tolist())
+        limit = 10.0**digits
+        fixed, other = f"%.1f{ending}", f"%.{digits}g{ending}"
+        formats = "\n".join([fixed if x.is_integer() and -limit < x < limit else other for x in run.tolist()])
     return (formats % tuple(run.tolist())).split("\n") if run.size else []
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.readers import raw_chunks
+from steelyard.core.readers import each_raw
 from steelyard.device.exported import Export, Table
 from steelyard.dtypes import itemsize
 
@@ -44,9 +44,10 @@ def size(tables: Sequence[Table], align: int | None) -> int:
 def content(tables: Sequence[Table], align: int | None) -> Iterator[bytes | memoryview]:
     """Yield the bytes of the file; those between two tables are 0."""
     end = 0
-    for table, offset in zip(tables, offsets(tables, align), strict=True):
+    read = each_raw(table.plain for table in tables)
+    for table, offset, (_, chunks) in zip(tables, offsets(tables, align), read, strict=True):
         yield bytes(offset - end)
-        yield from raw_chunks(table.plain)
+        yield from chunks
         end = offset + table.nbytes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ def tabled(
     an array with this number of axes.
     """
     _refuse_bare_codes(weights)
+    finite = _surely_finite(weights, options.dtype)
     tables: list[Table] = []
     wholes: dict[str, Table] = {}
     ties: dict[str, Table] = {}
@@ -50,7 +51,7 @@ def tabled(
         if owner is not None:
             ties[symbol] = owner
             continue
-        whole = wholes[weight.tied or weight.name] = _table(symbol, weight, options, bits=bits)
+        whole = wholes[weight.tied or weight.name] = _table(symbol, weight, options, finite, bits=bits)
         tables += _parts(whole, symbols, derived) if options.progmem and whole.nbytes > AVR_ARRAY else [whole]
     kept = {table.symbol for table in tables}
     if split := [names[symbol] for symbol, owner in ties.items() if owner.symbol not in kept]:
@@ -69,10 +70,24 @@ def _refuse_bare_codes(weights: Weights) -> None:
         )
 
 
-def _table(symbol: str, weight: Weight, options: Options, *, bits: bool) -> Table:
-    """Make the table of a weight; its numbers are read once, so that nothing is written if one of them does not fit."""
+def _surely_finite(weights: Weights, dtype: str | None) -> set[str]:
+    """Return the names of small weights that are not cast, and whose numbers are all finite."""
+    from steelyard.numerics.nonfinite import surely_finite
+
+    return surely_finite([weight for weight in weights.distinct().values() if not _is_cast(weight, dtype)])
+
+
+def _is_cast(weight: Weight, dtype: str | None) -> bool:
+    return dtype is not None and dtype != weight.dtype and is_floating(weight.dtype)
+
+
+def _table(symbol: str, weight: Weight, options: Options, known: Collection[str], *, bits: bool) -> Table:
+    """Make the table of a weight; its numbers are read once, so that nothing is written if one of them does not fit.
+
+    Those of a name that is `known` were read before, and are finite.
+    """
     dtype = options.dtype
-    finite, loss = _surveyed(weight, dtype)
+    finite, loss = (True, None) if weight.name in known else _surveyed(weight, dtype)
     if not finite:
         _warn_of(weight)
     laid = laid_out(weight, options.channels) if options.channels else weight
@@ -87,7 +102,7 @@ def _surveyed(weight: Weight, dtype: str | None) -> tuple[bool, Loss | None]:
 
     if not is_inexact(weight.dtype):
         return True, None
-    is_cast = dtype is not None and dtype != weight.dtype and is_floating(weight.dtype)
+    is_cast = _is_cast(weight, dtype)
     finite, start, largest, scale, zeros = True, 0, 0.0, 0.0, 0
     for block in weight.blocks():
         with np.errstate(invalid="ignore"):

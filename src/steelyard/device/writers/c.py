@@ -193,7 +193,7 @@ def declared(export: Export, table: Table) -> str:
 
 def placed(export: Export) -> Iterator[tuple[Table, int]]:
     """Yield each table with its offset in a file of all numbers."""
-    return zip(export.tables, packed.offsets(export.tables, export.options.align), strict=True)
+    return zip(export.in_turn(), packed.offsets(export.tables, export.options.align), strict=True)
 
 
 def definition(export: Export, table: Table, kind: str, offset: int) -> Iterator[str]:

@@ -45,7 +45,7 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
 
 def _lines(export: Export) -> Iterator[str]:
     yield "name,dtype,place,value,bits\n"
-    for table in export.tables:
+    for table in export.in_turn():
         yield from _rows(table)
 
 

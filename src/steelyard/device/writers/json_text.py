@@ -37,7 +37,7 @@ def files(export: Export, file: str) -> dict[str, Pieces]:
 def _document(export: Export) -> Iterator[str]:
     yield f'{json.dumps(manifest(export), indent=1)[:-2]},\n "weights": ['
     separator = "\n"
-    for table in export.tables:
+    for table in export.in_turn():
         yield f"{separator}{_open(_facts(table))}, {json.dumps(_key(export, table))}: ["
         yield from _numbers(export, table)
         yield "]}"

@@ -67,7 +67,7 @@ def module(export: Export, numbers: str) -> Iterator[str]:
     yield "from array import array\n"
     if numbers:
         yield _READ.format(name=export.options.name, file=numbers)
-    for table, offset in zip(export.tables, packed.offsets(export.tables, None), strict=True):
+    for table, offset in zip(export.in_turn(), packed.offsets(export.tables, None), strict=True):
         yield f"\n# {in_comment(table.weight.name)}: {in_comment(table.facts)}\n{table.symbol}_shape = {table.plain.shape!r}\n"
         yield from _numbers(export, table, offset)
     for symbol, table in export.ties.items():

@@ -46,7 +46,7 @@ def module(export: Export, numbers: str) -> Iterator[str]:
     elif export.options.align:
         yield f"\n{_LINTS}\n#[repr(C, align({export.options.align}))]\npub struct {_wrapper(export)}<T>(pub T);\n"
     offsets = packed.offsets(export.tables, export.options.align)
-    for table, offset in zip(export.tables, offsets, strict=True):
+    for table, offset in zip(export.in_turn(), offsets, strict=True):
         yield from _head(table.symbol, table, f"{table.weight.name}: {table.facts}")
         yield from (_view(export, table, offset) if numbers else _static(export, table))
     for symbol, table in export.ties.items():
