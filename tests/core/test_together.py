@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from steelyard import sizes
-from steelyard.core.readers import chunks_of, each_raw, from_array, raw_chunks
+from steelyard.core.casting import cast
+from steelyard.core.readers import ByColumns, chunks_of, each_raw, from_array, raw_chunks
 from steelyard.core.together import batches, bytes_together, likeness
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.editing.averaging import average
+from steelyard.errors import LossyError
 from steelyard.numerics.nonfinite import Scans
 from steelyard.storage.source import Source, from_bytes
 
@@ -113,3 +115,24 @@ def test_scans_of_finite_weights_read_them_once():
     assert b"".join(map(bytes, chunks_of(scans.weights.values()))) == NUMBERS.tobytes()
     scans.finish()
     assert asked == [(0, NUMBERS.nbytes)]
+
+
+def test_columns_that_are_cast_are_read_together():
+    asked = []
+    source = watched(NUMBERS.tobytes(), asked)
+    listed = [
+        cast(weight.replace(shape=(2, 5, 3), read=ByColumns(weight.read, (2, 5, 3))), "float16")
+        for weight in stored(source, range(0, 40 * 120, 120))
+    ]
+    expected = alone(listed)
+    asked.clear()
+    assert [bytes(held) for held in bytes_together(listed)] == expected
+    assert asked == [(0, NUMBERS.nbytes)]
+
+
+def test_a_number_that_does_not_fit_is_refused_by_the_name_of_its_weight():
+    numbers = NUMBERS.copy()
+    numbers[16] = 1e6
+    listed = [cast(weight, "float16") for weight in stored(from_bytes(numbers.tobytes()), range(0, 4800, 12))]
+    with pytest.raises(LossyError, match=r"w5: 1e\+06 at \[1\]"):
+        b"".join(map(bytes, chunks_of(listed)))

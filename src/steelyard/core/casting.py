@@ -6,11 +6,12 @@ out of range, and a finite number that would become infinite are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.core.readers import dtype_word
 from steelyard.core.rounding import rounded
+from steelyard.core.together import likeness, read_rows
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import FLOATS, SPELLINGS, is_floating, numpy_dtype
 from steelyard.errors import LossyError, ShapeError, meant, printable, quoted
@@ -153,8 +154,28 @@ def cast(weight: Weight, dtype: str) -> Weight:
 
 def casting(weight: Weight, dtype: str) -> Reader:
     """Return a reader of a weight's numbers in another dtype."""
+    return _Casting(weight, dtype)
 
-    def read(start: int, stop: int) -> Array:
-        return converted(weight.name, weight.read(start, stop), numpy_dtype(dtype), start, weight.shape)
 
-    return read
+class _Casting:
+    """A reader of the numbers of a weight in another dtype."""
+
+    __slots__ = ("dtype", "weight")
+
+    def __init__(self, weight: Weight, dtype: str) -> None:
+        self.weight = weight
+        self.dtype = dtype
+
+    def __call__(self, start: int, stop: int) -> Array:
+        weight = self.weight
+        return converted(weight.name, weight.read(start, stop), numpy_dtype(self.dtype), start, weight.shape)
+
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together; see `core.together`."""
+        key = likeness(self.weight.read)
+        return None if key is None else (self.weight.dtype, self.dtype, key)
+
+    def rows(self, readers: Sequence[_Casting], _: int) -> Array | None:
+        """Return the numbers of several weights as rows. Raises `LossyError`, which names the first, if one does not fit."""
+        read = read_rows([reader.weight for reader in readers])
+        return None if read is None else converted(self.weight.name, read, numpy_dtype(self.dtype))

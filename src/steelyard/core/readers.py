@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from steelyard import sizes
 from steelyard.core.recent import RecentBlocks
-from steelyard.core.together import batches, bytes_together
+from steelyard.core.together import batches, bytes_together, likeness, rows_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
 from steelyard.errors import UnknownModelError, printable
@@ -185,6 +185,22 @@ class ByColumns:
         wide = len(self.shape) == 2 and prod(self.shape[1:]) * self._itemsize() > sizes.BAND_BYTES
         read = by_boxes(self.shape, self._part_of_row) if wide else by_rows(self.shape, self._rows)
         return read(start, stop)
+
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together; see `core.together`."""
+        key = likeness(self.flat)
+        return None if key is None else (tuple(self.shape), key)
+
+    def rows(self, readers: Sequence[ByColumns], width: int) -> Array | None:
+        """Return the numbers of several arrays as rows."""
+        import numpy as np
+
+        flat = rows_of([reader.flat for reader in readers], width)
+        if flat is None:
+            return None
+        arrays = flat.reshape(len(readers), *reversed(self.shape))
+        turned = arrays.transpose(0, *range(len(self.shape), 0, -1))
+        return np.ascontiguousarray(turned).reshape(len(readers), width)
 
     def _itemsize(self) -> int:
         return self.flat(0, 0).itemsize

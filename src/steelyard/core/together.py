@@ -169,16 +169,21 @@ def read_rows(weights: Sequence[Weight]) -> Array | None:
     array([[1., 1.],
            [0., 0.]])
     """
-    first, width = weights[0], weights[0].size
-    rows = None
-    if isinstance(first.read, Stored):
-        rows = _stored_rows([weight.read for weight in weights], width)
-    elif hasattr(first.read, "rows"):
-        try:
-            rows = first.read.rows([weight.read for weight in weights], width)
-        except Exception:  # noqa: BLE001 - it is raised in the turn of the weight
-            return None
-    return _one_by_one(weights) if rows is None or rows.dtype != numpy_dtype(first.dtype) else rows
+    rows = rows_of([weight.read for weight in weights], weights[0].size)
+    return _one_by_one(weights) if rows is None or rows.dtype != numpy_dtype(weights[0].dtype) else rows
+
+
+def rows_of(readers: Sequence[Any], width: int) -> Array | None:
+    """Return the numbers of readers of one `likeness` as rows; None where they must be read one by one."""
+    if isinstance(readers[0], Stored):
+        return _stored_rows(readers, width)
+    if not hasattr(readers[0], "rows"):
+        return None
+    try:
+        rows: Array | None = readers[0].rows(readers, width)
+    except Exception:  # noqa: BLE001 - it is raised in the turn of the weight
+        return None
+    return rows
 
 
 def _one_by_one(weights: Sequence[Weight]) -> Array | None:

@@ -11,10 +11,10 @@ from steelyard.codecs.pickle.arrays import by_columns
 from steelyard.codecs.r.layers import reader_of
 from steelyard.codecs.r.values import S4, Opaque, Vector
 from steelyard.codecs.r.walk import leaves
-from steelyard.core.casting import converted
+from steelyard.core.casting import casting
 from steelyard.core.roles import layer_of
 from steelyard.core.weight import Refused, Weight
-from steelyard.dtypes import ITEMSIZES, UNKNOWN, numpy_dtype
+from steelyard.dtypes import ITEMSIZES, UNKNOWN
 from steelyard.errors import FormatError, printable
 from steelyard.formats.r.writing import footer_facts
 from steelyard.storage.source import Stored
@@ -97,12 +97,7 @@ def with_original_dtype(weight: Weight, facts: dict[str, Any], scalars: frozense
         weight = weight.replace(shape=())
     if dtype not in ITEMSIZES or dtype == weight.dtype:
         return weight
-    read = weight.read
-
-    def cast(start: int, stop: int) -> Array:
-        return converted(weight.name, read(start, stop), numpy_dtype(dtype), start, weight.shape)
-
-    return weight.replace(dtype=dtype, read=cast, encoding=weight.dtype)
+    return weight.replace(dtype=dtype, read=casting(weight, dtype), encoding=weight.dtype)
 
 
 def unknown_objects(root: Value, names: set[str], file: str) -> Iterator[Weight]:
