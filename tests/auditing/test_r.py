@@ -2,10 +2,13 @@
 
 import gzip
 import struct
+import zipfile
 
 import pytest
 
+import steelyard
 from steelyard.auditing import audit
+from steelyard.auditing.quick import would_run
 from steelyard.storage.source import from_bytes
 
 NULL = struct.pack(">i", 254)
@@ -115,3 +118,22 @@ def test_a_function_is_a_remark_and_one_that_reaches_out_a_warning():
 )
 def test_models_with_formulas_and_environments_have_no_finding(content):
     assert not found(content)
+
+
+@pytest.mark.parametrize("packed", [bytes, gzip.compress])
+def test_a_file_that_was_listed_is_not_parsed_again(tmp_path, monkeypatch, packed):
+    path = tmp_path / "net.rds"
+    path.write_bytes(packed(rds(items(NUMBERS, promise(SYSTEM), closure(SYSTEM)))))
+    expected = would_run(str(path))
+    listed = steelyard.weights(path)
+    monkeypatch.setattr("steelyard.codecs.r.stream.read_symbols", lambda _: pytest.fail("parsed again"))
+    assert would_run(str(path), listed) == expected != []
+
+
+def test_a_file_of_r_inside_another_is_parsed_by_itself(tmp_path):
+    path = tmp_path / "net.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("net.rds", rds(items(NUMBERS)))
+        archive.writestr("notes.txt", rds(items(promise(SYSTEM))))
+    listed = steelyard.weights(tmp_path / "net.zip")
+    assert would_run(str(path), listed) == would_run(str(path)) != []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
+from steelyard.codecs.compression import is_compressed
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.core.net_facts import opened_file
 from steelyard.dtypes import itemsize
@@ -100,13 +101,14 @@ def through(source: Source) -> tuple[list[AuditFinding], int]:
 class _Listed:
     """An auditor, for a file whose reader has found its contents."""
 
-    __slots__ = ("_auditor", "_contents")
+    __slots__ = ("_auditor", "_contents", "_is_stream")
 
     def __init__(self, found: Found) -> None:
         from steelyard.auditing.candidates import auditor
 
         self._auditor = cast("TakingFound", auditor(found.auditor))
         self._contents = found.contents
+        self._is_stream = found.auditor == "r"
 
     def recognises(self, source: Source) -> bool:
         """Recognise what the auditor recognises."""
@@ -114,7 +116,11 @@ class _Listed:
 
     def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
         """Look into the source; the contents of the file itself are known, those of files inside it are not."""
-        return self._auditor.findings(source, place, self._contents if source.is_file else None)
+        return self._auditor.findings(source, place, self._contents if self._is_known(source, place) else None)
+
+    def _is_known(self, source: Source, place: Place) -> bool:
+        """Whether this is the file, or for R the one stream of which the file is the compressed form."""
+        return source.is_file or (self._is_stream and place.depth == 1 and is_compressed(source.whole))
 
 
 def _of_any(source: Source, found: Found | None) -> list[AuditFinding]:

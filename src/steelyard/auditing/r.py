@@ -13,6 +13,7 @@ from steelyard.errors import printable
 
 if TYPE_CHECKING:
     from steelyard.auditing.findings import Inside, Place
+    from steelyard.codecs.r.stream import Contents
     from steelyard.storage.source import Source
 
 
@@ -25,12 +26,12 @@ def recognises(source: Source) -> bool:
     return is_r(source)
 
 
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Judge all objects, in their order, then the damage."""
+def findings(source: Source, place: Place, listed: Contents | None = None) -> Iterator[AuditFinding | Inside]:
+    """Judge all objects, in their order, then the damage; a file that was `listed` is not parsed again."""
     from steelyard.auditing.r_objects import RUNS, ObjectWalk, masks
     from steelyard.codecs.r.stream import holds_session, read_symbols
 
-    root, symbols, broken = read_symbols(source)
+    root, symbols, broken = read_symbols(source) if listed is None else (*listed, None)
     walk = ObjectWalk(symbols)
     found = dict.fromkeys((*(masks(root) if holds_session(source) else ()), *walk.through(root)))
     for rule, what in [*found][: limits.FINDINGS]:

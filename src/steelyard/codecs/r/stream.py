@@ -8,7 +8,7 @@ numbers stay in the file until they are read.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.compression import Inflated, begins, is_compressed
@@ -49,6 +49,13 @@ def holds_session(source: Source) -> bool:
     return begins(source, 16).startswith((*SESSIONS, *OLD_SESSIONS))
 
 
+class Contents(NamedTuple):
+    """What a file of R holds: its object, and the names of all symbols, also those in compiled functions."""
+
+    root: Value
+    symbols: set[str]
+
+
 def read_r(source: Source) -> Value:
     """Read a file of R or an R serialization in bytes: the object of `saveRDS`, or the objects of `save` as a named list.
 
@@ -56,10 +63,15 @@ def read_r(source: Source) -> Value:
     Trailing bytes are ignored, as in R. Raises `FormatError` for a file that is damaged, cut, or needs more memory than
     `Budget` allows, and `MissingExtraError` if Zstandard is needed and not installed.
     """
+    return read_whole(source).root
+
+
+def read_whole(source: Source) -> Contents:
+    """Read a file as `read_r` does, and return the symbols besides."""
     objects, available, is_session = _opened(source)
     value = objects.read()
     available(objects.notation.position + 1)  # the checksum of a compressed stream follows its last byte
-    return _session(objects, value) if is_session else value
+    return Contents(_session(objects, value) if is_session else value, _symbols(objects))
 
 
 def read_symbols(source: Source) -> tuple[Value, set[str], FormatError | None]:
@@ -74,7 +86,11 @@ def read_symbols(source: Source) -> tuple[Value, set[str], FormatError | None]:
         value = _session(objects, value) if is_session else value
     except FormatError as error:
         broken = error
-    return value, {each.name for each in objects.references if isinstance(each, Symbol)}, broken
+    return value, _symbols(objects), broken
+
+
+def _symbols(objects: Objects) -> set[str]:
+    return {each.name for each in objects.references if isinstance(each, Symbol)}
 
 
 def _opened(source: Source) -> tuple[Objects, Available, bool]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
-from steelyard.codecs.r.stream import holds_session, is_r, read_r
+from steelyard.codecs.r.stream import holds_session, is_r, read_whole
 from steelyard.codecs.r.values import Vector
+from steelyard.core.net_facts import with_found
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, StaleWarning, printable
 from steelyard.formats.r.graph import graph_of
@@ -58,7 +59,8 @@ def sniff(source: Source) -> bool:
 
 def read(source: Source, scope: Scope) -> Weights:
     """Read in the order of R's own objects; with scope "all" also the other arrays in them, by their full paths."""
-    root = read_r(source)
+    whole = read_whole(source)
+    root = whole.root
     if holds_session(source) and isinstance(root, Vector):
         root = _only_object(root)
     contents = read_contents(root, source.name, _weights_in)
@@ -73,7 +75,8 @@ def read(source: Source, scope: Scope) -> Weights:
     if contents.networks and len(slices) == len(weights):
         meta[_ORIGINAL] = Original(source, slices, _derived(contents))
     orders = orders_of(contents, source)
-    return Weights(weights, meta=meta, orders=orders, graph=lambda: graph_of(meta.get("networks", {}), weights))
+    listed = Weights(weights, meta=meta, orders=orders, graph=lambda: graph_of(meta.get("networks", {}), weights))
+    return with_found(listed, "r", whole)
 
 
 def _only_object(session: Vector) -> Value:
