@@ -57,7 +57,7 @@ LAYOUTS = {
     "net.cfg": (b"# yolo\n[net]\nbatch=1\n", "the layers of a Darknet model"),
     "deploy.prototxt": (b'name: "LeNet"\nlayer {\n  name: "data"\n}', "the layers of a Caffe model"),
     "n-symbol.json": (b'{"nodes": [{"op": "null", "name": "data"}]}', "the layers of an MXNet model"),
-    "net.param.bin": (struct.pack("<2I", 7767517, 1), "the layers of an ncnn model in binary"),
+    "net.param.bin": (struct.pack("<2I", 7767517, 1), "the layers of an ncnn model by its name"),
     "net.ncnn.bin": (bytes(4) + b"\1" * 60, "the numbers of an ncnn model"),
     "a.mnn": (bytes(8) + b"\x0a", "a model of MNN"),
     "a.pte": (b"<\0\0\0", r"a program of ExecuTorch by its name.*partial download"),

@@ -129,3 +129,73 @@ def test_layers_without_their_numbers_and_a_count_that_is_wrong_are_refused(tmp_
 
 def test_it_keeps_the_rules_of_a_format(made):
     check_format(open_path(made / "net.ncnn.param"))
+
+
+INDEX = {
+    "BatchNorm": 2,
+    "Convolution": 6,
+    "Deconvolution": 8,
+    "InnerProduct": 15,
+    "MemoryData": 19,
+    "PReLU": 23,
+    "LSTM": 39,
+    "ConvolutionDepthWise": 42,
+    "Gemm": 74,
+    "GroupNorm": 75,
+    "LayerNorm": 76,
+    "GRU": 78,
+    "MultiHeadAttention": 79,
+    "Convolution1D": 81,
+    "Input": 16,
+    "Reduction": 25,
+}
+"""What `ncnn.layer_to_index` returns for these layers."""
+
+
+def in_binary(text):
+    """Write layers as ncnn2mem does: numbers for types and blobs, and no names."""
+    lines = [line.split() for line in text.splitlines()[1:]]
+    out, blobs = [7767517, *map(int, lines[0])], {}
+    for kind, _, *rest in lines[1:]:
+        inputs, outputs = int(rest[0]), int(rest[1])
+        names, settings = rest[2 : 2 + inputs + outputs], rest[2 + inputs + outputs :]
+        out += [INDEX.get(kind, 0), inputs, outputs, *(blobs.setdefault(name, len(blobs)) for name in names)]
+        for number, _, value in (setting.partition("=") for setting in settings):
+            values = [
+                struct.unpack("<i", struct.pack("<f" if "." in each else "<i", float(each) if "." in each else int(each)))[0]
+                for each in value.split(",")
+            ]
+            out += [int(number), *values]
+        out.append(-233)
+    return struct.pack(f"<{len(out)}i", *out)
+
+
+@pytest.mark.parametrize("opened", ["net.ncnn.param.bin", "net.ncnn.bin", ""])
+def test_layers_in_binary_have_the_numbers_of_those_in_a_text_by_their_places(opened, made, tmp_path):
+    text = (made / "net.ncnn.param").read_text()
+    (tmp_path / "net.ncnn.param.bin").write_bytes(in_binary(text))
+    (tmp_path / "net.ncnn.bin").write_bytes((made / "net.ncnn.bin").read_bytes())
+    places = {line.split()[1]: str(place) for place, line in enumerate(text.splitlines()[2:])}
+    named, found = steelyard.weights(made / "net.ncnn.param"), steelyard.weights(tmp_path / opened)
+    assert [*found] == [f"{places[weight.layer]}.{name.rpartition('.')[2]}" for name, weight in named.items()]
+    for one, other in zip(named.values(), found.values(), strict=True):
+        assert (one.shape, one.role, one.axes) == (other.shape, other.role, other.axes)
+        assert np.array_equal(one.numpy(), other.numpy())
+
+
+LIES = {
+    "a cut": (lambda data: data[:-4], r"ends within its layers, at [\d,]+ bytes \(partial download\?\)"),
+    "more": (lambda data: data + bytes(4), "goes on after its layers"),
+    "a count": (lambda data: data[:4] + struct.pack("<i", 99) + data[8:], "ends within its layers"),
+    "a setting": (lambda data: data[:-4] + struct.pack("<i", -5), "has the setting -5, which ncnn does not have"),
+    "inputs": (lambda data: data[:16] + struct.pack("<i", (1 << 31) - 1) + data[20:], "ends within its layers"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_layers_in_binary_that_lie_are_refused_in_one_line(lie, made, tmp_path):
+    change, what = LIES[lie]
+    (tmp_path / "net.param.bin").write_bytes(change(in_binary((made / "net.ncnn.param").read_text())))
+    (tmp_path / "net.bin").write_bytes((made / "net.ncnn.bin").read_bytes())
+    with pytest.raises(FormatError, match=what):
+        steelyard.weights(tmp_path / "net.param.bin")

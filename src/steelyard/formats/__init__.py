@@ -46,7 +46,7 @@ SUFFIXES = {
     "mindspore": (),
     "mnn": (".mnn",),
     "mxnet": (".params",),
-    "ncnn": (".param",),
+    "ncnn": (".param", ".param.bin"),
     "nnue": (".nnue",),
     "numpy": (".npz", ".npy"),
     "offloaded": ("index.json",),
@@ -81,7 +81,7 @@ SUFFIXES = {
 
 ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001", ".metadata", ".param", ".raw.json", ".xml")
+ALONGSIDE = (".data-00000-of-00001", ".metadata", ".param", ".param.bin", ".raw.json", ".xml")
 """Suffixes of files that are read through another file in the same folder, or through the folder; most .xml are no models."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""
@@ -217,8 +217,10 @@ def weight_files_of(names: Iterable[str]) -> list[str]:
 
 
 def _is_read_through(name: str, there: Collection[str]) -> bool:
-    """Whether a file is a shard of one that is there too, or what TensorFlow writes beside a model."""
+    """Whether a file is a shard of one that is there too, or what TensorFlow and ncnn write beside a model."""
     if re.search(_SHARD, name) and f"{re.sub(_SHARD, '', name)}.index.json" in there:
+        return True
+    if name.endswith(".param.bin") and f"{name.removesuffix('.param.bin')}.bin" in there:
         return True
     folder, slash, last = name.rpartition("/")
     if last in _SAVED_MODEL:

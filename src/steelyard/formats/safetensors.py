@@ -177,7 +177,9 @@ def _entries(header: Mapping[str, Any]) -> list[_Entry] | None:
     if not all(word in _BITS and is_possible(shape) for word, shape in kinds):
         return None
     bits = {(word, shape): prod(shape) * _BITS[word] for word, shape in kinds}
-    if [bits[kind] for kind in zip(words, shapes, strict=True)] != [8 * (stop - start) for start, stop in zip(starts, stops, strict=True)]:
+    if [bits[kind] for kind in zip(words, shapes, strict=True)] != [
+        8 * (stop - start) for start, stop in zip(starts, stops, strict=True)
+    ]:
         return None
     return list(zip(starts, stops, words, shapes, header, strict=True))
 

@@ -17,7 +17,7 @@ _TENSORRT = f"an engine of TensorRT, built for one kind of GPU, which is not rea
 _EXECUTORCH = "a program of ExecuTorch by its name, and not by its content (partial download?)"
 _KATAGO = "a net of KataGo by its first lines, and not by what follows (partial download?)"
 _NCNN = "the numbers of an ncnn model, whose layers are in a .param of the same name; put it next to this file"
-_NCNN_BINARY = "the layers of an ncnn model in binary (.param.bin), which is not read; open the .param that it was made from"
+_NCNN_LAYERS = "the layers of an ncnn model by its name, and not by its content (partial download?)"
 _RKNN = f"a model of RKNN, compiled for one chip, which is not read; {source_of('ONNX')}"
 _PADDLE = "the program of a PaddlePaddle model, without weights, which are in its .pdiparams"
 _ORBAX = "a file of a checkpoint of Orbax; pass its folder"
@@ -47,7 +47,6 @@ MARKS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"CBM1", f"a model of CatBoost: trees, {NET}"),
     (0, b"binf", _XGBOOST),
     (0, b"{L\0\0\0\0\0\0\0\x07learner", _XGBOOST),
-    (0, b"\xdd\x85\x76\0", _NCNN_BINARY),
     (0, b"\x0d\xc0\x01\0\0", "a net of Leela Chess Zero, which is not read; convert it with: lc0 leela2onnx"),
     (0, b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", f"a file of Torch7 (Lua), which is not read; {arrays_of('torchfile.load')}"),
     (0, b"B\0C\0N\0\0\0", f"a model of CNTK, which is not read; {source_of('ONNX')}"),
@@ -183,6 +182,7 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"\.params$", "the weights of an MXNet model by its name, and not by its content (partial download?)"),
     (r"\.mlmodel$", _COREML),
     (r"\.ncnn\.bin$", _NCNN),
+    (r"\.param\.bin$", _NCNN_LAYERS),
     (r"\.t7$", f"a file of Torch7 (Lua) by its name, which is not read; {arrays_of('torchfile.load')}"),
     (
         r"^group\d+-shard\d+of\d+(\.bin)?$|-shard\d+$",

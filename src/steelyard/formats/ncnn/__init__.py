@@ -1,9 +1,10 @@
-"""ncnn: the weights of the layers in a `.param` file, whose numbers are in the `.bin` of the same name.
+"""ncnn: the weights of the layers in a `.param` or `.param.bin` file, whose numbers are in the `.bin` of the same name.
 
     run    u32 flag, where the layer asks for one; numbers; zeros to a multiple of 4 bytes
     flag   0 or 0x0002C056 float32; 0x01306B47 float16; 0x000D4B38 int8; another: 256 float32, then a byte for each number
 
-Names are those of the layer and of ncnn's own members, as `conv1.weight_data`. Source: `modelbin.cpp` of ncnn.
+Names are those of the layer, or in a `.param.bin` its place, and of ncnn's own members, as `conv1.weight_data`. Source:
+`modelbin.cpp` of ncnn.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from steelyard.codecs.lone_file import lone_file
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
+from steelyard.formats.ncnn.binary import MAGIC as BINARY_MAGIC
+from steelyard.formats.ncnn.binary import binary_layers
 from steelyard.formats.ncnn.layers import MAGIC, Layer, Run, layers, runs
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
     from steelyard.storage.source import Source
 
-SUFFIXES = (".param",)
+SUFFIXES = (".param", ".param.bin")
 
 _HEAD = re.compile(rb"7767517\s+\d+\s+\d+\s")
 _COST = 1000
@@ -38,47 +41,65 @@ _TABLE = 1024
 
 
 def sniff(source: Source) -> bool:
-    """Recognise the layers of a net, a .bin with such a .param next to it, or a folder with one pair of them."""
+    """Recognise the layers of a net, a .bin with such a file next to it, or a folder with one pair of them."""
     if source.is_folder:
         return _inside(source) is not None
-    if source.name.lower().endswith(".bin") and source.is_file:
-        return _pair(source) is not None
+    if _is_text(source) or _is_binary(source):
+        return True
+    return source.name.lower().endswith(".bin") and source.is_file and _pair(source) is not None
+
+
+def _is_text(source: Source) -> bool:
     return source.head(len(MAGIC)) == MAGIC and _HEAD.match(source.head(64)) is not None
 
 
-def _named(source: Source, suffix: str) -> str:
-    return os.path.basename(source.name.replace("\\", "/")).rpartition(".")[0] + suffix
+def _is_binary(source: Source) -> bool:
+    return source.size > 12 and source.head(4) == BINARY_MAGIC and not any(source.head(8)[7:])
+
+
+def _are_layers(source: Source) -> bool:
+    return not source.is_folder and (_is_text(source) or _is_binary(source))
+
+
+def _stem(source: Source) -> str:
+    """Return the name of a net, without the folder and the suffix of one of its files."""
+    name = os.path.basename(source.name.replace("\\", "/"))
+    return name.removesuffix(".bin").removesuffix(".param") if name.endswith(".bin") else name.rpartition(".")[0]
 
 
 def _pair(source: Source) -> Source | None:
-    """Return the layers next to a .bin, if they are of ncnn."""
-    try:
-        other = source.beside(_named(source, ".param"))
-        return other if not other.is_folder and _HEAD.match(other.head(64)) else None
-    except SteelyardError:
-        return None
+    """Return the layers next to a .bin, if they are of ncnn; those with names before those without."""
+    for suffix in SUFFIXES:
+        try:
+            other = source.beside(_stem(source) + suffix)
+        except SteelyardError:
+            continue
+        if _are_layers(other):
+            return other
+    return None
 
 
 def _inside(folder: Source) -> Source | None:
     """Return the layers in a folder that has one pair of files."""
     names = set(folder.names())
-    pairs = [name for name in names if name.endswith(".param") and f"{name[:-6]}.bin" in names]
-    return lone_file(folder, pairs, lambda file: _HEAD.match(file.head(64)) is not None)
+    stems = {name: name.removesuffix(".bin").removesuffix(".param") for name in names if name.endswith(SUFFIXES)}
+    pairs = {stem: name for name, stem in sorted(stems.items(), reverse=True) if f"{stem}.bin" in names}  # .param comes last
+    return lone_file(folder, [*pairs.values()], _are_layers)
 
 
 def read(source: Source, scope: Scope) -> Weights:
     """List the weights in the order of the layers. Raises `FormatError` if their numbers do not fill the `.bin`."""
-    file = _inside(source) if source.is_folder else _pair(source) if source.name.lower().endswith(".bin") else source
+    file = _inside(source) if source.is_folder else source if _are_layers(source) else _pair(source)
     if file is None:
         raise FormatError(source.name, "has no net of ncnn any more")
     try:
-        numbers = file.beside(_named(file, ".bin"))
+        numbers = file.beside(f"{_stem(file)}.bin")
     except FileMissingError:
-        what = f"has the layers of ncnn, whose numbers are in {quoted(_named(file, '.bin'))}, which is missing"
+        what = f"has the layers of ncnn, whose numbers are in {quoted(f'{_stem(file)}.bin')}, which is missing"
         raise FormatError(file.name, what) from None
     found = _Numbers(numbers, Budget(numbers))
     listed, unknown = list[Weight](), list[str]()
-    for layer in layers(file):
+    for layer in layers(file) if _is_text(file) else binary_layers(file):
         wanted = runs(layer)
         if wanted is None:
             unknown.append(layer.kind)
