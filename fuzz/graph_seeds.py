@@ -167,6 +167,8 @@ def ncnn():
     files = {"net.param": "\n".join(["7767517", "3 3", *lines]).encode(), "net.bin": data}
     yield files, "net.param"
     yield files, ""
+    numbers = [7767517, 2, 2, 16, 0, 1, 0, -233, 6, 1, 1, 0, 1, 0, 2, 1, 1, 5, 1, 6, 6, -23310, 1, 5, -233]
+    yield {"net.param.bin": struct.pack(f"<{len(numbers)}i", *numbers), "net.bin": bytes(36)}, "net.param.bin"
     folder = carried.folder("ncnn")
     yield {name: (folder / name).read_bytes() for name in ("net.ncnn.param", "net.ncnn.bin")}, "net.ncnn.bin"
 
@@ -222,6 +224,9 @@ def mobile():
 
 
 def mnn():
-    """Yield nets of MNN, plain and with quantised weights."""
+    """Yield nets of MNN, plain and with quantised weights, also in a file of their own."""
     for name in ("plain", "half", "eight", "four"):
         yield {"net.mnn": (carried.folder("mnn") / f"{name}.mnn").read_bytes()}, "net.mnn"
+    for name in ("eight-apart", "norms"):
+        net = carried.folder("mnn") / f"{name}.mnn"
+        yield {"net.mnn": net.read_bytes(), "net.mnn.weight": net.with_suffix(".mnn.weight").read_bytes()}, "net.mnn"

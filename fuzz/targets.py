@@ -306,6 +306,11 @@ def wrapped():
         "ppo.zip", graph_seeds.zipped({"policy.pth": model, "policy.optimizer.pth": model, "_stable_baselines3_version": b"1"})
     )
     yield Seed({"net.zip": packed}, "net.zip!/a/model.pt")
+    for name in ("zarr/v2", "rllib/several"):
+        folder = carried.folder(name.split("/")[0]) / name.split("/")[1]
+        files = {f"a/{path.relative_to(folder)}": path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        yield _one("tree.zip", graph_seeds.zipped(files))
+        yield Seed({"tree.zip": graph_seeds.zipped(files)}, "tree.zip!/a")
 
 
 def distributed():

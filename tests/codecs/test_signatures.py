@@ -59,6 +59,7 @@ LAYOUTS = {
     "n-symbol.json": (b'{"nodes": [{"op": "null", "name": "data"}]}', "the layers of an MXNet model"),
     "net.param.bin": (struct.pack("<2I", 7767517, 1), "the layers of an ncnn model by its name"),
     "net.ncnn.bin": (bytes(4) + b"\1" * 60, "the numbers of an ncnn model"),
+    "a.mnn.weight": (bytes(range(60)), "the numbers of a model of MNN"),
     "a.mnn": (bytes(8) + b"\x0a", "a model of MNN"),
     "a.pte": (b"<\0\0\0", r"a program of ExecuTorch by its name.*partial download"),
     "a.ms": (b"<\0\0\0MSL2" + bytes(8), "a model of MindSpore Lite"),

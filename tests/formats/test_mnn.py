@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import steelyard
-from steelyard.errors import FormatError
+from steelyard.errors import FormatError, SteelyardError
 from steelyard.formats import mnn
 from steelyard.storage.source import from_bytes, open_path
 from steelyard.testing import check_format
@@ -169,7 +169,7 @@ def test_the_weights_of_all_operators_of_the_schema_are_listed_or_named(tmp_path
              "gru.bwRecurrentBias", "conv.weight", "conv.bias", "old.weight"]  # fmt: skip
     assert list(found) == names
     assert {name: found.unreadable[name].split(": ")[1] for name in found.unreadable} == {
-        "apart.gamma": "apart.gamma has its numbers in a file of its own (.mnn.weight), which is not read",
+        "apart.gamma": "has its numbers in 'net.mnn.weight', which is missing; put it next to this file",
         "old.weight": "old.weight is that of a quantised convolution of TensorFlow, which is not read",
     }
     assert [str(found[f"bn.{word}"].role) for word in ("slopeData", "meanData", "varData", "biasData")] == [
@@ -181,3 +181,45 @@ def test_the_weights_of_all_operators_of_the_schema_are_listed_or_named(tmp_path
     assert np.array_equal(found["conv.weight"].numpy(), volume)
     assert found["lstm.weightI"].shape == (4, 3)
     assert found["lstm.weightI"].layer == "lstm"
+
+
+@pytest.mark.parametrize("kind", ["plain", "half", "eight", "four"])
+def test_numbers_in_a_file_of_their_own_are_those_in_the_net(kind, made):
+    here, apart = steelyard.weights(made / f"{kind}.mnn", scope="all"), steelyard.weights(made / f"{kind}-apart.mnn", scope="all")
+    assert (made / f"{kind}-apart.mnn.weight").stat().st_size > 500
+    assert [*here] == [*apart]
+    for one, other in zip(here.values(), apart.values(), strict=True):
+        assert (one.shape, one.dtype, one.encoding, one.role, one.axes) == (
+            other.shape,
+            other.dtype,
+            other.encoding,
+            other.role,
+            other.axes,
+        )
+        assert np.array_equal(one.numpy(), other.numpy())
+
+
+def test_norms_and_tables_in_a_file_of_their_own_are_those_of_the_state_dict(made):
+    found, expected = steelyard.weights(made / "norms.mnn"), np.load(made / "norms.npz")
+    norm = {word: expected[f"norm.{word}"] for word in ("weight", "bias", "running_mean", "running_var")}
+    scale = norm["weight"] / np.sqrt(norm["running_var"] + 1e-5)
+    held = {name.rpartition(".")[2]: weight.numpy() for name, weight in found.items()}
+    assert np.allclose(held["scaleData"], scale, rtol=1e-5)
+    assert np.allclose(held["biasData"], norm["bias"] - norm["running_mean"] * scale, rtol=1e-5)
+    assert np.array_equal(held["gamma"], expected["layer.weight"])
+    assert np.array_equal(held["beta"], expected["layer.bias"])
+    assert np.array_equal(found["table.weight"].numpy(), expected["table.weight"])
+
+
+def test_numbers_in_a_file_that_is_missing_or_cut_are_listed_and_refused(made, tmp_path):
+    (tmp_path / "net.mnn").write_bytes((made / "plain-apart.mnn").read_bytes())
+    for data, what in (
+        (None, "has its numbers in 'net.mnn.weight', which is missing"),
+        (bytes(900), r"has 900 bytes, of which [\d,]+ from [\d,]+ are wanted"),
+    ):
+        if data is not None:
+            (tmp_path / "net.mnn.weight").write_bytes(data)
+        found = steelyard.weights(tmp_path / "net.mnn")
+        assert {"/conv/Conv_output_0.weight", "/fc/Gemm_output_0__matmul_converted.weight"} <= {*found.unreadable}
+        with pytest.raises(SteelyardError, match=what):
+            found["/fc/Gemm_output_0__matmul_converted.weight"].numpy()

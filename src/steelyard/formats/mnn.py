@@ -9,7 +9,9 @@
     Convolution3D   4 common {8 sizes of the kernel, 16 outputs}, 6 weight, 8 bias
     InnerProduct    4 outputs, 10 weight, 12 bias, 16 whether it is transposed, 18 quantised
 
-The fields of the other operators are in `_RUNS` and `_BLOBS`.
+The fields of the other operators are in `_RUNS` and `_BLOBS`. With `--saveExternalData` the numbers are in a `.mnn.weight` next
+to the net. The places of an operator are the byte at which its runs begin, and the bytes of each: of the kernel, or of its code
+and its scales, then of the bias; of a norm, of scale and offset.
 
 Of the types of quantised weights, 1 is a shape, a table of int8, and the places in it, the first in the highest bits; 3 is
 float16; 4 is int8. Integers are listed, with their scales (`alpha`). Source: the schema of MNN, and `ConvolutionCommon.cpp`.
@@ -17,16 +19,17 @@ float16; 4 is int8. Integers are listed, with their scales (`alpha`). Source: th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.flatbuffers import Table, root
 from steelyard.codecs.limits import is_possible
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.dtypes import UNKNOWN, is_floating
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.dtypes import UNKNOWN, is_floating, itemsize
+from steelyard.errors import FileMissingError, FormatError, SteelyardError, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -57,14 +60,20 @@ _BLOBS = {
     72: tuple(zip(range(12, 32, 2), (f"{way}{each}" for way in ("fw", "bw") for each in _RECURRENT), strict=True)),
 }
 """for a kind of settings, the fields that are blobs: LSTM, RNNParam"""
-_ELSEWHERE = {88: 14}
+_ELSEWHERE = {58: 10, 88: 14}
 """for a kind of settings, the places of its runs in another file"""
 _UNREAD = {67: "a quantised convolution of TensorFlow", 74: "a quantised operator"}
 """kinds of settings whose weights are not read"""
-_WIDTHS = {"float32": 4, "int32": 4, "uint8": 1, "int8": 1, "int64": 8}
 _TABLE, _SPARSE, _HALF, _INT8 = 1, 2, 3, 4
 _KNOWN = {_BLOB, _CONVOLUTION, _DENSE, _VOLUME, *_RUNS, *_BLOBS, *_UNREAD}
-_APART = "has its numbers in a file of its own (.mnn.weight), which is not read"
+
+
+class _Run(NamedTuple):
+    """Numbers one after another: the file, the byte at which they begin, and how many there are."""
+
+    source: Source
+    start: int
+    length: int
 
 
 def sniff(source: Source) -> bool:
@@ -115,81 +124,123 @@ def _weights(source: Source, operator: Table) -> Iterator[Weight]:
 
 def _plain(source: Source, settings: Table, kind: int, name: str) -> Iterator[Weight]:
     """Yield the weights of an operator that has runs of numbers, or blobs, in its fields."""
-    if kind in _ELSEWHERE and settings.vector(_ELSEWHERE[kind], 8)[1]:
-        yield _refused(source, f"{name}.{_RUNS[kind][0][1]}", name, _APART)
+    wanted = _RUNS.get(kind, ())
+    try:
+        apart = _apart(source, settings, _ELSEWHERE[kind], 4, 4) if kind in _ELSEWHERE else []
+    except SteelyardError as error:
+        yield _refused(source, f"{name}.{wanted[0][1]}", name, error)
         return
-    for field, word, role in _RUNS.get(kind, ()):
-        yield from _run(source, settings, field, f"{name}.{word}", name, role)
+    for place, (field, word, role) in enumerate(wanted):
+        run = apart[place] if place < len(apart) else _Run(source, *settings.vector(field, 4))
+        yield from _run(run, f"{name}.{word}", name, role)
     for field, word in _BLOBS.get(kind, ()):
         if blob := settings.table(field):
             yield _blob(source, blob, f"{name}.{word}", name)
 
 
-def _run(source: Source, table: Table, field: int, name: str, layer: str, role: Role = Role.OTHER) -> Iterator[Weight]:
-    """Yield the weight of a run of float32, if the table has it."""
-    start, count = table.vector(field, 4)
-    if count:
+def _apart(source: Source, table: Table, field: int, *widths: int) -> list[_Run]:
+    """Return the runs that an operator has in the file next to the net, of numbers of so many bytes; none where it has none."""
+    places = table.numbers(field, "q")
+    if not places:
+        return []
+    name = f"{os.path.basename(source.name)}.weight"
+    try:
+        file = source.beside(name)
+    except FileMissingError:
+        raise FormatError(source.name, f"has its numbers in {quoted(name)}, which is missing; put it next to this file") from None
+    found, start = list[_Run](), places[0]
+    for length, width in zip(places[1:], widths, strict=False):
+        if start < 0 or length < 0 or start + length > file.size or length % width:
+            raise FormatError(
+                file.name, f"has {file.size:,} bytes, of which {length:,} from {start:,} are wanted (partial download?)"
+            )
+        found.append(_Run(file, start, length // width))
+        start += length
+    if len(found) < len(widths):
+        raise FormatError(source.name, f"has {len(places)} places in {printable(file.name)}, fewer than an operator has")
+    return found
+
+
+def _run(run: _Run, name: str, layer: str, role: Role = Role.OTHER) -> Iterator[Weight]:
+    """Yield the weight of a run of float32, if there is one."""
+    if run.length:
         axes = {Role.BIAS: "out", Role.KERNEL: "", Role.OTHER: ""}.get(role, "channel")
-        read = source.numbers(start, "float32")
-        yield Weight(name=name, shape=(count,), dtype="float32", read=read, role=role, axes=axes, layer=layer)
+        read = run.source.numbers(run.start, "float32")
+        yield Weight(name=name, shape=(run.length,), dtype="float32", read=read, role=role, axes=axes, layer=layer)
 
 
-def _refused(source: Source, name: str, layer: str, why: str) -> Weight:
-    error = FormatError(source.name, f"{printable(name)} {why}")
+def _refused(source: Source, name: str, layer: str, why: str | SteelyardError) -> Weight:
+    error = why if isinstance(why, SteelyardError) else FormatError(source.name, f"{printable(name)} {why}")
     return Weight(name=name, shape=(), dtype=UNKNOWN, read=Refused(error), layer=layer)
 
 
 def _convolution(source: Source, table: Table, name: str, is_turned: bool) -> Iterator[Weight]:
     common, coded = table.table(4), table.table(10)
-    if table.vector(16, 8)[1]:
-        yield _refused(source, f"{name}.weight", name, _APART)
+    try:
+        apart = _apart(source, table, 16, *((1, 4, 4) if coded else (4, 4)))
+    except SteelyardError as error:
+        yield _refused(source, f"{name}.weight", name, error)
         return
-    if table.table(12) is not None and not (coded or table.vector(6, 4)[1]):
+    if apart:
+        kernel, *scales, bias = apart
+    else:
+        kernel, bias = (_Run(source, *table.vector(field, 4)) for field in (6, 8))
+        kernel, scales = _code(source, coded) if coded else (kernel, [])
+    if table.table(12) is not None and not (coded or kernel.length):
         yield _refused(source, f"{name}.weight", name, "is quantised together with its inputs, which is not read")
         return
-    for weight in _kernel(source, table.vector(6, 4), coded, name):
+    for weight in _kernel(kernel, scales, coded, name):
         shape, axes = _shape(common, weight.size, is_turned)
         yield weight.replace(shape=shape, axes=axes) if weight.role is Role.KERNEL else weight
-    yield from _run(source, table, 8, f"{name}.bias", name, Role.BIAS)
+    yield from _run(bias, f"{name}.bias", name, Role.BIAS)
 
 
-def _kernel(source: Source, plain: tuple[int, int], coded: Table | None, name: str) -> Iterator[Weight]:
-    """Yield a kernel, still flat, from float32 at its start and of its length or from its code, and the scales of that."""
-    (start, count), dtype, encoding = plain, "float32", ""
-    read: Reader = source.numbers(start, dtype)
+def _code(source: Source, coded: Table) -> tuple[_Run, list[_Run]]:
+    """Return the bytes of a quantised kernel, and its scales."""
+    return _Run(source, *coded.vector(4, 1)), [_Run(source, *coded.vector(6, 4))]
+
+
+def _kernel(run: _Run, scales: list[_Run], coded: Table | None, name: str) -> Iterator[Weight]:
+    """Yield a kernel, still flat, from a run of float32 or of the bytes of its code, and the scales of that."""
+    source, count, dtype, encoding = run.source, run.length, "float32", ""
+    read: Reader = source.numbers(run.start, dtype)
     if coded:
         try:
-            dtype, encoding, count, read = _coded(source, coded)
+            dtype, encoding, count, read = _coded(run, coded)
         except FormatError as error:
             yield _refused(source, f"{name}.weight", name, str(error).removeprefix(f"{printable(source.name)}: "))
             count = 0
     if count:
         named = f"{name}.weight"
         yield Weight(name=named, shape=(count,), dtype=dtype, encoding=encoding, read=read, layer=name, role=Role.KERNEL)
-    if coded:
-        yield from _run(source, coded, 6, f"{name}.alpha", name)
+    for each in scales:
+        yield from _run(each, f"{name}.alpha", name)
 
 
 def _dense(source: Source, table: Table, name: str) -> Iterator[Weight]:
-    outputs, is_turned = table.number(4, "i"), table.number(16, "?")
-    for weight in _kernel(source, table.vector(10, 4), table.table(18), name):
+    outputs, is_turned, coded = table.number(4, "i"), table.number(16, "?"), table.table(18)
+    kernel, scales = _code(source, coded) if coded else (_Run(source, *table.vector(10, 4)), [])
+    for weight in _kernel(kernel, scales, coded, name):
         shape, axes = weight.shape, ""
         if weight.role is Role.KERNEL and outputs > 0 and not weight.size % outputs:
             inputs = weight.size // outputs
             shape, axes = ((inputs, outputs), "in out") if is_turned else ((outputs, inputs), "out in")
         yield weight.replace(shape=shape, axes=axes)
-    yield from _run(source, table, 12, f"{name}.bias", name, Role.BIAS)
+    yield from _run(_Run(source, *table.vector(12, 4)), f"{name}.bias", name, Role.BIAS)
 
 
 def _volume(source: Source, table: Table, name: str) -> Iterator[Weight]:
     common = table.table(4)
     sizes, outputs = ((), 0) if common is None else (common.numbers(8, "i"), common.number(16, "i"))
-    for weight in _kernel(source, table.vector(6, 4), None, name):
+    if table.vector(10, 8)[1]:
+        yield _refused(source, f"{name}.weight", name, "has its numbers in a .mnn.weight, in which those of 3D are not read")
+        return
+    for weight in _kernel(_Run(source, *table.vector(6, 4)), [], None, name):
         each = outputs * prod(sizes)
         fits = len(sizes) == 3 and min(sizes) > 0 and outputs > 0 and not weight.size % each
         shape, axes = ((outputs, weight.size // each, *sizes), "out in kd kh kw") if fits else (weight.shape, "")
         yield weight.replace(shape=shape, axes=axes)
-    yield from _run(source, table, 8, f"{name}.bias", name, Role.BIAS)
+    yield from _run(_Run(source, *table.vector(8, 4)), f"{name}.bias", name, Role.BIAS)
 
 
 def _shape(common: Table | None, count: int, is_turned: bool) -> tuple[tuple[int, ...], str]:
@@ -212,23 +263,26 @@ def _shape(common: Table | None, count: int, is_turned: bool) -> tuple[tuple[int
 
 def _blob(source: Source, table: Table, name: str, layer: str) -> Weight:
     shape, kind = table.numbers(4, "i"), table.number(8, "i", 1)
-    if table.vector(22, 8)[1]:
-        return _refused(source, name, layer, _APART)
     if kind not in _HELD or not is_possible(shape):
         return _refused(source, name, layer, f"is of the type {kind} and the shape {list(shape)}, which is not read")
     field, dtype = _HELD[kind]
     is_half = dtype == "float16"  # which are bytes
-    start, count = table.vector(field, 1 if is_half else _WIDTHS[dtype])
-    if count != prod(shape) * (2 if is_half else 1):
+    width = itemsize(dtype)
+    try:
+        apart = _apart(source, table, 22, 1 if is_half else width)
+    except SteelyardError as error:
+        return _refused(source, name, layer, error)
+    run = apart[0] if apart else _Run(source, *table.vector(field, 1 if is_half else width))
+    if run.length != prod(shape) * (2 if is_half else 1):
         return _refused(
-            source, name, layer, f"has the shape {list(shape)}, but {count:,} {'bytes' if is_half else 'numbers'} are stored"
+            source, name, layer, f"has the shape {list(shape)}, but {run.length:,} {'bytes' if is_half else 'numbers'} are stored"
         )
-    return Weight(name=name, shape=shape, dtype=dtype, read=source.numbers(start, dtype), layer=layer)
+    return Weight(name=name, shape=shape, dtype=dtype, read=run.source.numbers(run.start, dtype), layer=layer)
 
 
-def _coded(source: Source, table: Table) -> tuple[str, str, int, Reader]:
+def _coded(run: _Run, table: Table) -> tuple[str, str, int, Reader]:
     """Return the type, the encoding, the count and a reader of quantised weights."""
-    start, length = table.vector(4, 1)
+    source, start, length = run
     kind = table.number(8, "i")
     if kind == _HALF:
         return "float16", "", length // 2, source.numbers(start, "float16")

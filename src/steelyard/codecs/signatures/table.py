@@ -182,6 +182,7 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"\.params$", "the weights of an MXNet model by its name, and not by its content (partial download?)"),
     (r"\.mlmodel$", _COREML),
     (r"\.ncnn\.bin$", _NCNN),
+    (r"\.mnn\.weight$", "the numbers of a model of MNN, whose operators are in the .mnn next to it; open that"),
     (r"\.param\.bin$", _NCNN_LAYERS),
     (r"\.t7$", f"a file of Torch7 (Lua) by its name, which is not read; {arrays_of('torchfile.load')}"),
     (
