@@ -137,7 +137,7 @@ class Drawing:
         part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
         # minimum and maximum pass NaN on, so a cell with one is drawn as not finite; the larger magnitude is chosen at the end
         for extremes, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
-            cells = larger.reduceat(larger.reduceat(block, cuts[0][1], axis=0), cuts[1][1], axis=1)
+            cells = larger.reduceat(_of_rows(larger, block, cuts[0][1]), cuts[1][1], axis=1)
             larger(extremes[part], cells, out=extremes[part])
 
     def picture(self) -> Picture:
@@ -214,6 +214,16 @@ def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
     first = at // step
     starts = np.arange(first, (at + length - 1) // step + 1) * step - at
     return first, np.maximum(starts, 0)
+
+
+def _of_rows(larger: np.ufunc, block: Array, starts: Array) -> Array:
+    """Return the extremes of each column, between the rows at which cells begin; a call for each is faster for large cells."""
+    if len(starts) == len(block):
+        return block
+    if block.size < sizes.CELL_ROWS * len(starts):
+        return np.asarray(larger.reduceat(block, starts, axis=0))
+    ends = [*starts[1:].tolist(), len(block)]
+    return np.stack([larger.reduce(block[start:end], axis=0) for start, end in zip(starts.tolist(), ends, strict=True)])
 
 
 def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:

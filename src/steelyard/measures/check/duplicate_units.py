@@ -60,10 +60,8 @@ class UnitScan:
         if self.hashed_axis is not None:
             axis = self.hashed_axis
             others = tuple(each for each in range(block.ndim) if each != axis)
-            mixed = (_bits(block) + np.uint64(1)) * _factors(box, shape, axis)
-            mixed ^= mixed >> np.uint64(29)
             here = slice(box.corner[axis], box.corner[axis] + box.shape[axis])
-            self.hashes[here] += mixed.sum(others, dtype=np.uint64) * _ODD
+            self.hashes[here] += _mixed(block, box, shape, axis).sum(others, dtype=np.uint64) * _ODD
 
     def same(self) -> list[list[int]]:
         """Return the indices of equal slices, except those of zeros, along the axis `told_apart`, in groups of two or more."""
@@ -75,13 +73,46 @@ class UnitScan:
         return [places for places in places_of.values() if len(places) > 1]
 
 
+def _mixed(block: Array, box: Box, shape: tuple[int, ...], axis: int) -> Array:
+    """Return a hash of each word of a block, and of its place in its slice; a word has the bits of one number or of several.
+
+    Each step can be undone, so that different words have different hashes. The first product spreads the bits of each number
+    over those above, and the upper half then reaches the lower one: without either, two changed signs could cancel out.
+    """
+    together = _together(block, shape, axis)
+    words = _words(_bits(block), together)
+    words *= _ODD
+    words ^= words >> np.uint64(32)
+    words += np.uint64(1)
+    words *= _factors(_in_words(box, together), (*shape[:-1], shape[-1] // together), axis)
+    words ^= words >> np.uint64(29)
+    return words
+
+
+def _together(block: Array, shape: tuple[int, ...], axis: int) -> int:
+    """Return the numbers of a word: 8 bytes along the last axis, where slices and blocks are whole words, else one number."""
+    count = 8 // block.itemsize
+    return 1 if axis == len(shape) - 1 or shape[-1] % count or sizes.SUMMARY_BLOCK % count else count
+
+
+def _in_words(box: Box, together: int) -> Box:
+    corner, shape = ((*each[:-1], each[-1] // together) for each in (box.corner, box.shape))
+    return box._replace(corner=corner, shape=shape)
+
+
+def _words(bits: Array, together: int) -> Array:
+    return bits.astype(np.uint64) if together == 1 else bits.view(np.uint64).copy()
+
+
 def _bits(block: Array) -> Array:
     """Return the bits of each number as an integer; both zeros have the same bits."""
     if block.dtype.kind == "V":  # a type of ml_dtypes
         block = np.where(block == 0, block.dtype.type(0), block)
-    bits = block.view(f"u{block.itemsize}").astype(np.uint64)
+    bits = block.view(f"u{block.itemsize}")
     if block.dtype.kind == "f":  # by the bits, since a sum with a signalling NaN warns
-        bits[bits == np.uint64(1 << 8 * block.itemsize - 1)] = 0
+        negative = bits == bits.dtype.type(1 << 8 * block.itemsize - 1)
+        if negative.any():
+            bits = np.where(negative, bits.dtype.type(0), bits)
     return bits
 
 
