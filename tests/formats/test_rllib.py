@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import steelyard
+from steelyard.cli import main
 from steelyard.core.weight import Role
 from steelyard.errors import FormatError
 from steelyard.formats import format_name
@@ -86,3 +87,36 @@ def test_one_net_in_an_archive_is_read_where_it_is(made, tmp_path):
     (tmp_path / "algorithm").mkdir()
     archive = shutil.make_archive(str(tmp_path / "old"), "zip", policies(tmp_path / "algorithm", "default_policy"))
     assert [*steelyard.weights(archive)] == [*WEIGHTS]
+
+
+@pytest.mark.parametrize("key", ["state", "policy_states"])
+def test_a_checkpoint_from_before_2_1_is_the_nets_in_the_state_of_its_worker(key, tmp_path):
+    folder = tmp_path / "checkpoint_000005"
+    folder.mkdir()
+    (folder / "checkpoint-5.tune_metadata").write_bytes(pickle.dumps({"iteration": 5}))
+    for policies, names in (
+        ({"default_policy": POLICY}, [*WEIGHTS]),
+        ({"default_policy": WEIGHTS}, [*WEIGHTS]),
+        ({"left": POLICY, "right": POLICY}, [f"{side}.{name}" for side in ("left", "right") for name in WEIGHTS]),
+    ):
+        worker = pickle.dumps({"filters": {}, key: policies, "policy_specs": {}})
+        (folder / "checkpoint-5").write_bytes(pickle.dumps({"worker": worker, "train_exec_impl": None}))
+        for path in (folder, folder / "checkpoint-5"):
+            found = steelyard.weights(path)
+            assert [*found] == names
+            assert all(
+                np.array_equal(found[name].numpy(), next(v for k, v in WEIGHTS.items() if name.endswith(k))) for name in names
+            )
+    everything = steelyard.weights(folder / "checkpoint-5", scope="all")
+    assert f"worker.{key}.left._optimizer_variables.0.state.0.exp_avg" in everything
+
+
+def test_code_in_the_state_of_a_worker_is_found(tmp_path, capsys):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    worker = pickle.dumps({"state": {"default_policy": POLICY, "other": Evil()}})
+    (tmp_path / "checkpoint-5").write_bytes(pickle.dumps({"worker": worker}))
+    assert main(["check", str(tmp_path / "checkpoint-5")]) == 3
+    assert "would have run builtins.print" in capsys.readouterr().out

@@ -16,6 +16,7 @@ from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.model_weights import as_weights, listed
 from steelyard.codecs.pickle.values import Record
 from steelyard.codecs.pickle.walk import TensorWalk
+from steelyard.codecs.pickle.worker import policies_of, with_worker
 from steelyard.codecs.sklearn.graph import graph_maker
 from steelyard.codecs.sklearn.scikeras import packed_models
 from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
@@ -51,18 +52,20 @@ def read(source: Source, scope: Scope) -> Weights:
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build, outlines=True)
-    root = with_side_files(machine.load(), content)
+    read = with_side_files(machine.load(), content)
+    root = with_worker(read, content)
+    is_plain = machine.is_plain and root is read
     open_nets(machine.records, content)
     missing: dict[str, str] = {}
     decode = _decoder(content, missing)
-    searched = () if machine.is_plain else root if scope == "all" else net_of(root)  # there may be millions of values
+    searched = () if is_plain else root if scope == "all" else policies_of(net_of(root))  # there may be millions of values
     walk = TensorWalk(content, decode, literal=scope == "all").through(searched)
-    packed = [] if machine.is_plain or scope == "all" else list(packed_models(searched, decode, content))
+    packed = [] if is_plain or scope == "all" else list(packed_models(searched, decode, content))
     own = estimator_tensors(searched, decode, content, may_lack=bool(packed)) if scope != "all" else None
     if own is None and scope != "all":
         own = net_tensors(root, walk)
     meta: dict[str, Any] = {"format": "pickle"}
-    if machine.is_plain and machine.offset == content.size:
+    if is_plain and machine.offset == content.size:
         meta["plain"] = True
     if missing:
         meta["incomplete"] = [f"lacks the file {quoted(name)}, into which {by} wrote an array" for name, by in missing.items()]
