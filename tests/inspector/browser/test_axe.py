@@ -1,8 +1,6 @@
 """What axe-core finds in the states of the page: nothing, in every view of a net, every tab of a weight, light and dark."""
 
-from pathlib import Path
-
-import axe_playwright_python
+import axe
 import numpy as np
 import pytest
 from inspector.browser.looking import DONE, go_to
@@ -11,17 +9,16 @@ from playwright.sync_api import expect
 
 import steelyard
 
-AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
-RUN = (
-    "axe.run(LOOKED_FOR).then((all) => all.violations.map((each) => [each.id, each.nodes.map(({ html }) => html.slice(0, 120))]))"
-)
-
 
 def with_axe(page, scheme="light"):
     """Load axe-core into a page; in a dark one it only looks at the colours, since all else is as in a light one."""
-    page.evaluate(AXE.read_text())
-    page.evaluate("(rules) => { window.LOOKED_FOR = rules }", {} if scheme == "light" else {"runOnly": ["color-contrast"]})
+    axe.load(page)
+    page.dark = scheme == "dark"
     return page
+
+
+def found_by_axe(page):
+    return axe.faults(page, "html", contrast_only=page.dark)
 
 
 def faults(page):
@@ -30,7 +27,7 @@ def faults(page):
     for view in page.locator(".switcher button").all():
         view.click()
         expect(page.locator(".later > .none[role=status]")).to_have_count(0)
-        found[view.text_content()] = page.evaluate(RUN)
+        found[view.text_content()] = found_by_axe(page)
     return found
 
 
@@ -43,7 +40,7 @@ def faults_of(page, name):
     for tab in page.get_by_role("tab").all():
         tab.click()
         page.wait_for_selector(DONE)
-        found[name, tab.text_content()] = page.evaluate(RUN)
+        found[name, tab.text_content()] = found_by_axe(page)
     return found
 
 
@@ -67,7 +64,7 @@ def test_the_states_of_a_report_have_no_fault(open_report, scheme):
     none_in(faults(page), "Distributions", "Blocks", "Size", "Architecture")
     none_in(faults_of(page, "h.4.mlp.weight"), "Heat map", "Statistics", "Spectrum")
     page.get_by_role("button", name="Full page").click()
-    assert page.evaluate(RUN) == []
+    assert found_by_axe(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -84,4 +81,4 @@ def test_a_net_without_blocks_in_a_narrow_window_has_no_fault(open_report):
     page = with_axe(open_report({f"name{nth}": np.ones(2 + nth) for nth in range(5)}, size=(390, 844)))
     none_in(faults(page), "Distributions", "Blocks", "Size", "Architecture")
     page.get_by_role("button", name="Keys").click()
-    assert page.evaluate(RUN) == []
+    assert found_by_axe(page) == []
