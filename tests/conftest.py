@@ -1,9 +1,13 @@
 """What the tests share: which of them can run here, and small data to train on."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 
 import pytest
-from carried import OUTSIDE
+from carried import OUTSIDE, SHARED
 from hypothesis import HealthCheck, settings
 from small_sizes import SMALL
 
@@ -17,12 +21,17 @@ settings.load_profile("without a clock")  # a busy machine must not fail a test
 
 collect_ignore = ["data"]  # the scripts there import what made the data, and have no tests
 LEFT_OUT = pytest.StashKey[int]()
+COMPILED = pytest.StashKey[str]()
+READING = {"open", "os.listdir", "os.scandir"}
+UNMARKED = []
+"""The test that runs now, if it has no mark `shared`, and after it the files of third parties that it reads all the same."""
 
 
 def pytest_configure(config):
     """Refuse to run in CI without the files of third parties, since tests would be left out in silence."""
     config.addinivalue_line("markers", "shared: reads files of third parties that are not part of the project")
     config.stash[LEFT_OUT] = 0
+    sys.addaudithook(_note)
     if os.environ.get("CI") == "true" and not OUTSIDE.is_dir():
         raise pytest.UsageError(f"{OUTSIDE} is missing, which CI must have; STEELYARD_SHARED names the folder above corpus/")
 
@@ -37,6 +46,47 @@ def pytest_collection_modifyitems(config, items):
     config.stash[LEFT_OUT] = len(out)
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_out"] = len(out)
+
+
+def _note(event, args):
+    """Note what an unmarked test reads of third parties."""
+    if event in READING and UNMARKED and isinstance(args[0], str) and args[0].startswith(str(SHARED)):
+        UNMARKED.append(args[0])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Watch what a test without the mark `shared` reads."""
+    UNMARKED[:] = [] if item.get_closest_marker("shared") else [item.nodeid]
+    try:
+        return (yield)
+    finally:
+        UNMARKED.clear()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Fail a test that would fail in a clone with nothing beside it, where it is not left out."""
+    if read := UNMARKED[1:]:
+        pytest.fail(f"reads {read[0]}, which is not part of the project, and has no mark `shared`")
+
+
+def pytest_runtest_setup(item):
+    """Let JAX keep what it compiles, once a test has imported it: most nets of the tests run what another has run.
+
+    Each process has a folder of its own, since JAX does not write its files whole or not at all.
+    """
+    if COMPILED in item.config.stash or not hasattr(sys.modules.get("jax"), "jit"):
+        return
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    folder = item.config.stash[COMPILED] = tempfile.mkdtemp(prefix="steelyard-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()
+    compilation_cache.set_cache_dir(folder)
 
 
 @pytest.hookimpl(optionalhook=True)
