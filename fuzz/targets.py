@@ -11,6 +11,7 @@ import io
 import json
 import lzma
 import math
+import pickle
 import struct
 import tarfile
 from dataclasses import dataclass
@@ -331,11 +332,15 @@ def orbax():
 
 
 def rllib():
-    """Yield a module and two modules of RLlib."""
+    """Yield a module and two modules of RLlib, and a checkpoint from before 2.1."""
     for name in ("alone", "several"):
         folder = carried.folder("rllib") / name
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         yield Seed({str(path.relative_to(folder)): path.read_bytes() for path in paths}, "")
+    worker = {"state": {"default_policy": {"weights": {"fc.weight": np.ones((2, 3), "f4")}, "global_timestep": 5}}}
+    old = {"checkpoint-5": pickle.dumps({"worker": pickle.dumps(worker)}), "checkpoint-5.tune_metadata": b""}
+    yield Seed(old, "")
+    yield Seed(old, "checkpoint-5")
 
 
 def zarr():

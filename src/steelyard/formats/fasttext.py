@@ -9,6 +9,8 @@ quantised    u8 whether norms are apart, int64 rows, int64 columns, int32 bytes 
              then, if norms are apart, a code of one byte for each row, and a quantiser of them
 quantiser    int32 dimension, parts, the width of a part, the width of the last part; 256 centroids for each part, as float32
 
+Before fastText had a magic number and a version, a file began with the settings, and had neither pruned n-grams nor the two u8.
+
 A row of quantised numbers is read as fastText computes it: the centroids that its codes name, times its norm.
 """
 
@@ -39,6 +41,8 @@ _VERSIONS = (11, 12)
 _SETTINGS = ("dim", "ws", "epoch", "minCount", "neg", "wordNgrams", "loss", "model", "bucket", "minn", "maxn", "lrUpdateRate")
 _MODELS = {1: "cbow", 2: "skipgram", 3: "supervised"}
 _LOSSES = {1: "hierarchical softmax", 2: "negative sampling", 3: "softmax", 4: "one-vs-all"}
+_OLD = struct.Struct("<12id3i")
+"""what an old file begins with: the settings, and the entries, words and labels of the dictionary"""
 _CENTROIDS = 256
 _AFTER_WORD = 9
 """bytes of the count and the kind of an entry"""
@@ -48,23 +52,37 @@ _WORD = 16
 
 
 def sniff(source: Source) -> bool:
-    """Recognise the magic number."""
-    return source.head(4) == _MAGIC
+    """Recognise the magic number, or the settings that old files begin with."""
+    return source.head(4) == _MAGIC or _is_old(source)
+
+
+def _is_old(source: Source) -> bool:
+    """Whether a `.bin` begins with settings that fastText can have, and a dictionary whose words and labels add up."""
+    if not source.name.lower().endswith(".bin") or source.size < _OLD.size:
+        return False
+    *settings, sampling, entries, words, labels = _OLD.unpack(source.head(_OLD.size))
+    found = dict(zip(_SETTINGS, settings, strict=True))
+    if found["model"] not in _MODELS or found["loss"] not in _LOSSES or not 0 <= sampling <= 1 or min(settings) < 0:
+        return False
+    adds_up = words > 0 <= labels and entries == words + labels and entries * (_AFTER_WORD + 1) < source.size
+    return bool(adds_up and 0 < found["dim"] < source.size and found["minn"] <= found["maxn"])
 
 
 def read(source: Source, scope: Scope) -> Weights:
     """List the matrix of the input, one row for each word and n-gram, and that of the output."""
-    cursor = _Cursor(source, 4)
-    (version,) = cursor.take("i")
+    is_old = source.head(4) != _MAGIC
+    cursor = _Cursor(source, 0 if is_old else 4)
+    version = _VERSIONS[0] if is_old else cursor.take("i")[0]
     if version not in _VERSIONS:
         raise FormatError(source.name, f"is fastText's, of version {version}; 11 and 12 are read", 4)
     settings = dict(zip(_SETTINGS, cursor.take("12i"), strict=True))
     cursor.take("d")
-    entries, words, labels, _, pruned = cursor.take("3i2q")
+    entries, words, labels, _ = cursor.take("3iq")
+    (pruned,) = (0,) if is_old else cursor.take("q")
     _skip_words(cursor, entries)
     cursor.skip(8 * max(pruned, 0))
-    of_input = _matrix(cursor, "input", quantised=bool(cursor.take("B")[0]))
-    is_quantised = bool(cursor.take("B")[0]) and bool(of_input.encoding)  # as fastText itself decides
+    of_input = _matrix(cursor, "input", quantised=not is_old and bool(cursor.take("B")[0]))
+    is_quantised = not is_old and bool(cursor.take("B")[0]) and bool(of_input.encoding)  # as fastText itself decides
     of_output = _matrix(cursor, "output", quantised=is_quantised)
     if cursor.at != source.size:
         raise FormatError(source.name, f"has {source.size - cursor.at:,} bytes after its output", cursor.at)
