@@ -12,7 +12,7 @@ from math import isqrt
 BITS = 2400  # fractional bits of a fixed-point number; the square of the smallest float64 is 2**-2148
 _ROOT = 400  # bits appended before a root is taken: half of them are bits of the root
 
-_RATIO = 640  # bits of a ratio before its root is taken, far more than decide how the root is rounded
+_RATIO = 128  # bits of a ratio before its root is taken: the root has more than a float64, and one bit says whether it is exact
 
 
 def fixed_point(number: float, power: int = 0) -> int:
@@ -73,4 +73,7 @@ def root_of_ratio(top: int, below: int) -> float:
     """
     shift = max(_RATIO - top.bit_length() + below.bit_length(), 0)
     shift += shift % 2
-    return isqrt((top << shift) // below) / (1 << (shift // 2))
+    ratio, rest = divmod(top << shift, below)
+    found = isqrt(ratio)
+    beyond = bool(rest) or found * found != ratio  # the root is between two integers, so it is rounded as one bit more says
+    return (found << 1 | beyond) / (1 << (shift // 2 + 1))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 CANCELLING = 0.9  # squared mean over mean square; above it, E[x^2] - E[x]^2 would cancel, so a second pass sums deviations
 _LARGE = 300  # beyond this exponent, squares might overflow or underflow float64
 _LOCAL = threading.local()
-_SUMS = ("_plain", "_magnitudes", "_squares", "_within", "_between")
 
 
 class Block(NamedTuple):
@@ -69,7 +68,19 @@ class Moments:
     (3.0, 9.0, 1.0)
     """
 
-    __slots__ = (*_SUMS, "_block", "count", "maximum", "minimum", "near", "near_zeros", "zeros")
+    __slots__ = (
+        "_block",
+        "_magnitudes",
+        "_plain",
+        "_spread",
+        "_squares",
+        "count",
+        "maximum",
+        "minimum",
+        "near",
+        "near_zeros",
+        "zeros",
+    )
 
     def __init__(self, near: float = 0.0) -> None:
         self.near = near
@@ -77,8 +88,7 @@ class Moments:
         self.minimum: float | None = None
         self.maximum: float | None = None
         self._plain = self._magnitudes = self._squares = 0
-        self._within = self._between = 0
-        # squared deviations: of numbers from the mean of their block, and of these means, by the blocks' sizes, from zero
+        self._spread = 0  # like the squares, but of a block with deviations these, and for each number the square of its mean
         self._block: Block | None = None  # the first block, until another is added: its own figures need no long integers
 
     @property
@@ -95,7 +105,7 @@ class Moments:
             return None
         if self._block:
             return self._block.std
-        return root(max(self._within + self._between - product(self._plain, self._plain) // self.count, 0), self.count)
+        return root(max(self._spread - product(self._plain, self._plain) // self.count, 0), self.count)
 
     @property
     def l1(self) -> float | None:
@@ -124,8 +134,10 @@ class Moments:
         if other._block:
             self._add_exactly(other._block)  # which is all that the other has
         else:
-            for name in _SUMS:
-                setattr(self, name, getattr(self, name) + getattr(other, name))
+            self._plain += other._plain
+            self._magnitudes += other._magnitudes
+            self._squares += other._squares
+            self._spread += other._spread
         self.count += other.count
         self.zeros += other.zeros
         self.near_zeros += other.near_zeros
@@ -180,12 +192,14 @@ class Moments:
 
     def _add_exactly(self, block: Block, power: int = 0) -> None:
         """Add the sums of a block without rounding."""
-        squares, own = fixed_point(block.squares, 2 * power), square(block.plain, power, block.length)
+        squares = fixed_point(block.squares, 2 * power)
         self._plain += fixed_point(block.plain, power)
         self._magnitudes += fixed_point(block.magnitudes, power)
         self._squares += squares
-        self._between += own
-        self._within += squares - own if block.deviation is None else fixed_point(block.deviation, 2 * power)
+        if block.deviation is None:
+            self._spread += squares
+        else:
+            self._spread += fixed_point(block.deviation, 2 * power) + square(block.plain, power, block.length)
 
     def _widen(self, low: float, high: float) -> None:
         self.minimum = low if self.minimum is None else min(low, self.minimum)

@@ -105,8 +105,18 @@ def tree_of(layers: Iterable[Layer]) -> list[Node]:
     [(0, 'h.[0-11]', 12, 144), (1, 'attn', 12, 48), (1, 'mlp', 12, 96)]
     """
     known: dict[object, int] = {}
-    split = [_Split(_WORDS.split(layer.name, _DEEPEST), layer, known.setdefault(_held(layer), len(known))) for layer in layers]
+    split = [_Split(_words(layer.name), layer, known.setdefault(_held(layer), len(known))) for layer in layers]
     return [_short(node) for node in _folded(_level(split, 0))]
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, with the separators between them."""
+    if "/" in name or name.startswith("."):
+        return _WORDS.split(name, _DEEPEST)
+    words = name.split(".", _DEEPEST)  # nearly every name, in a quarter of the time
+    split = ["."] * (2 * len(words) - 1)
+    split[::2] = words
+    return split
 
 
 def _held(layer: Layer) -> object:
