@@ -100,7 +100,7 @@ def _scaled(ax: Axes, listed: Sequence[Weight], stats: Sequence[Summary]) -> tup
 
 def _usual(summary: Summary) -> float:
     """Return the magnitude that 98% of the numbers do not exceed."""
-    return max(abs(summary.quantile(share) or 0.0) for share in (0.01, 0.99))
+    return max(abs(end or 0.0) for end in summary.quantiles((0.01, 0.99)))
 
 
 def _rounded(number: float) -> float:
@@ -156,9 +156,10 @@ def _densities(stats: Sequence[Summary], edges: Array) -> Array:
     Bins of the logarithmic part are wider the farther from zero they are, so counts alone would show peaks that are not there.
     """
     heights = np.empty((len(stats), BINS))
+    widths = {merged: np.diff(edges[::merged]) for merged, _ in MERGED_BINS}
     for row, summary in zip(heights, stats, strict=True):
         merged = next(bins for bins, least in MERGED_BINS if summary.moments.count >= least)
-        row[:] = (summary.counts(edges[::merged]) / np.diff(edges[::merged])).repeat(merged)
+        row[:] = (summary.counts(edges[::merged]) / widths[merged]).repeat(merged)
     most = heights.max(axis=1, keepdims=True)
     densities: Array = heights / np.where(most > 0, most, 1.0)
     return densities

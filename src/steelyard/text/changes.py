@@ -50,22 +50,24 @@ def _verdicts(moved: Sequence[Difference]) -> list[str]:
 
 def _where(moved: Sequence[Difference], rows: Sequence[Difference]) -> list[str]:
     """Name the blocks that changed, where others did not; blank if there are no blocks, or all changed."""
-    container, blocks = _blocks_of(rows)
-    there = {number for each, number in map(_block, moved) if each == container and number is not None}
+    places = list(map(_block, rows))
+    container, blocks = _blocks_of(places)
+    moved_places = [place for place, row in zip(places, rows, strict=True) if row.kind == "changed"]
+    there = {number for each, number in moved_places if each == container and number is not None}
     if not there or there == blocks:
         return []
-    outside = [row for row in moved if _block(row)[0] != container]
+    outside = [row for row, (each, _) in zip(moved, moved_places, strict=True) if each != container]
     runs = [_ends(run) for run in _runs(sorted(there))]
     named = ", ".join(runs[:RUNS]) + (f" and {len(runs) - RUNS:,} more runs" if len(runs) > RUNS else "")
     more = f" and {name_text(outside[0].name)}" if len(outside) == 1 else f" and {len(outside):,} weights outside"
     return [f"in block{'s' * (len(there) > 1)} {named}{more if outside else ''}"]
 
 
-def _blocks_of(rows: Iterable[Difference]) -> tuple[str | None, set[int]]:
+def _blocks_of(places: Iterable[tuple[str | None, int | None]]) -> tuple[str | None, set[int]]:
     """Return the container that has the most weights in numbered blocks, and the numbers of its blocks."""
     found: dict[str | None, set[int]] = {}
     counts: Counter[str | None] = Counter()
-    for container, number in map(_block, rows):
+    for container, number in places:
         if number is not None:
             found.setdefault(container, set()).add(number)
             counts[container] += 1

@@ -57,9 +57,11 @@ def looks(
     known, codes = (known_facts(weights), parts_of(packed(weights))) if health else ({}, frozenset())
     listed = list(listed)
     facts = {each.name: known.get(each.name, each) if health and each.name not in codes else None for each in listed}
-    sound = _sound([weight for weight in listed if weight.name in brief], facts)
+    healthy = _sound(listed, facts)
+    sound = healthy.intersection(brief)
     short = summaries([weight for weight in listed if weight.name in sound], wide=False)
-    jobs = ((weight, facts[weight.name], weights, cells) for weight in listed if weight.name not in sound)
+    kept = (weight for weight in listed if weight.name not in sound)
+    jobs = ((weight, None if weight.name in healthy else facts[weight.name], weights, cells) for weight in kept)
     full = in_turn(jobs, look, lambda weight, *_: weight.size >= sizes.SUMMARY_THRESHOLD and is_shared(weight))
     for weight in listed:
         yield Look(weight, next(short)) if weight.name in sound else next(full)

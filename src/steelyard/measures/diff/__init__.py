@@ -49,7 +49,7 @@ class Difference:
         self.name = other.name if other else ""
         self.shapes = (one.shape if one else None, other.shape if other else None)
         self.dtypes = (one.dtype if one else None, other.dtype if other else None)
-        self.role = next((weight.role for weight in (other, one) if weight), None)
+        self.role = other.role if other else one.role if one else None
         self.paired_by = paired_by
         self.layout = layout
         self.count = other.size if other else one.size if one else 0

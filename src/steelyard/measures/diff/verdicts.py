@@ -69,6 +69,8 @@ def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Explain the difference of two weights of equal shape; None if there is not enough evidence."""
     if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not sums.changed or sums.nonfinite:
         return None
+    if _is_ruled_out(one, other, sums):
+        return None
     if one.size <= FIRST:
         held = sums.sides or (one.read(0, one.size), other.read(0, one.size))
         one, other = _in_memory(one, held[0]), _in_memory(other, held[1])
@@ -80,6 +82,12 @@ def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
             or _sparse(one, sums)
             or _structured(one, other, sums)
         )
+
+
+def _is_ruled_out(one: Weight, other: Weight, sums: Sums) -> bool:
+    """Whether what is known already rules out every verdict, as for most small weights: these need not be read again."""
+    possible = sums.may_be_cast or sums.may_be_scaled or _may_be_reordered(one, other, sums) or _is_sparse(one, sums)
+    return not possible and min(matrix_shape(one) or (0,)) < FEW
 
 
 def _in_memory(weight: Weight, numbers: Array) -> Weight:
@@ -135,8 +143,7 @@ def _rounding(low: str) -> Holds:
 
 def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether both sides have the same numbers in different orders; sums of hashes show it without sorting."""
-    # equal numbers have equal norms in any order, and these are known already
-    if one.dtype != other.dtype or abs(sums.one - sums.other) > 1e-6 * sums.one:
+    if not _may_be_reordered(one, other, sums):
         return None
     # entries that moved would lower the cosine, and hashing reads both sides again
     if one.size > LARGE and (sums.cosine or 0.0) > 0.999:
@@ -145,6 +152,11 @@ def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
         return None
     figures = 'align="permutation" shows whether hidden units were permuted'
     return Verdict("reordered", "the same numbers in another order", figures, entries=one.size)
+
+
+def _may_be_reordered(one: Weight, other: Weight, sums: Sums) -> bool:
+    # equal numbers have equal norms in any order, and these are known already
+    return one.dtype == other.dtype and not abs(sums.one - sums.other) > 1e-6 * sums.one
 
 
 def _order_free(weight: Weight) -> int:
@@ -192,10 +204,14 @@ def _epsilon(dtype: str) -> float:
 
 
 def _sparse(one: Weight, sums: Sums) -> Verdict | None:
-    if sums.changed > SPARSE * one.size:
+    if not _is_sparse(one, sums):
         return None
     what = f"{sums.changed:,} of {one.size:,} numbers changed ({sums.changed / one.size:.2%}), the others have the same bits"
     return Verdict("sparse", what, changed=sums.changed, entries=one.size)
+
+
+def _is_sparse(one: Weight, sums: Sums) -> bool:
+    return sums.changed <= SPARSE * one.size
 
 
 def _structured(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
