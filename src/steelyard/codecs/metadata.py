@@ -61,8 +61,12 @@ def with_facts(stored: Iterable[Weight], text: str | None, source: Source | None
     """
     if text and source is not None:
         check_json(text, source)
+    return explained(stored, parsed(text) if text else {})
+
+
+def explained(stored: Iterable[Weight], facts: Mapping[str, Mapping[str, Any]]) -> list[Weight]:
+    """Return the weights of a file in the order of their facts, as `with_facts` does."""
     named = {weight.name: weight for weight in stored}
-    facts = parsed(text) if text else {}
     ordered = [_explained(name, fact, named) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
     rest = [weight for name, weight in named.items() if name not in facts]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.budget import check_json
 from steelyard.codecs.contents import Contents, headers
-from steelyard.codecs.metadata import dump_facts, owners, with_facts
+from steelyard.codecs.metadata import dump_facts, explained, owners, with_facts
 from steelyard.codecs.pickle.arrays import refused
 from steelyard.codecs.pickle.model_weights import as_weights
 from steelyard.codecs.pickle.npy import MAGIC, array_in, numbers_in
@@ -73,7 +73,7 @@ def read(source: Source, scope: Scope) -> Weights:
             plain |= {name} if is_plain else set()
         elif not name.endswith("/"):
             tensors.append(_raw(source, name, member))
-    listed = Weights(with_facts(as_weights(tensors, source), json.dumps(facts)))
+    listed = Weights(explained(as_weights(tensors, source), facts))
     return with_found(listed, "archives", Contents(members, frozenset(plain)))
 
 

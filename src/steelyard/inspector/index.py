@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +14,7 @@ import steelyard
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
-from steelyard.io import weights
+from steelyard.io import opened, weights
 from steelyard.measures.check import audited
 from steelyard.measures.diff.pairing import Couple, couple
 from steelyard.measures.headline import sentence
@@ -42,11 +42,12 @@ DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine")
 
 
 class OpenedSource(NamedTuple):
-    """A model, a file or arrays with their weights; `source` is the caller's own object."""
+    """A model, a file or arrays with their weights: `source` is the caller's own object, `files` the real paths opened for it."""
 
     name: str
     weights: Weights
     source: object
+    files: Collection[str] = ()
 
 
 class Row(NamedTuple):
@@ -78,7 +79,8 @@ def open_source(source: object, scope: Scope = "model") -> OpenedSource:
     """Open anything that `weights` takes: the model's weights, or every tensor of a file. Raises as `weights` does."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        return OpenedSource(file_label(path), weights(path, scope=scope), source)
+        listed, files = opened(path, scope)
+        return OpenedSource(file_label(path), listed, source, files)
     return OpenedSource(source_label(source), weights(source), source)
 
 

@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from html import escape
 from json import dumps
@@ -149,9 +149,8 @@ def write(
         with replacing(path) as file:
             file.writelines(piece.encode() for piece in run_document(*run))
         return run[1]["records"], 0
-    _refuse_own_file([each for each in (source, before) if each is not None], path, scope)
     options = {"progress": progress, "skip_unreadable": skip_unreadable, "effective": effective}
-    title, data = _collect(source, before, scope, spectra, **options)
+    title, data = _collect(source, before, scope, spectra, path, **options)
     with replacing(path) as file:
         file.writelines(piece.encode() for piece in document(title, data.index, data.net, data.packed_details()))
     return len(data.details), data.unreadable
@@ -175,12 +174,13 @@ def _collect(
     before: object,
     scope: Scope,
     spectra: str,
+    path: str | os.PathLike[str] | None = None,
     *,
     progress: bool,
     skip_unreadable: bool = False,
     effective: bool = False,
 ) -> tuple[str, ReportData]:
-    """Return the title of a report and its data."""
+    """Return the title of a report and its data; raises `FormatError` if `path` is one of the files that it shows."""
     from steelyard.core.selection import readable
     from steelyard.inspector.index import open_source, rows_of
     from steelyard.inspector.report_data import SPECTRA, report_data
@@ -188,6 +188,8 @@ def _collect(
     if spectra not in SPECTRA:
         raise ShapeError(f"spectra is {quoted(spectra)}; it must be one of {', '.join(SPECTRA)}{meant(spectra, SPECTRA)}")
     sources = [open_source(each, scope) for each in (source, before) if each is not None]
+    if path is not None and os.path.exists(path) and any(os.path.realpath(path) in each.files for each in sources):
+        raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
     if effective:
         sources = [each._replace(weights=each.weights.effective()) for each in sources]
     if skip_unreadable:
@@ -195,15 +197,6 @@ def _collect(
     rows, pairing = rows_of(sources)
     data = report_data(sources, rows, pairing, spectra=spectra, progress=progress)
     return " compared with ".join(printable(each.name) for each in sources), data
-
-
-def _refuse_own_file(sources: Sequence[object], path: str | os.PathLike[str], scope: Scope) -> None:
-    """Raise `FormatError` if the page would replace one of the files that it shows."""
-    from steelyard.io import files_of
-
-    named = [os.fspath(each) for each in sources if isinstance(each, (str, os.PathLike))]
-    if os.path.exists(path) and any(os.path.realpath(path) in files_of(each, scope) for each in named):
-        raise FormatError(os.fspath(path), "is one of the files that the report shows; choose another path")
 
 
 def document(title: str, index: dict[str, Any], net: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
