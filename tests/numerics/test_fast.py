@@ -96,7 +96,7 @@ def test_the_address_and_the_strides_of_the_numbers_change_no_bit(dtype):
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_numbers_that_are_not_finite_are_left_to_numpy_which_counts_them(number):
     values = np.random.default_rng(0).standard_normal(sizes.FAST_LEAST).astype("f4")
-    values[7] = number
+    values[3] = number
     assert fast.sums(values) is None
     assert fast.sums(np.abs(values)) is None
 
