@@ -64,12 +64,13 @@ def sample(name, folder):
 def fuzz(name, *, count=None, seconds=None, seed=0):
     """Fuzz one target for so many mutants or seconds; yield each (mutant, `Trial`) with a fault, and return their number.
 
-    At first some sound models show what the commands import.
+    The commands run on a sound model first, and before a long search on some of every kind, to show what they import.
     """
     begun, keep, known, done, shown = _used(), [], set(), 0, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         other = sample(name, Path(folder))
-        for turn in range(2 if count else len(trial.WRITTEN)):
+        trial.warm(other)
+        for turn in range(0 if count else len(trial.WRITTEN)):
             each = seeds(name)[turn % len(seeds(name))]
             trial.preload(trial.attempt(each.files, each.opened, other, turn).modules)
         for mutant, chance in mutants(name, seed, keep):
@@ -140,6 +141,8 @@ def main():
     parser.add_argument("--found", type=Path, default=Path("fuzz/found"), help="the folder for files that break a command")
     parser.add_argument("--again", type=Path, help="run only the findings in this folder")
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trial.warm(sample("numpy", Path(folder)), *trial.WRITTEN)
     if args.again:
         wrong = [f"{name}: {fault}" for name, faults in again(args.again) for fault in faults]
         print(*wrong, sep="\n")

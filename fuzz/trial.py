@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import re
@@ -95,6 +96,27 @@ def preload(modules):
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+
+
+def warm(path, *suffixes):
+    """Run the commands on a sound file in this process, so that each child has what a first run imports and computes.
+
+    What they print and how they end is of no interest here: children run them again.
+    """
+    before = {*sys.modules}
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        commands = [["ls", "--json", path], ["check", "--health", path], ["digest", path], ["stats", path], ["diff", path, path]]
+        commands += [["convert", path, f"{folder}/weights{suffix}"] for suffix in suffixes]
+        commands += [
+            ["transfer", path, "--into", path, "-o", f"{folder}/given.npz"],
+            ["report", path, "-o", f"{folder}/page.html"],
+        ]
+        for argv in commands:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                main(argv)
+    if imported := FRAMEWORKS & {*sys.modules} - before:  # which no child would notice
+        raise ImportError(f"a command imported {sorted(imported)}")
 
 
 def _ended(child, home):
