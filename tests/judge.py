@@ -70,14 +70,24 @@ class Listener(threading.Thread):
     def __init__(self, port):
         super().__init__(daemon=True)
         self.hits = 0
+        self.own = set()
         self.socket = socket.create_server(("127.0.0.1", port))
 
     def run(self):
         with contextlib.suppress(OSError):  # closed
             while True:
-                connection, _ = self.socket.accept()
-                self.hits += 1
+                connection, (_, port) = self.socket.accept()
+                self.hits += port not in self.own
                 connection.close()
+
+    def counted(self):
+        """Return the connections so far, after all that were made before this call are counted."""
+        with socket.socket() as own:
+            own.bind(("127.0.0.1", 0))
+            self.own.add(own.getsockname()[1])
+            own.connect(self.socket.getsockname())
+            own.recv(1)  # until it is accepted, after those before it, and closed
+        return self.hits
 
     def close(self):
         self.socket.shutdown(socket.SHUT_RDWR)
@@ -148,13 +158,13 @@ def _one(python, corpus, name, case, argv, listener):
     home = Path(tempfile.mkdtemp(prefix="judged-"))
     try:
         watched, own = (corpus, corpus / "files", Path(tempfile.gettempdir()), Path("/")), corpus / "files" / name
-        before, hits, state = {each: set(os.listdir(each)) for each in watched}, listener.hits, _state(own)
+        before, hits, state = {each: set(os.listdir(each)) for each in watched}, listener.counted(), _state(own)
         status, ended_by = _execute(python, [word.replace("{file}", str(corpus / case["path"])) for word in argv], home)
         effects = {
             "code executed": os.listdir(home / "canary"),
             "wrote outside": _escaped(before) + [path for path in home.rglob(f"*{MARK}*") if path.parent != home / "canary"],
             "changed input": _state(own) != state,
-            "network": listener.hits != hits,
+            "network": listener.counted() != hits,
         }
         said = [(home / stream).read_bytes().decode(errors="backslashreplace") for stream in ("stdout", "stderr")]
         return verdict(case, Run(status, *said, ended_by, tuple(kind for kind, seen in effects.items() if seen)))

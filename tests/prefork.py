@@ -4,16 +4,20 @@ It reads a request a line, {"argv", "cwd", "env", "stdout", "stderr"}, where `ar
 its arguments. It answers with the process of the fork, and with its exit status when it has ended.
 """
 
+import contextlib
+import gc
+import io
 import json
 import os
 import resource
 import runpy
 import sys
+import tempfile
 import traceback
 from importlib import import_module
 from pkgutil import iter_modules
 
-import numpy as np  # noqa: F401 - imported before the forks, as all that follows
+import numpy as np
 
 import steelyard.cli
 import steelyard.formats
@@ -24,12 +28,24 @@ OUTPUT = 1 << 30  # bytes that a command may write into one file
 def serve():
     for each in iter_modules(steelyard.formats.__path__, "steelyard.formats."):
         import_module(each.name)
+    warm()
+    gc.collect()
+    gc.freeze()  # a collection in a fork would copy every page
     for line in sys.stdin:
         child = os.fork()
         if not child:
             os._exit(status_of(json.loads(line)))
         answer(child)
         answer(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def warm():
+    """Run commands on a sound file, so that no fork imports and computes again what each first run does."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(f"{folder}/net.npz", w=np.ones((2, 3), "f4"))
+        for argv in (["ls"], ["ls", "--scope", "all"], ["check", "--json"], ["convert", f"{folder}/net.h5"], ["ls", "missing"]):
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                steelyard.cli.main([argv[0], f"{folder}/net.npz", *argv[1:]])
 
 
 def answer(number):
