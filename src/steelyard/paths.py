@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 
 from steelyard.errors import SteelyardError
 
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".lz4")
-"""Suffixes of archives and compressed files that may hold models; those of data are passed over in a folder."""
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+"""Suffixes of archives that may hold models; those of data are passed over in a folder."""
+_STREAMS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
+"""Suffixes of compressed files, before which a weight file has its own: others, such as tables, are not opened."""
 _BY_CONTENT = (".model", ".kv")
 """Suffixes that gensim's files share with tokenizers and others."""
 LEFT_OUT = frozenset((".git", "__pycache__"))
@@ -188,7 +190,11 @@ def _in_folder(folder: str) -> list[str]:
 
 def _found_in(path: str) -> list[str]:
     """Return the models in a file of a folder whose suffix alone does not tell: itself if it is one model."""
-    if not path.lower().endswith((*_ARCHIVES, *_BY_CONTENT)) or os.path.basename(path)[0] == "." or not os.path.isfile(path):
+    name = os.path.basename(path).lower()
+    is_likely = name.endswith((*_ARCHIVES, *_BY_CONTENT)) or (
+        name.endswith(_STREAMS) and name.rpartition(".")[0].endswith(_suffixes())
+    )
+    if not is_likely or name.startswith(".") or not os.path.isfile(path):
         return []
     from steelyard.codecs.archive import MARK
     from steelyard.formats import is_model
