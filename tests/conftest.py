@@ -48,10 +48,10 @@ def pytest_collection_modifyitems(config, items):
         config.workeroutput["left_out"] = len(out)
 
 
-def _note(event, args):
+def _note(event, args, reading=READING, unmarked=UNMARKED, folder=str(SHARED)):  # defaults, since at the exit no globals are left
     """Note what an unmarked test reads of third parties."""
-    if event in READING and UNMARKED and isinstance(args[0], str) and args[0].startswith(str(SHARED)):
-        UNMARKED.append(args[0])
+    if event in reading and unmarked and isinstance(args[0], str) and args[0].startswith(folder):
+        unmarked.append(args[0])
 
 
 @pytest.hookimpl(wrapper=True)
