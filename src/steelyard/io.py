@@ -293,7 +293,7 @@ def _watched(source: Source, used: set[str]) -> Source:
     def beside(name: str) -> Source:
         return _watched(source.beside(name), used)
 
-    return Source(source.name, source.size, source.fill, beside, source.path, remote=source.remote)
+    return Source(source.name, source.size, source.fill, beside, source.path, remote=source.remote, copy=source.copy)
 
 
 def into(values: Weights, model: Weights, *, retype: bool = False) -> Weights:

@@ -15,6 +15,7 @@ READ_BLOCK = 1 << 20  # block of `Weight.blocks`: large enough to hide the cost 
 READ_GAP = 1 << 16  # two runs of a part this close are read as one: the gap costs less than a second call
 READ_GAP_BYTES = 1 << 13  # the same in a local file, where a call takes as long as reading some 10 KiB that are in memory
 WRITE_CHUNK_BYTES = 1 << 20  # written at a time
+COPY_BYTES = 1 << 26  # of a file that the system copies at a time; between them it is seen whether the file has changed
 READ_AHEAD_BYTES = 1 << 20  # a weight at least this large is read by a thread while the last chunk is written
 OPEN_FILES = 100  # held open at a time: a system allows a process 256 or more, and opening one again takes some 10 us
 

@@ -14,6 +14,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.budget import check_json
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
+from steelyard.core.copying import put
 from steelyard.core.readers import chunks_of
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Role, Weight
@@ -227,13 +228,24 @@ def _weight(source: Source, offset: int, name: str, word: str, shape: tuple[int,
 def write(weights: Weights, path: Path) -> None:
     """Write wide types first, so that every tensor is aligned; tied weights are written once, their names in the metadata."""
     with replacing(path) as file:
-        for piece in pieces(weights, str(path)):
-            file.write(piece)
+        owned = _in_order(weights)
+        file.write(_head(weights, owned, str(path)))
+        put(owned, file)
 
 
-def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[bytes | memoryview]:
-    """Yield the bytes of a file, which messages call `shown`; each piece is valid until the next."""
-    owned = sorted(written_once(weights), key=lambda weight: -itemsize(weight.dtype))
+def pieces(weights: Weights) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of a file; each piece is valid until the next."""
+    owned = _in_order(weights)
+    yield _head(weights, owned, "a safetensors file")
+    yield from chunks_of(owned)
+
+
+def _in_order(weights: Weights) -> list[Weight]:
+    return sorted(written_once(weights), key=lambda weight: -itemsize(weight.dtype))
+
+
+def _head(weights: Weights, owned: list[Weight], shown: str) -> bytes:
+    """Return what precedes the numbers in a file, which messages call `shown`."""
     meta = {_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
     entries = [json.dumps(meta, separators=(",", ":"))[1:-1]]
     end = 0  # each entry is text at once, since many dicts take a lot of memory
@@ -252,8 +264,7 @@ def pieces(weights: Weights, shown: str = "a safetensors file") -> Iterator[byte
     text = f"{{{','.join(entries)}}}".encode()
     del entries
     text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
-    yield from chunks_of(owned)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _texts(meta: Mapping[str, object]) -> dict[str, str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
     Fill = Callable[[int, memoryview], None]
+    Copy = Callable[[int, int, int, int], bool]
 
 
 class Remote:
@@ -48,10 +49,11 @@ class Source:
     `name` is for messages. `fill(offset, buffer)` fills a writable buffer with the bytes at `offset`. `beside(name)` opens
     another file of the same folder, and refuses a name outside it. `path` is the path of a local file or folder, else None.
     `whole` is the file that the bytes are a part or the content of, and the source itself if that is the file; `spent` is what
-    readers have spent of its budget so far (`codecs.budget`).
+    readers have spent of its budget so far (`codecs.budget`). `copy(offset, length, handle, place)` lets the system copy bytes to
+    another open file, and returns False where it cannot; None if they must be read, as to check or to count them.
     """
 
-    __slots__ = ("_head", "_within", "beside", "fill", "name", "path", "remote", "size", "spent")
+    __slots__ = ("_head", "_within", "beside", "copy", "fill", "name", "path", "remote", "size", "spent")
 
     def __init__(
         self,
@@ -62,7 +64,9 @@ class Source:
         path: str | None = None,
         within: Source | None = None,
         remote: Remote | None = None,
+        copy: Copy | None = None,
     ) -> None:
+        self.copy = copy
         self._head = b""
         self._within = None if within is None else within.whole
         self.spent = 0
@@ -190,7 +194,8 @@ def open_path(path: str | os.PathLike[str]) -> Source:
     if not stat.S_ISREG(file.kind):
         raise FileMissingError(f"{printable(path)}: this is a pipe, a socket or a device, not a regular file; pass a weight file")
     folder = os.path.dirname(path) or "."
-    return Source(path, file.stamp[0], file.fill, lambda name: _beside(folder, name), path)
+    copy = file.copy if hasattr(os, "copy_file_range") else None
+    return Source(path, file.stamp[0], file.fill, lambda name: _beside(folder, name), path, copy=copy)
 
 
 def from_bytes(
@@ -214,6 +219,9 @@ _HELD: set[int] = set()
 _FEW = 8  # so many files may be held under any limit
 _NOT_MISSING = frozenset((errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM))
 """What prevents that a file is opened which may well be there."""
+
+_NOT_COPIED = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF, errno.ETXTBSY))
+"""What says that the system does not copy between two files, which may be read and written all the same."""
 
 _Stamp = tuple[int, int, int, int]
 
@@ -267,6 +275,29 @@ class _File:
         if now - self.checked > _UNCHECKED_NS:
             self._require_unchanged(self.handle)  # afterwards, so that a change during the read is noticed too
             self.checked = now
+
+    def copy(self, offset: int, length: int, target: int, place: int) -> bool:
+        """Copy bytes into another open file without reading them; False where they must be read, as between file systems.
+
+        What was copied until then is worth nothing. Raises `FormatError` if this file has changed, and `OSError` if the other
+        cannot be written, as on a full disk.
+        """
+        if self.handle is None:
+            return False
+        done = 0
+        while done < length:
+            piece = min(length - done, sizes.COPY_BYTES)
+            try:
+                count = os.copy_file_range(self.handle, target, piece, offset + done, place + done)
+            except OSError as error:
+                if error.errno in _NOT_COPIED:
+                    return False
+                raise
+            if not count:  # the file ends here, which reading tells in words
+                return False
+            self._require_unchanged(self.handle)
+            done += count
+        return True
 
     def _fill_from(self, handle: int, offset: int, buffer: memoryview) -> None:
         done = 0

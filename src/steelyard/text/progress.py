@@ -140,4 +140,10 @@ def _counting(source: Source, add: Callable[[int], None]) -> Source:
         source.fill(offset, buffer)
         add(len(buffer))
 
-    return Source(source.name, source.size, fill, source.beside, source.path, remote=source.remote)
+    def copy(offset: int, length: int, target: int, place: int) -> bool:
+        is_copied = own is not None and own(offset, length, target, place)
+        add(length if is_copied else 0)
+        return is_copied
+
+    own = source.copy
+    return Source(source.name, source.size, fill, source.beside, source.path, remote=source.remote, copy=own and copy)
