@@ -18,8 +18,8 @@ def put(weights: Iterable[Weight], file: BinaryIO) -> None:
     left: list[Weight] = []
     can_copy = True
     for read, run in _runs(weights):
-        length = sum(weight.nbytes for weight in run)
-        if can_copy and read is not None and length >= sizes.READ_AHEAD_BYTES:
+        length = sum(weight.nbytes for weight in run) if can_copy and read else 0
+        if read is not None and length >= sizes.READ_AHEAD_BYTES:
             file.writelines(chunks_of(left))
             left = []
             can_copy = _is_copied(read, length, file)
@@ -32,14 +32,15 @@ def put(weights: Iterable[Weight], file: BinaryIO) -> None:
 def _runs(weights: Iterable[Weight]) -> Iterator[tuple[Stored | None, list[Weight]]]:
     """Yield runs of weights whose bytes follow each other in a file as they are written, with the reader of the first.
 
-    Of weights that are not in a file so, it is None.
+    It is None for a run of weights that are in no file so.
     """
     first: Stored | None = None
     run: list[Weight] = []
     end = 0
     for weight in weights:
         read = _copied_from(weight)
-        if run and not (read and first and read.source is first.source and read.offset == end):
+        goes_on = read.source is first.source and read.offset == end if read and first else read is first
+        if run and not goes_on:
             yield first, run
             run = []
         if not run:

@@ -55,6 +55,16 @@ class Live:
     def __call__(self, start: int, stop: int) -> Array:
         return self.memory.array()[start:stop]
 
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together, see `core.together`; None for memory that a model may replace."""
+        return _OwnMemory if isinstance(self.memory, _OwnMemory) else None
+
+    def rows(self, readers: Sequence[Live], width: int) -> Array | None:
+        """Return the numbers of several arrays as rows."""
+        import numpy as np
+
+        return np.concatenate([reader.memory.array() for reader in readers]).reshape(-1, width)
+
 
 class Place(NamedTuple):
     """Where strided numbers are: device, address of the first, and the bytes between two along each axis."""
