@@ -5,7 +5,7 @@ import pytest
 
 from steelyard import sizes
 from steelyard.core.casting import cast
-from steelyard.core.readers import ByColumns, chunks_of, each_raw, from_array, raw_chunks
+from steelyard.core.readers import ByColumns, Live, chunks_of, each_raw, from_array, raw_chunks
 from steelyard.core.together import batches, bytes_together, likeness
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
@@ -136,3 +136,11 @@ def test_a_number_that_does_not_fit_is_refused_by_the_name_of_its_weight():
     listed = [cast(weight, "float16") for weight in stored(from_bytes(numbers.tobytes()), range(0, 4800, 12))]
     with pytest.raises(LossyError, match=r"w5: 1e\+06 at \[1\]"):
         b"".join(map(bytes, chunks_of(listed)))
+
+
+def test_arrays_of_a_process_are_read_together_and_memory_that_a_model_may_replace_is_not():
+    arrays = [from_array(f"w{nth}", np.full(3, nth, "f4")) for nth in range(5)]
+    assert len({likeness(weight.read) for weight in arrays} - {None}) == 1
+    assert [bytes(held) for held in bytes_together(arrays)] == alone(arrays)
+    live = [Weight(name="w", shape=(3,), dtype="float32", read=Live(memory)) for memory in (object(), object())]
+    assert bytes_together(live) is None
