@@ -246,8 +246,8 @@ def _in_order(weights: Weights) -> list[Weight]:
 
 def _head(weights: Weights, owned: list[Weight], shown: str) -> bytes:
     """Return what precedes the numbers in a file, which messages call `shown`."""
-    meta = {_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}}
-    entries = [json.dumps(meta, separators=(",", ":"))[1:-1]]
+    # the facts of many weights are long, so no name keeps them
+    entries = [json.dumps({_METADATA: {**_texts(weights.meta), "steelyard": dump_facts(weights)}}, separators=(",", ":"))[1:-1]]
     end = 0  # each entry is text at once, since many dicts take a lot of memory
     for weight in owned:
         if weight.dtype not in _WORDS:
