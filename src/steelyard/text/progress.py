@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from steelyard.core.together import likeness, rows_of
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import itemsize
@@ -75,7 +76,7 @@ def watching(what: str, total: int, passes: int = 1, *, shown: bool = True) -> I
         return
     bar = _Bar(what, total)
     try:
-        yield lambda weight: weight.replace(read=counted(weight, _adding(bar, passes * weight.nbytes)))
+        yield _Watching(bar, passes).watched
     finally:
         bar.clear()
 
@@ -108,31 +109,82 @@ def is_terminal() -> bool:
         return False
 
 
-def _adding(bar: _Bar, limit: int) -> Callable[[int], None]:
-    """Return a callback that counts the bytes read of one weight; bytes beyond the limit do not advance the bar."""
-    left = limit
+class _Watching:
+    """Wraps weights so that what is read of them advances a bar; those of one file share a source, to be read together."""
 
-    def add(count: int) -> None:
-        nonlocal left
-        new = min(count, left)
-        left -= new
-        bar.add(new, count - new)
+    __slots__ = ("bar", "passes", "sources")
 
-    return add
+    def __init__(self, bar: _Bar, passes: int) -> None:
+        self.bar = bar
+        self.passes = passes
+        self.sources: dict[int, tuple[_Counter, Source, Source]] = {}
+
+    def watched(self, weight: Weight) -> Weight:
+        """Return the same weight, whose reading advances the bar."""
+        read, limit = weight.read, self.passes * weight.nbytes
+        if not isinstance(read, Stored):
+            return weight.replace(read=counted(weight, _Counter(self.bar, limit).add))
+        held = self.sources.get(id(read.source))
+        if held is None:
+            counter = _Counter(self.bar)
+            # the source is kept, so that no other one has its id
+            held = self.sources[id(read.source)] = counter, _counting(read.source, counter.add), read.source
+        held[0].left += limit
+        return weight.replace(read=Stored(held[1], read.offset, read.dtype, read.byteorder))
+
+
+class _Counter:
+    """Counts the bytes read of a weight or of a file; those beyond what is expected do not advance the bar."""
+
+    __slots__ = ("bar", "left", "lock")
+
+    def __init__(self, bar: _Bar, left: int = 0) -> None:
+        self.bar = bar
+        self.left = left
+        self.lock = Lock()
+
+    def add(self, count: int) -> None:
+        """Count bytes that were read."""
+        with self.lock:
+            new = min(count, self.left)
+            self.left -= new
+        self.bar.add(new, count - new)
 
 
 def counted(weight: Weight, add: Callable[[int], None]) -> Reader:
     """Return a reader of the same numbers that passes the count of bytes read to `add`; if `add` raises, reading ends."""
-    read, size = weight.read, itemsize(weight.dtype)
+    read = weight.read
     if isinstance(read, Stored):  # stays `Stored`, so that its bytes can still be copied unchanged
         return Stored(_counting(read.source, add), read.offset, read.dtype, read.byteorder)
+    return _Counted(read, add, itemsize(weight.dtype))
 
-    def counting(start: int, stop: int) -> Array:
-        block = read(start, stop)
-        add((stop - start) * size)
+
+class _Counted:
+    """A reader of numbers that are made when they are read, each of `size` bytes."""
+
+    __slots__ = ("add", "read", "size")
+
+    def __init__(self, read: Reader, add: Callable[[int], None], size: int) -> None:
+        self.read = read
+        self.add = add
+        self.size = size
+
+    def __call__(self, start: int, stop: int) -> Array:
+        block = self.read(start, stop)
+        self.add((stop - start) * self.size)
         return block
 
-    return counting
+    def likeness(self) -> Hashable:
+        """Return what readers share that are read together; see `core.together`."""
+        return likeness(self.read)
+
+    def rows(self, readers: Sequence[_Counted], width: int) -> Array | None:
+        """Return the numbers of several readers as rows."""
+        rows = rows_of([reader.read for reader in readers], width)
+        if rows is not None:
+            for reader in readers:
+                reader.add(width * self.size)
+        return rows
 
 
 def _counting(source: Source, add: Callable[[int], None]) -> Source:
