@@ -27,12 +27,13 @@ def test_the_page_and_its_parts_are_served_with_their_types(served):
         ("/index.html", "text/html"),
         ("/page.css", "text/css"),
         ("/served.js", "text/javascript"),
-        ("/data/pack.js", "text/javascript"),
     ):
         status, headers, body = served.get(path)
         assert (status, headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
         assert len(body) == int(headers["Content-Length"]) > 50
     assert b'src="served.js"' in served.get("/")[2]
+    assert b"function unpack(" in served.get("/served.js")[2]
+    assert served.get("/data/pack.js")[0] == 404
 
 
 @pytest.mark.parametrize("token", ["x", "A" * 32, "%2e%2e", "..", "%C3%A9", "%FF", "api", "index.html"])

@@ -46,8 +46,8 @@ def test_the_page_asks_for_itself_then_for_its_index_and_windows_of_numbers():
     view, _kept = shown(NET)
     head, [text] = view.ask("page")
     assert head == {"what": "page", "view": "a", "id": 7, "title": "net", "height": 500}
-    assert b"steelyard/notebook.js" in text
-    assert b"steelyard/report.js" not in text
+    assert b'postMessage({ what: "refresh" })' in text
+    assert b"function embedded(" not in text  # of a report
     head, [pack] = view.ask("index")
     assert (head["view"], head["id"]) == ("a", 7)
     assert unpack(pack)["columns"]["name"] == ["fc.weight", "fc.bias"]

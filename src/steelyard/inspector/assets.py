@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ SUFFIXES = (".html", ".css", ".js")
 """Suffixes of the files that a browser loads; type declarations (`.d.ts`) are for the type checker only."""
 
 
+SERVED, RUN_SERVED = "served.js", "run/served.js"
+"""The modules that run in the pages of the server: that of a net, and that of a run."""
 RUN = "run/"
 """The folder of the page of a run."""
 SHARED = ("page.css", "data/pack.js", "draw/canvas.js", "draw/element.js", "draw/scheme.js", "draw/theme.js")
@@ -28,6 +30,14 @@ def run_files() -> dict[str, str]:
     """Return the same for the page of a run, whose first file is `index.html` too."""
     found = {name: text for name, text in _all_files() if name.startswith(RUN) or name in SHARED}
     return {"index.html": found.pop(f"{RUN}index.html"), **found}
+
+
+def with_script(texts: Mapping[str, str], entry: str) -> dict[str, str]:
+    """Return the files of a page with one script, named as the module `entry` and in place of all modules."""
+    from steelyard.inspector.joined import joined
+
+    modules = {name: text for name, text in texts.items() if name.endswith(".js")}
+    return {**{name: text for name, text in texts.items() if name not in modules}, entry: joined(modules, entry)}
 
 
 def _all_files() -> Iterator[tuple[str, str]]:

@@ -1,25 +1,24 @@
 """`report`: one HTML file that opens in any browser, offline, and shows every weight of a net, or how it changed.
 
-The page is that of the local server. The file holds its style sheet and its modules unchanged except for their imports and
-comments: each module is a `data:` URL in an import map. The numbers are packs, as base64 of gzip. A content security policy
-allows only these modules, by their hashes, and blocks all requests.
+The page is that of the local server. The file holds its style sheet, and its modules joined into one script without their
+comments. The numbers are packs, as base64 of gzip. A content security policy allows only this script, by its hash, and blocks
+all requests.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
-import posixpath
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from html import escape
-from json import dumps
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from steelyard.errors import FormatError, ShapeError, meant, printable, quoted
 from steelyard.inspector.assets import page_files, run_files
+from steelyard.inspector.joined import joined
 from steelyard.storage.atomic import replacing
 from steelyard.text.units import counted, in_units
 
@@ -31,17 +30,12 @@ if TYPE_CHECKING:
 
 ENTRY = "report.js"  # the module that runs in a report
 NOTEBOOK_ENTRY = "notebook.js"  # the module that runs in a notebook's frame
-SERVED_ENTRY = "served.js"  # the module that runs in a page of the server
-RUN_ENTRY, RUN_SERVED_ENTRY = "run/report.js", "run/served.js"  # those of the page of a run
+RUN_ENTRY = "run/report.js"  # that of the page of a run
 HEIGHT = 660
 """Pixels of the frame in which a notebook shows a page: its parts next to each other, and most of a notebook's window."""
 LEVEL = 6
 """Of gzip: a higher one takes four times as long for a hundredth of the size."""
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
-PREFIX = "steelyard/"
-"""The modules are imported by bare names with this prefix: a `data:` URL has no folder that './' could refer to."""
-_IMPORTED = re.compile(r"""(?<=\bfrom ")\.[\w./-]+\.js(?=";)""")
-
 _SERVED = re.compile(r'<script type="module" src="[\w/]+\.js"></script>\n')
 _COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
 """Comments on lines of their own: types and reasons, which a third of the text is."""
@@ -203,9 +197,10 @@ def document(title: str, index: dict[str, Any], net: dict[str, Any], details: di
     """Yield the parts of the page of a report."""
     from steelyard.inspector.packing import pack
 
-    yield from _begin(title, ENTRY)
+    script = _script(page_files(), ENTRY)
+    yield from _begin(title, page_files(), script)
     yield _packed("index-pack", pack(index))
-    yield f'<script type="module" async>{_run(ENTRY)}</script>\n'
+    yield f'<script type="module" async>{script}</script>\n'
     yield _packed("net-pack", pack(net))
     yield _packed("details-pack", pack(details))
     yield "</body>\n</html>\n"
@@ -213,42 +208,35 @@ def document(title: str, index: dict[str, Any], net: dict[str, Any], details: di
 
 def framed(title: str) -> str:
     """Return the page of a notebook's frame, which gets its data from a port."""
-    end = f'<script type="module">{_run(NOTEBOOK_ENTRY)}</script>\n</body>\n</html>\n'
-    return "".join([*_begin(title, NOTEBOOK_ENTRY), end])
+    script = _script(page_files(), NOTEBOOK_ENTRY)
+    end = f'<script type="module">{script}</script>\n</body>\n</html>\n'
+    return "".join([*_begin(title, page_files(), script), end])
 
 
 def run_document(title: str, record: dict[str, Any]) -> Iterator[str]:
     """Yield the parts of the page of a run."""
     from steelyard.inspector.packing import pack
 
-    yield from _begin(title, RUN_ENTRY, run_files())
+    script = _script(run_files(), RUN_ENTRY)
+    yield from _begin(title, run_files(), script)
     yield _packed("run-pack", pack(record))
-    yield f'<script type="module">{_run(RUN_ENTRY)}</script>\n</body>\n</html>\n'
+    yield f'<script type="module">{script}</script>\n</body>\n</html>\n'
 
 
-def _begin(title: str, entry: str, texts: Mapping[str, str] | None = None) -> Iterator[str]:
+def _script(texts: Mapping[str, str], entry: str) -> str:
+    return joined({name: _COMMENT.sub("", text) for name, text in texts.items() if name.endswith(".js")}, entry)
+
+
+def _begin(title: str, texts: Mapping[str, str], script: str) -> Iterator[str]:
     """Yield a page up to its last element."""
-    texts = page_files() if texts is None else texts
-    others = {ENTRY, NOTEBOOK_ENTRY, SERVED_ENTRY, RUN_SERVED_ENTRY} - {entry}
-    modules = {name: _COMMENT.sub("", text) for name, text in texts.items() if name.endswith(".js") and name not in others}
     page = texts["index.html"]
     style = "".join(text for name, text in texts.items() if name.endswith(".css"))
-    yield _head(title, style, modules, entry)
+    yield _head(title, style, script)
     yield _SERVED.sub("", page[page.index("<body>") : page.index("</body>")])
 
 
-def _head(title: str, style: str, modules: dict[str, str], entry: str) -> str:
-    named = {name: _with_bare_imports(name, text) for name, text in modules.items()}
-    addresses = {name: f"data:text/javascript;base64,{b64encode(text.encode()).decode()}" for name, text in named.items()}
-    hashes = {name: _hash(text) for name, text in named.items()}
-    imports = dumps(
-        {
-            "imports": {PREFIX + name: address for name, address in addresses.items()},
-            "integrity": {addresses[name]: digest for name, digest in hashes.items()},
-        }
-    )
-    scripts = " ".join(f"'{each}'" for each in (_hash(imports), _hash(_run(entry)), *hashes.values()))
-    policy = f"{POLICY}; script-src {scripts}; style-src '{_hash(style)}'"
+def _head(title: str, style: str, script: str) -> str:
+    policy = f"{POLICY}; script-src '{_hash(script)}'; style-src '{_hash(style)}'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -260,19 +248,8 @@ def _head(title: str, style: str, modules: dict[str, str], entry: str) -> str:
 <title>{escape(title)} - Steelyard</title>
 <link rel="icon" href="data:,">
 <style>{style}</style>
-<script type="importmap">{imports}</script>
 </head>
 """
-
-
-def _with_bare_imports(name: str, text: str) -> str:
-    """Return a module that imports others by their names in the import map: `steelyard/data/pack.js`, not `./pack.js`."""
-    folder = posixpath.dirname(name)
-    return _IMPORTED.sub(lambda imported: PREFIX + posixpath.normpath(posixpath.join(folder, imported[0])), text)
-
-
-def _run(entry: str) -> str:
-    return f'import "{PREFIX}{entry}";'
 
 
 def _hash(text: str) -> str:

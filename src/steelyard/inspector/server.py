@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from steelyard.errors import MissingExtraError, ShapeError, SteelyardError, printable
-from steelyard.inspector.assets import page_files, run_files
+from steelyard.inspector.assets import RUN_SERVED, SERVED, page_files, run_files, with_script
 from steelyard.inspector.questions import QUESTIONS, Query
 
 if TYPE_CHECKING:
@@ -318,7 +318,9 @@ def _parts_of(api: Any) -> tuple[dict[str, str], Mapping[str, Callable[[Any, Que
     """Return the files of a page and its questions: those of a run, or of a net."""
     from steelyard.inspector.api import Api
 
-    return (page_files(), QUESTIONS) if isinstance(api, Api) else (run_files(), {"run": lambda run, query: run.run(query)})
+    if isinstance(api, Api):
+        return with_script(page_files(), SERVED), QUESTIONS
+    return with_script(run_files(), RUN_SERVED), {"run": lambda run, query: run.run(query)}
 
 
 def _endpoint(api: Any, answer: Callable[[Any, Query], Any]) -> Callable[[Request], Response]:

@@ -9,7 +9,8 @@ import { theme } from "./theme.js";
 /** @typedef {import("./strip.js").StripScene} StripScene */
 
 /** Pixels left of the plot and above it. */
-export const [LEFT, TOP] = [60, 8];
+export const LEFT = 60;
+export const TOP = 8;
 /** Numbers of a weight that are dashes: so few have no shape. */
 const FEW = 32;
 

@@ -5,7 +5,8 @@ import { contextOf, fitted } from "./canvas.js";
 import { colourBytes } from "./filters.js";
 import { theme } from "./theme.js";
 
-export const [WIDE, HIGH] = [46, 20];
+export const WIDE = 46;
+export const HIGH = 20;
 const GAP = 1;
 /** The height of a list of numbers, and the least of anything else, in pixels. */
 const [FLAT, LEAST] = [8, 5];
