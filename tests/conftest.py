@@ -49,8 +49,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _note(event, args, reading=READING, unmarked=UNMARKED, folder=str(SHARED)):  # defaults, since at the exit no globals are left
-    """Note what an unmarked test reads of third parties."""
-    if event in reading and unmarked and isinstance(args[0], str) and args[0].startswith(folder):
+    """Note what an unmarked test reads of third parties, but for modules, in whose sources Hypothesis seeks numbers to try."""
+    if event in reading and unmarked and isinstance(args[0], str) and args[0].startswith(folder) and not args[0].endswith(".py"):
         unmarked.append(args[0])
 
 
