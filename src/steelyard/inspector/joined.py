@@ -20,6 +20,8 @@ from collections.abc import Mapping
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"(\.[\w./-]+\.js)";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function|function|const) (\w+))", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
+"""Comments on lines of their own: types and reasons, which a third of the text is."""
 _LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
@@ -66,8 +68,9 @@ class _Script:
             source = self.add(posixpath.normpath(posixpath.join(posixpath.dirname(path), found[2])), (*above, path))
             return f"const {{{found[1].replace(' as ', ': ')}}} = {source};\n" if found[1] else ""
 
-        exported = _EXPORT.findall(self.modules[path])
-        body = _EXPORT.sub("", _IMPORT.sub(given, self.modules[path]))
+        text = _COMMENT.sub("", self.modules[path])
+        exported = _EXPORT.findall(text)
+        body = _EXPORT.sub("", _IMPORT.sub(given, text))
         if left := _LEFT.search(body):
             raise ValueError(f"{path} has a statement that cannot be joined: {left[0]}")
         name = self.names[path] = f"${len(self.names)}"

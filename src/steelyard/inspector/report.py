@@ -17,8 +17,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from steelyard.errors import FormatError, ShapeError, meant, printable, quoted
-from steelyard.inspector.assets import page_files, run_files
-from steelyard.inspector.joined import joined
+from steelyard.inspector.assets import page_files, run_files, with_script
 from steelyard.storage.atomic import replacing
 from steelyard.text.units import counted, in_units
 
@@ -37,8 +36,6 @@ LEVEL = 6
 """Of gzip: a higher one takes four times as long for a hundredth of the size."""
 POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
 _SERVED = re.compile(r'<script type="module" src="[\w/]+\.js"></script>\n')
-_COMMENT = re.compile(r"^[ \t]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
-"""Comments on lines of their own: types and reasons, which a third of the text is."""
 
 
 class Report:
@@ -197,8 +194,8 @@ def document(title: str, index: dict[str, Any], net: dict[str, Any], details: di
     """Yield the parts of the page of a report."""
     from steelyard.inspector.packing import pack
 
-    script = _script(page_files(), ENTRY)
-    yield from _begin(title, page_files(), script)
+    begin, script = _begin(title, page_files(), ENTRY)
+    yield begin
     yield _packed("index-pack", pack(index))
     yield f'<script type="module" async>{script}</script>\n'
     yield _packed("net-pack", pack(net))
@@ -208,31 +205,27 @@ def document(title: str, index: dict[str, Any], net: dict[str, Any], details: di
 
 def framed(title: str) -> str:
     """Return the page of a notebook's frame, which gets its data from a port."""
-    script = _script(page_files(), NOTEBOOK_ENTRY)
-    end = f'<script type="module">{script}</script>\n</body>\n</html>\n'
-    return "".join([*_begin(title, page_files(), script), end])
+    begin, script = _begin(title, page_files(), NOTEBOOK_ENTRY)
+    return f'{begin}<script type="module">{script}</script>\n</body>\n</html>\n'
 
 
 def run_document(title: str, record: dict[str, Any]) -> Iterator[str]:
     """Yield the parts of the page of a run."""
     from steelyard.inspector.packing import pack
 
-    script = _script(run_files(), RUN_ENTRY)
-    yield from _begin(title, run_files(), script)
+    begin, script = _begin(title, run_files(), RUN_ENTRY)
+    yield begin
     yield _packed("run-pack", pack(record))
     yield f'<script type="module">{script}</script>\n</body>\n</html>\n'
 
 
-def _script(texts: Mapping[str, str], entry: str) -> str:
-    return joined({name: _COMMENT.sub("", text) for name, text in texts.items() if name.endswith(".js")}, entry)
-
-
-def _begin(title: str, texts: Mapping[str, str], script: str) -> Iterator[str]:
-    """Yield a page up to its last element."""
-    page = texts["index.html"]
-    style = "".join(text for name, text in texts.items() if name.endswith(".css"))
-    yield _head(title, style, script)
-    yield _SERVED.sub("", page[page.index("<body>") : page.index("</body>")])
+def _begin(title: str, texts: Mapping[str, str], entry: str) -> tuple[str, str]:
+    """Return a page up to its last element, and the script that it allows."""
+    files = with_script(texts, entry)
+    page = files["index.html"]
+    style = "".join(text for name, text in files.items() if name.endswith(".css"))
+    body = _SERVED.sub("", page[page.index("<body>") : page.index("</body>")])
+    return _head(title, style, files[entry]) + body, files[entry]
 
 
 def _head(title: str, style: str, script: str) -> str:

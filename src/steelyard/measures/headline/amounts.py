@@ -107,7 +107,7 @@ def _may_be_parameter(weight: Weight) -> bool:
 def _word(weight: Weight) -> str:
     """Return the word of the file for the type of its numbers, such as "Q4_K", else that of the dtype.
 
-    Integers that are packed (LEB128), and numbers in a text, are no type of their own.
+    Packed integers (LEB128) and numbers in a text have the dtype as which they are read.
     """
     is_other = is_floating(weight.dtype) or weight.dtype == UNKNOWN
     other = is_other and weight.encoding not in ("", "text", weight.dtype) and not isinstance(weight.read, Stored)
