@@ -34,7 +34,7 @@ _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is
 _TAKING = frozenset(b".012QRabdeghijlostu\x81\x85\x86\x87\x90\x91\x92\x93\x94\x98")
 """The opcodes that take an object from the stack or the memo, so that no pickle begins with them."""
 _TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
-_TRIAL = 2  # times what a trial spends is charged, so that many parts of a file cannot be tried for long
+_TRIAL = 2  # times what a trial or a guess spends is charged, so that many parts of a file cannot be tried for long
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
 _BEGINNINGS = 1000  # of such pickles
 _FOLLOWING_COST = 1024  # bytes of memory that the next pickle after a guess is charged as, for the time to begin: 20 microseconds
@@ -133,7 +133,8 @@ class Run:
 
     def through(self) -> None:
         """Run pickle after pickle; the first that is damaged is the last."""
-        machine, offset = self.machine, 0
+        machine, offset, whole = self.machine, 0, self.source.whole
+        spent = whole.spent
         while offset < self.source.size and (self.count == 0 or self._follows(offset)):
             try:
                 self.root = machine.load(offset)
@@ -142,6 +143,8 @@ class Run:
                 break
             self.count += 1
             offset = self.end = machine.offset
+        if self.place.is_guess:
+            Budget(self.source).owe((_TRIAL - 1) * (whole.spent - spent))
         self.has_side_arrays = any(module.endswith("joblib.numpy_pickle") for module, _ in machine.globals)
 
     def _follows(self, offset: int) -> bool:

@@ -14,10 +14,10 @@ from steelyard.errors import MissingExtraError, SteelyardError
 if TYPE_CHECKING:
     from steelyard.auditing.candidates import Auditors
 
-PART_COST = 2048
-"""bytes of memory that a part is charged as, for the time to ask which auditors know it: 50 microseconds"""
-KNOWN_COST = 4096
-"""bytes of memory that an auditor which knows a part is charged as, for the time to begin: 100 microseconds"""
+PART_COST = 3072
+"""bytes of memory that a part is charged as, for the time to ask which auditors know it: 75 microseconds"""
+KNOWN_COST = 6144
+"""bytes of memory that an auditor which knows a part is charged as, for the time to begin: 150 microseconds"""
 
 
 class Walk:

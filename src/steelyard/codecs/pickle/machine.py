@@ -27,9 +27,9 @@ OPCODES = 1000
 """The opcodes that run between two charges to the budget."""
 OPCODE_COST = 48
 """bytes of memory that an opcode takes: few make a list or a dict of 90, or a place in the memo of 100; and the time to run it"""
-ARGUMENT_COST = 24
+ARGUMENT_COST = 40
 """bytes of memory that an argument of a call, or a key of a state, is charged as, for an audit's time to look at it"""
-NAMING_COST = 96
+NAMING_COST = 200
 """bytes of memory that each use of a name is charged as, for an audit's time to count it"""
 OUTLINES = 8
 """Pickles of a source, shorter than an outline pays off for, after which none is outlined: for each a megabyte is read."""
