@@ -63,7 +63,7 @@ CHANNEL_BLOCK = 1 << 17  # summed up by channel at a time: several temporaries o
 MATRIX_BLOCK = 1 << 20  # rows of a matrix are read in blocks of about this size
 WHOLE_MATRIX = 1 << 22  # a matrix up to this size is decomposed in memory: 32 MiB of float64
 PICTURE_BLOCK = 1 << 20  # drawn at a time
-CELL_ROWS = 1 << 12  # the rows of a cell of a picture with at least so many numbers are reduced by a call of their own
+WIDE_ROWS = 32  # columns: rows of fewer are reduced to the cells of a picture faster one by one than as a block
 NARROW_COLUMNS = 1 << 12  # rows up to this length are read whole, even where only some columns are drawn
 SKIPPED_BYTES = 1 << 12  # in a file, more than these are skipped between two rows: fewer cost less than another read
 

@@ -47,6 +47,7 @@ def test_each_cell_is_the_largest_number_in_it_however_the_matrix_is_read(shape,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "PICTURE_BLOCK", step)
         patch.setattr(sizes, "NARROW_COLUMNS", narrow)
+        patch.setattr(sizes, "WIDE_ROWS", narrow)
         drawn = picture(from_array("w", matrix), height, width, window)
     top, left, bottom, right = window
     assert drawn.values.shape[0] <= height

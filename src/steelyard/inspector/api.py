@@ -39,7 +39,7 @@ from steelyard.inspector.packing import pack
 from steelyard.inspector.panels import heads_record, live_panels
 from steelyard.io import opened, weights
 from steelyard.measures.check.survey import look
-from steelyard.measures.spectra import EXACT, spectrum, without, work
+from steelyard.measures.spectra import EXACT, quick_spectrum, without, work
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape
 from steelyard.numerics.picture import change, matrix_of, part_of_matrix, picture
@@ -312,6 +312,6 @@ def _spectrum(weight: Weight, summary: Summary) -> dict[str, Any]:
     if reason or norm is None:
         return {"spectrum": None, "spectrum_why": reason}
     try:
-        return {"spectrum": spectrum_record(spectrum(weight, norm, null_draws=0), SINGULAR_VALUES), "spectrum_why": ""}
+        return {"spectrum": spectrum_record(quick_spectrum(weight, norm), SINGULAR_VALUES), "spectrum_why": ""}
     except (SteelyardError, np.linalg.LinAlgError) as error:
         return {"spectrum": None, "spectrum_why": str(error)}

@@ -28,7 +28,7 @@ from steelyard.inspector.panels import add_panels
 from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
-from steelyard.measures.spectra import EXACT, Spectrum, spectrum, without, work
+from steelyard.measures.spectra import EXACT, Spectrum, quick_spectrum, without, work
 from steelyard.numerics.blocks import is_shared
 from steelyard.numerics.matrices import matrix_shape, one_blas_thread
 from steelyard.numerics.picture import Picture, change, matrix_of, picture
@@ -255,7 +255,7 @@ def _why_no_spectrum(each: MeasuredWeight, which: str, left: float) -> str:
 
 def _spectrum(weight: Weight, norm: float) -> Spectrum | Exception:
     try:
-        return spectrum(weight, norm, null_draws=0)
+        return quick_spectrum(weight, norm)
     except (SteelyardError, np.linalg.LinAlgError) as error:
         return error
 

@@ -137,7 +137,7 @@ class Drawing:
         part = tuple(slice(first, first + len(starts)) for first, starts in cuts)
         # minimum and maximum pass NaN on, so a cell with one is drawn as not finite; the larger magnitude is chosen at the end
         for extremes, larger in ((self._least, np.minimum), (self._greatest, np.maximum)):
-            cells = larger.reduceat(_of_rows(larger, block, cuts[0][1]), cuts[1][1], axis=1)
+            cells = larger.reduceat(_of_rows(larger, block, cuts[0][1], self.steps[0]), cuts[1][1], axis=1)
             larger(extremes[part], cells, out=extremes[part])
 
     def picture(self) -> Picture:
@@ -216,14 +216,23 @@ def _cuts(at: int, length: int, step: int) -> tuple[int, Array]:
     return first, np.maximum(starts, 0)
 
 
-def _of_rows(larger: np.ufunc, block: Array, starts: Array) -> Array:
-    """Return the extremes of each column, between the rows at which cells begin; a call for each is faster for large cells."""
-    if len(starts) == len(block):
+def _of_rows(larger: np.ufunc, block: Array, starts: Array, step: int) -> Array:
+    """Return the extremes of each column in cells of `step` rows, which begin at `starts`; the first and the last may have fewer.
+
+    Full cells of wide rows are reduced by one call, as the middle axis of three, in a fraction of the time of `reduceat`.
+    """
+    if step == 1:
         return block
-    if block.size < sizes.CELL_ROWS * len(starts):
+    if block.shape[1] < sizes.WIDE_ROWS:
         return np.asarray(larger.reduceat(block, starts, axis=0))
-    ends = [*starts[1:].tolist(), len(block)]
-    return np.stack([larger.reduce(block[start:end], axis=0) for start, end in zip(starts.tolist(), ends, strict=True)])
+    begun = int(starts[1]) if len(starts) > 1 else len(block)
+    full, left = divmod(len(block) - begun, step)
+    cells = np.empty((len(starts), block.shape[1]), block.dtype)
+    larger.reduce(block[:begun], axis=0, out=cells[0])
+    larger.reduce(block[begun : len(block) - left].reshape(full, step, block.shape[1]), axis=1, out=cells[1 : full + 1])
+    if left:
+        larger.reduce(block[len(block) - left :], axis=0, out=cells[-1])
+    return cells
 
 
 def _blocks(weight: Weight, columns: int, window: Window) -> Iterator[tuple[int, int, Array]]:

@@ -66,11 +66,13 @@ class UnitScan:
     def same(self) -> list[list[int]]:
         """Return the indices of equal slices, except those of zeros, along the axis `told_apart`, in groups of two or more."""
         zero = self.zero.get(-1 if self.hashed_axis is None else self.hashed_axis)
+        places = np.arange(len(self.hashes)) if zero is None else np.flatnonzero(~zero)
+        ordered = np.sort(self.hashes[places])
+        again = ordered[1:][ordered[1:] == ordered[:-1]]
         places_of: dict[int, list[int]] = {}
-        for place, hash_ in enumerate(self.hashes.tolist()):
-            if zero is None or not zero[place]:
-                places_of.setdefault(hash_, []).append(place)
-        return [places for places in places_of.values() if len(places) > 1]
+        for place in places[np.isin(self.hashes[places], again)].tolist():
+            places_of.setdefault(int(self.hashes[place]), []).append(place)
+        return list(places_of.values())
 
 
 def _mixed(block: Array, box: Box, shape: tuple[int, ...], axis: int) -> Array:

@@ -19,6 +19,10 @@ MORE = 16
 """Extra vectors beyond those requested, which make the last requested values accurate."""
 POWERS = 3
 """Number of power iterations, which suppress the small singular values."""
+NEAR_SINGULAR = 1e-10
+"""Where the least eigenvalue of the products is a smaller share of the greatest, its root has lost too many digits."""
+LEAST_SQUARE = 1e-250
+"""Below it, squares have lost digits on their own."""
 
 
 class Singular(NamedTuple):
@@ -29,17 +33,21 @@ class Singular(NamedTuple):
     error: float
 
 
-def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest: int) -> Singular:
+def singular_values(blocks: Blocks, shape: tuple[int, int], exact: int, largest: int, *, quick: bool = False) -> Singular:
     """Return all singular values if the shorter side is at most `exact`, else the `largest` ones.
 
     Small matrices are decomposed directly. For long matrices the eigenvalues of the Gram matrix are computed, which makes
     small values less exact. For large matrices the largest values are computed by random projection (Halko, Martinsson and
-    Tropp, 2011); each is within `error` of a true one.
+    Tropp, 2011); each is within `error` of a true one. `quick` uses the Gram matrix of small matrices too, in a third of the
+    time, unless one is so near to singular that its rank would be in doubt.
     """
     if min(shape) > exact:
         return _randomised(blocks, shape, largest)
     if shape[0] * shape[1] <= sizes.WHOLE_MATRIX:
-        values = np.linalg.svd(np.concatenate([block for _, block in blocks()]), compute_uv=False)
+        matrix = np.concatenate([block for _, block in blocks()])
+        if quick and (found := _by_products(matrix)) is not None:
+            return found
+        values = np.linalg.svd(matrix, compute_uv=False)
         return Singular(values, "exact", float(max(shape) * np.finfo(np.float64).eps * values[0]))
     gram = _gram(blocks, shape)
     squares = np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
@@ -51,6 +59,23 @@ def of_stack(matrices: Array) -> list[Singular]:
     """Return all singular values of each of some small matrices of one shape: a call for each would take most of the time."""
     error = max(matrices.shape[1:]) * np.finfo(np.float64).eps
     return [Singular(values, "exact", float(error * values[0])) for values in np.linalg.svd(matrices, compute_uv=False)]
+
+
+def _by_products(matrix: Array) -> Singular | None:
+    """Return the roots of the eigenvalues of the Gram matrix; None where the least of them would be too inexact.
+
+    An eigenvalue is off by at most max(shape) * eps times the greatest, so its root by that divided by the least root.
+    """
+    rows = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = rows @ rows.conj().T
+    if not np.isfinite(gram).all():
+        return None
+    squares = np.linalg.eigvalsh(gram)[::-1]
+    if not squares[-1] > max(NEAR_SINGULAR * squares[0], LEAST_SQUARE):
+        return None
+    values = np.sqrt(squares)
+    return Singular(values, "exact, by products", float(max(matrix.shape) * np.finfo(np.float64).eps * squares[0] / values[-1]))
 
 
 def _gram(blocks: Blocks, shape: tuple[int, int]) -> Array:
