@@ -1,6 +1,8 @@
 """The models in a folder's archives are rows like its other files; archives of data are passed over."""
 
 import gzip
+import hashlib
+import json
 import tarfile
 import zipfile
 
@@ -63,6 +65,68 @@ def test_each_has_a_row_with_its_weights(folder, capsys):
     rows = {line.split()[0]: line.split()[1:4] for line in capsys.readouterr().out.splitlines() if line}
     assert rows["one.zip"] == rows["old.tar"] == rows["net.tar.gz"] == ["wrapped", "1", "6"]
     assert rows["several.zip!/a.safetensors"] == ["safetensors", "1", "6"]
+
+
+def test_archives_without_a_row_are_named(folder, capsys):
+    (folder / "one.zip").rename(folder / "one.tar.xz.zip")
+    assert main(["ls", str(folder)]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "without a row" in line)
+    names = "cut.zip, data.zip, loop.zip, parts.zip, source.tar.gz and others"
+    assert line == f"6 archives without a row: {names}; name one to look into it"
+    assert main(["ls", "-r", str(folder)]) == 0
+    assert "6 archives without a row" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["gz", "bz2", "xz"])
+def test_an_archive_compressed_in_any_way_is_read_in_a_folder(form, folder, capsys):
+    with tarfile.open(folder / f"sub/new.tar.{form}", f"w:{form}") as archive:
+        archive.add(folder / "net.safetensors", "model.safetensors")
+    assert main(["ls", str(folder / "sub")]) == 0
+    assert f"new.tar.{form}" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_one_model_names_the_archives_beside_it(tmp_path, capsys):
+    steelyard.save({"fc.weight": np.zeros((2, 3), "f4")}, tmp_path / "net.safetensors")
+    data = (tmp_path / "net.safetensors").read_bytes()[:-24] + np.full(6, np.nan, "f4").tobytes()
+    zipped(tmp_path / "more.zip", {"a.safetensors": data, "b.safetensors": data, "notes.txt": b"text"})
+    with pytest.warns(
+        steelyard.errors.LeftOutWarning, match=r"the model of this folder is net\.safetensors; left out more\.zip;"
+    ):
+        assert [*steelyard.weights(tmp_path)] == ["fc.weight"]
+    assert main(["check", str(tmp_path)]) == 1
+    lines = [line.removeprefix(f"{tmp_path}/") for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].startswith("more.zip!/a.safetensors: fc.weight is not finite: 6 NaN")
+    assert lines[1].startswith("more.zip!/b.safetensors: fc.weight is not finite: 6 NaN")
+    assert lines[2:] == [
+        "net.safetensors: readable, complete, finite: 1 weight",
+        "looked into 4 files: 2 with other findings, 1 without a model",
+    ]
+
+
+def test_an_archive_of_several_models_is_audited_as_a_whole_too(folder, capsys):
+    zipped(folder / "several.zip", {"a.npy": b"", "b.npy": b"", "c.txt": b"cposix\nsystem\n(S'ls'\ntR."})
+    assert main(["check", str(folder)]) == 3
+    assert "several.zip: would have run posix.system('ls') (c.txt in several.zip, byte 22)" in capsys.readouterr().out
+
+
+def test_a_compressed_archive_of_several_is_named_with_its_whole_name(folder):
+    with pytest.raises(steelyard.errors.FormatError, match=r"name one, such as .*/source\.tar\.gz!/a\.npy"):
+        steelyard.weights(folder / "source.tar.gz")
+
+
+def test_a_bill_of_materials_has_the_digest_of_each_model_in_an_archive(folder, tmp_path):
+    bill = tmp_path / "bom.json"
+    main(["check", str(folder), "--bom", str(bill)])
+    parts = {each["name"]: each for each in json.loads(bill.read_text())["components"]}
+    expected = hashlib.sha256((folder / "net.safetensors").read_bytes()).hexdigest()
+    for name in ("net.safetensors", "several.zip!/a.safetensors"):
+        assert parts[name]["hashes"] == [{"alg": "SHA-256", "content": expected}]
+
+
+def test_models_in_an_archive_that_did_not_change_are_not_catalogued_again(folder, capsys):
+    asked = ["catalog", str(folder / "several.zip!/a.safetensors"), "-o", str(folder / "catalog.parquet")]
+    assert main(asked) == main(asked) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("0 files read, 1 unchanged")
 
 
 def test_a_folder_with_an_archive_alone_is_that_archive(folder, capsys):

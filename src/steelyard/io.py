@@ -264,13 +264,17 @@ def _warn_of_files(read: Weights, source: Source, used: set[str]) -> None:
 
 def _left_out(folder: Source, used: set[str]) -> str:
     """Return a sentence that names the weight files of a folder that are no part of its model; blank if there are none."""
-    from steelyard.formats import TRAINING, weight_files, weight_files_of
+    from steelyard.formats import ARCHIVES, TRAINING, weight_files, weight_files_of
 
     if folder.path is None:
         is_read = {name: f"{folder.name.rstrip('/')}/{name}" in used for name in weight_files_of(folder.names())}
     else:
         is_read = {name: os.path.realpath(os.path.join(folder.path, name)) in used for name in weight_files(folder.path)}
     others = [name for name in is_read if not is_read[name] and not TRAINING.fullmatch(name)]
+    if folder.path is not None and (archives := [name for name in os.listdir(folder.path) if name.lower().endswith(ARCHIVES)]):
+        from steelyard.formats.wrapped import has_models
+
+        others += [name for name in sorted(archives) if has_models(os.path.join(folder.path, name))]
     if not others:
         return ""
     shown = ", ".join(printable(name) for name in others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")

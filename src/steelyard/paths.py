@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from steelyard.errors import SteelyardError
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-"""Suffixes of archives that may hold models; those of data are passed over in a folder."""
 _STREAMS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Suffixes of compressed files, before which a weight file has its own: others, such as tables, are not opened."""
 _BY_CONTENT = (".model", ".kv")
@@ -73,7 +71,8 @@ def _at_urls(pattern: str) -> list[str]:
 def below(paths: Iterable[str], *, models: bool = True) -> dict[str, bool]:
     """Expand paths to all files in them and in their folders, whatever these hold; true for those that a path itself names.
 
-    A folder that is one model stands for its files; an index stands for its shards. Without `models`, each file is one.
+    A folder that is one model stands for its files; an index stands for its shards; the models of an archive of several follow
+    it. Without `models`, each file is one.
     """
     found: dict[str, bool] = {}
     for path in paths:
@@ -102,6 +101,27 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
                 links += is_out
                 found |= {} if is_out else dict.fromkeys(models, True)
     return list(found), links
+
+
+def passed_over(paths: Iterable[str], files: Iterable[str], *, deep: bool) -> list[str]:
+    """Return the archives in folders of which no file is a model: they hold data, are damaged, or only their beginning was seen.
+
+    `files` are the models that were found; with `deep` the folders in folders count too.
+    """
+    from steelyard.codecs.archive import archive_of
+    from steelyard.formats import ARCHIVES
+
+    known = set(map(archive_of, files))
+    folders = [path for path in paths if os.path.isdir(path) and path not in known]
+    found = (os.path.join(at, name) for folder in folders for at, names in _names_in(folder, deep=deep) for name in sorted(names))
+    is_archive = (path for path in found if path.lower().endswith(ARCHIVES) and not os.path.basename(path).startswith("."))
+    return [path for path in is_archive if path not in known]
+
+
+def _names_in(folder: str, *, deep: bool) -> Iterator[tuple[str, list[str]]]:
+    for at, folders, names in os.walk(folder):
+        yield at, names
+        folders[:] = [name for name in folders if name not in LEFT_OUT] if deep else []
 
 
 def _expanded_to(path: str) -> list[str]:
@@ -134,7 +154,8 @@ def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
     left_out = _read_through_others(folder, {os.path.basename(path) for path in files}) if models else set()
     for path in files:
         if os.path.basename(path) not in left_out:
-            yield path, False
+            inside = _found_in(path) if models else []
+            yield from ((name, False) for name in dict.fromkeys([path, *inside]))
     for path in folders:
         yield from _below(path, models=models)
 
@@ -142,6 +163,7 @@ def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
 def _is_one_model(folder: str) -> bool:
     """Whether a format reads a folder as one model, and uses all weight files in it and in its folders."""
     from steelyard.formats import is_model
+    from steelyard.formats.wrapped import has_models
     from steelyard.io import files_of
     from steelyard.storage.source import open_path
 
@@ -152,7 +174,7 @@ def _is_one_model(folder: str) -> bool:
         for path, _, files in os.walk(folder)
         if LEFT_OUT.isdisjoint(path.split(os.sep))
         for name in files
-        if name.lower().endswith(_suffixes())
+        if name.lower().endswith(_suffixes()) or has_models(os.path.join(path, name))
     }
     try:
         return held <= files_of(folder)
@@ -190,14 +212,15 @@ def _in_folder(folder: str) -> list[str]:
 
 def _found_in(path: str) -> list[str]:
     """Return the models in a file of a folder whose suffix alone does not tell: itself if it is one model."""
+    from steelyard.formats import ARCHIVES, is_model
+
     name = os.path.basename(path).lower()
-    is_likely = name.endswith((*_ARCHIVES, *_BY_CONTENT)) or (
+    is_likely = name.endswith((*ARCHIVES, *_BY_CONTENT)) or (
         name.endswith(_STREAMS) and name.rpartition(".")[0].endswith(_suffixes())
     )
     if not is_likely or name.startswith(".") or not os.path.isfile(path):
         return []
     from steelyard.codecs.archive import MARK
-    from steelyard.formats import is_model
     from steelyard.formats.wrapped import models_in
     from steelyard.storage.source import open_path
 

@@ -168,8 +168,10 @@ def require(paths: Iterable[str]) -> None:
     """Raise `FileMissingError` for a path, or a pattern, of nothing."""
     from glob import iglob
 
+    from steelyard.codecs.archive import archive_of
+
     for path in paths:
-        if "://" not in path and not os.path.lexists(path) and next(iglob(path, recursive=True), None) is None:
+        if "://" not in path and not os.path.lexists(archive_of(path)) and next(iglob(path, recursive=True), None) is None:
             raise FileMissingError(f"{quoted(path)}: no such file or folder")
 
 

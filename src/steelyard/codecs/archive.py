@@ -74,15 +74,23 @@ def open_member(path: str) -> Source | None:
 
     Raises `FileMissingError` for a member that the archive lacks, and `FormatError` for a file that is no archive.
     """
+    outer = archive_of(path)
+    if outer == path:
+        return None
+    source = open_path(outer)
+    for name in path[len(outer) + 1 :].split("!"):
+        source = _member(unpacked(source), name.removeprefix("/"))
+    return source
+
+
+def archive_of(path: str) -> str:
+    """Return the path of the file with a member, "net.zip" for "net.zip!/model.pt"; any other path as it is."""
+    if "!" not in path or os.path.lexists(path):
+        return path
     at = path.find("!")
     while at >= 0 and not os.path.isfile(path[:at]):
         at = path.find("!", at + 1)
-    if at < 0:
-        return None
-    source = open_path(path[:at])
-    for name in path[at + 1 :].split("!"):
-        source = _member(unpacked(source), name.removeprefix("/"))
-    return source
+    return path if at < 0 else path[:at]
 
 
 def _member(archive: Source, name: str) -> Source:

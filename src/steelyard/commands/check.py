@@ -44,17 +44,20 @@ def run(args: argparse.Namespace) -> int:
 
     steelyard check model.pt --health
     """
+    from steelyard.codecs.archive import archive_of
     from steelyard.measures.check import check_of
-    from steelyard.measures.check.outcomes import summary
+    from steelyard.measures.check.outcomes import outcome_of_index, summary
     from steelyard.paths import below
     from steelyard.text.terminal import screen_of
 
     named, screen = below(args.paths, models=not args.audit_only), screen_of(sys.stdout)
     outcomes: list[Outcome] = []
     policy = _policy(args)
+    archives = {archive for file in named if (archive := archive_of(file)) != file}
 
     def checked(file: str) -> tuple[Any, str]:
-        outcome = _outcome(file, args, policy, stream, named=named[file])
+        is_index = not named[file] and not args.audit_only and (os.path.basename(file) in PIPELINES or file in archives)
+        outcome = outcome_of_index(file, policy) if is_index else _outcome(file, args, policy, stream, named=named[file])
         outcomes.append(outcome)
         imports = _imports(file) if args.imports else None
         record = outcome.to_dict() if imports is None else {**outcome.to_dict(), "imports": imports}
@@ -113,12 +116,10 @@ def _policy(args: argparse.Namespace) -> Policy:
 
 def _outcome(file: str, args: argparse.Namespace, policy: Policy, stream: Stream | None, *, named: bool) -> Outcome:
     """Check a file; one of a folder may be anything but a model."""
-    from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other, outcome_of_pipeline
+    from steelyard.measures.check.outcomes import outcome, outcome_of_audit, outcome_of_other
 
     if args.audit_only:
         return outcome_of_audit(file, policy)
-    if not named and os.path.basename(file) in PIPELINES:
-        return outcome_of_pipeline(file, policy)
     try:
         if stream is None:
             check = _check(file, health=args.health, effective=args.effective, named=named)

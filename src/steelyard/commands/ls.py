@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from steelyard.text.files import FileRow
     from steelyard.text.terminal import Screen
 
+_NAMED = 5
+"""Archives that are named; of others the number is said."""
+
 
 def run(args: argparse.Namespace) -> int:
     """List the weights of files with their shapes, dtypes, roles and totals.
@@ -77,6 +80,7 @@ def _files(args: argparse.Namespace) -> list[str]:
 def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int:
     """Print a row for each file, and return the exit status: 2 if one cannot be listed."""
     from steelyard.core.gc_pause import uncollected
+    from steelyard.paths import passed_over
     from steelyard.text.files import files_lines
 
     code: dict[str, list[str]] = {}
@@ -87,9 +91,16 @@ def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int
     print("\n".join(files_lines(rows, screen)))
     if below := 0 if args.recursive else sum(_folders(path) for path in args.paths):
         print(f"{below:,} folder{'s' * (below != 1)} not looked into; -r does")
+    if left := passed_over(args.paths, files, deep=args.recursive):
+        print(f"{len(left):,} archive{'s' * (len(left) != 1)} without a row: {_several(left)}; name one to look into it")
     warn_of_code(code)
     unlisted = sum(not row.is_listed for row in rows)
     return trouble(SteelyardError(f"{unlisted:,} of {len(rows):,} files cannot be listed")) if unlisted else 0
+
+
+def _several(paths: list[str]) -> str:
+    names = [printable(os.path.basename(path)) for path in paths[:_NAMED]]
+    return f"{', '.join(names)}{' and others' if len(paths) > _NAMED else ''}"
 
 
 def _folders(path: str) -> int:

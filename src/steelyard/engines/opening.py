@@ -46,6 +46,7 @@ class Opening(NamedTuple):
 def stamp_of(path: str) -> tuple[int | str, ...]:
     """Return the size of a file, and the time of its last change in ns; of a folder, those of all files in it, summed up.
 
+    A member of an archive changes with the file of that.
     Machines that share a disk agree on these. Of a URL, what its server says of the version; empty if that is nothing.
     """
     if "://" in path:
@@ -59,9 +60,17 @@ def stamp_of(path: str) -> tuple[int | str, ...]:
         found = sorted((entry.name, *_version(entry.stat())) for entry in os.scandir(path) if entry.is_file())
         return (sum(size for _, size, _ in found), max((time for _, _, time in found), default=0), len(found))
     try:
-        return _version(os.stat(path))
+        return _version(os.stat(_file_of(path)))
     except OSError:
         return ()  # opening it says why
+
+
+def _file_of(path: str) -> str:
+    if "!" not in path:
+        return path
+    from steelyard.codecs.archive import archive_of
+
+    return archive_of(path)
 
 
 def _version(status: os.stat_result) -> tuple[int, int]:

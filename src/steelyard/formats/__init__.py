@@ -103,6 +103,8 @@ _SAVED_MODEL = ("fingerprint.pb", "keras_metadata.pb")
 _PART = re.compile(rf"{_SHARD}|_[0-9]+\.weights\.h5$|\.npy(?:\.z)?$|zero_pp_rank_[0-9]+_")
 SHARED_SUFFIXES = (".bin", "checkpoint")
 """Suffixes that files of formats have too that no reader takes."""
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
+"""Suffixes of archives that may hold models; those of data are passed over in a folder."""
 _DISTRIBUTED = ".distcp"
 _DCP = "is a part of a PyTorch distributed checkpoint; pass its folder, which is one model"
 

@@ -6,6 +6,7 @@ it has several models, `archive.zip!/inner/model.pt` names one, and `archive.zip
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from steelyard.codecs.compression import begins, is_compressed
 from steelyard.codecs.tar import first_names, is_tar
 from steelyard.codecs.zip import mentions
 from steelyard.core.net_facts import noted
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.storage.source import open_path
 
 if TYPE_CHECKING:
     from steelyard.core.protocols import Scope
@@ -67,20 +69,18 @@ def is_named_inside(name: str) -> bool:
 def models_in(source: Source) -> list[str]:
     """Return the models of an archive as the other files of its folder: [""] for one that has one, else those of several.
 
-    The names in it decide. Of an archive that is compressed as a whole only the first are seen, which must name one model. An
-    archive of data, or of more than `ARCHIVED` models, has none.
+    The names in it decide. An archive of data, or of more than `ARCHIVED` models, has none, and so has one of several that is
+    compressed as a whole, since each would be unpacked with all others.
     """
     from steelyard.formats import weight_files_of
 
     try:
         is_whole = not is_compressed(source)
+        names = _names(source)
         if not is_whole and is_named_inside(source.name):
             return [""]
-        if is_whole and (not is_archive(source) or _is_of_another(source)):
-            return []
-        names = [*(members(source) if is_whole else first_names(begins(source, _FIRST)))]
         models = _models(names)
-        if set(names) >= _PACKED or (len(models) > 1 and not is_whole):
+        if not names or set(names) >= _PACKED or (len(models) > 1 and not is_whole):
             return []
         if (len(models) == 1 and weight_files_of(models) == models) or (is_whole and _folder(source, models) is not None):
             return [""]
@@ -89,14 +89,37 @@ def models_in(source: Source) -> list[str]:
     return models if 1 < len(models) <= limits.ARCHIVED and not any(map(_is_shared, models)) else []
 
 
+def has_models(path: str) -> bool:
+    """Whether a path is that of an archive with files that are models by their names. Never raises.
+
+    Of an archive that is compressed as a whole the first names are seen.
+    """
+    from steelyard.formats import ARCHIVES, weight_files_of
+
+    name = os.path.basename(path).lower()
+    if not name.endswith(ARCHIVES) or name.startswith("."):
+        return False
+    try:
+        return any(not _is_shared(name) for name in weight_files_of(_names(open_path(path))))
+    except (SteelyardError, OSError):
+        return False
+
+
+def _names(source: Source) -> list[str]:
+    """Return the names in an archive that no other format reads; of one that is compressed as a whole the first."""
+    if is_compressed(source):
+        return [*first_names(begins(source, _FIRST))]
+    return [] if not is_archive(source) or _is_of_another(source) else [*members(source)]
+
+
 def read(source: Source, scope: Scope) -> Weights:
     """List the weights of the one model in an archive; other weight files in it are named in a note."""
     content, others = source, list[str]()
     for _ in range(limits.NESTED_FILES + 1):
-        content = unpacked(content)
+        whole, content = content, unpacked(content)
         if not is_archive(content) or _is_of_another(content):
             return _with_note(_read(content, scope), others)
-        content, others = _chosen(content, others)
+        content, others = _chosen(content, whole, others)
     raise FormatError(source.name, f"more than {limits.NESTED_FILES} levels of archives in archives")
 
 
@@ -116,8 +139,11 @@ def _read(source: Source, scope: Scope) -> Weights:
     return part_in(source, scope)
 
 
-def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
-    """Return the member with the one model, and the other weight files. Raises `FormatError` if it is not the only one."""
+def _chosen(archive: Source, whole: Source, others: list[str]) -> tuple[Source, list[str]]:
+    """Return the member with the one model, and the other weight files. Raises `FormatError` if it is not the only one.
+
+    `whole` is the archive as it was found, which may be compressed.
+    """
     found = members(archive)
     if found.keys() >= _PACKED:
         raise FormatError(archive.name, "is a packed run; steelyard pack --back unpacks it into a folder for steelyard history")
@@ -126,8 +152,8 @@ def _chosen(archive: Source, others: list[str]) -> tuple[Source, list[str]]:
         return folder, others
     if len(models) > 1:
         several = " and ".join(printable(name) for name in models[:_NAMED]) + (" and others" if len(models) > _NAMED else "")
-        which = f"{printable(archive.name)}{MARK}{printable(models[0])}"
-        raise FormatError(archive.name, f"an archive with several models: {several}; name one, such as {which}")
+        which = f"{printable(whole.name)}{MARK}{printable(models[0])}"
+        raise FormatError(whole.name, f"an archive with several models: {several}; name one, such as {which}")
     if not models:
         raise FormatError(archive.name, "an archive without a weight file")
     from steelyard.formats import weight_files_of

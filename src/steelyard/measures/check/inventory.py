@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs import limits
 from steelyard.errors import SteelyardError
-from steelyard.measures.check.digests import files_below, sha256_of
+from steelyard.measures.check.digests import files_below, sha256_of, size_of
 from steelyard.measures.check.outcomes import NO_MODEL, Outcome
 from steelyard.storage.source import open_regular
 
@@ -50,14 +50,21 @@ def _item(path: str, outcome: Outcome | None, folder: str) -> Item:
         _relative(path, folder),
         is_model,
         known,
-        sum(map(os.path.getsize, inside or [path])) if "://" not in path else 0,
-        sha256_of(path),
+        *_size_and_digest(path),
         tuple(dict.fromkeys(_licences(path))) if is_model else (),
         outcome.check.weights if outcome is not None else 0,
         outcome.word if outcome is not None else "unreadable",
         outcome.check.findings if outcome is not None else (),
-        tuple(Item(_relative(each, path), False, "", os.path.getsize(each), sha256_of(each), (), 0, "", ()) for each in inside),
+        tuple(Item(_relative(each, path), False, "", *_size_and_digest(each), (), 0, "", ()) for each in inside),
     )
+
+
+def _size_and_digest(path: str) -> tuple[int, str]:
+    """Return 0 and "" for what cannot be opened, such as a link to itself; the check of it says why."""
+    try:
+        return size_of(path), sha256_of(path)
+    except OSError:
+        return 0, ""
 
 
 def _relative(path: str, folder: str) -> str:

@@ -92,8 +92,8 @@ def outcome_of_audit(file: str, policy: Policy) -> Outcome:
     return outcome(file, Check(0, as_findings(audited)), policy)._replace(looked=audited.looked)
 
 
-def outcome_of_pipeline(file: str, policy: Policy) -> Outcome:
-    """Audit the index of a pipeline in a folder, whose components are checked by themselves, and judge the findings."""
+def outcome_of_index(file: str, policy: Policy) -> Outcome:
+    """Audit the index of a pipeline, or an archive in a folder, and judge the findings; its models are checked by themselves."""
     judged = outcome_of_audit(file, policy)
     return judged if judged.check.findings or judged.known else judged._replace(word=NO_MODEL)
 
