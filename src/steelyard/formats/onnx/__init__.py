@@ -133,8 +133,9 @@ def read(source: Source, scope: Scope) -> Weights:
 def _derive(source: Source, pieces: Pieces) -> Iterable[Weight]:
     from steelyard.formats.onnx.effective import derive
 
-    names = {(entry.path, entry.own): entry.name for entry in _listed(model(source), source).values()}
-    return derive(model(source), names, pieces)
+    decoded = model(source)
+    names = {(entry.path, entry.own): entry.name for entry in _listed(decoded, source).values()}
+    return derive(decoded, names, pieces)
 
 
 def _computation(source: Source, weights: Iterable[Weight]) -> Computation:
@@ -144,17 +145,17 @@ def _computation(source: Source, weights: Iterable[Weight]) -> Computation:
         for weight, entry in _weights(decoded, _listed(decoded, source), source)
         if entry.kind != "attribute" and not entry.path
     }
-    return computation_of(model(source), constants)
+    return computation_of(decoded, constants)
 
 
 def _graph(source: Source, weights: Iterable[Weight]) -> Graph:
     """Decode the model again, for its nodes. Where two tensors share a name, the outer one is used."""
     named = {weight.name: weight for weight in weights if is_floating(weight.dtype) or weight.role is not Role.OTHER}
-    tensors: dict[str, Weight] = {}
-    for entry in _listed(model(source), source).values():
+    decoded, tensors = model(source), dict[str, Weight]()
+    for entry in _listed(decoded, source).values():
         if entry.name in named:
             tensors.setdefault(entry.own, named[entry.name])
-    graphs = [(path, graph) for path, graph, training in every_graph(model(source)) if not training]
+    graphs = [(path, graph) for path, graph, training in every_graph(decoded) if not training]
     outer = next((graph for path, graph in graphs if not path), GraphProto())
     nodes = [(path, node) for path, graph in graphs for node in graph.nodes]
     held = {tensor.name for tensor in outer.initializers} | {tensor.values.name for tensor in outer.sparse}

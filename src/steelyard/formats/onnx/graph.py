@@ -122,9 +122,9 @@ class _GraphBuilder:
         """Add a node as a layer, as part of the layer before it, or as an operator that passes its inputs on."""
         taken = self._taken(node)
         inputs = self._inputs(path, node)
-        known = set(self._owners)
+        is_owned = any(weight.name in self._owners for weight in taken)
         layer = self._layer(path, node, taken, inputs)
-        again = layer is not None and any(weight.name in known for weight in taken)
+        again = layer is not None and is_owned
         if layer is not None and again:
             _call_again(layer, inputs)
         elif layer is not None and not path:
