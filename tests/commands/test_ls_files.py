@@ -123,3 +123,15 @@ def test_numbers_of_thousands_of_digits_and_findings_of_thousands_of_letters_are
     lines = list(files_lines(rows, Screen(80)))
     assert lines[1].startswith("a2")
     assert max(map(len, lines)) <= 80
+
+
+def test_an_index_of_something_else_is_no_file_of_weights(tmp_path, capsys):
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/index.json").write_text('{"pages": ["a.html"]}')
+    for name in ("a", "b"):
+        steelyard.save({"fc.weight": np.ones((2, 3), "f4")}, tmp_path / f"{name}.safetensors")
+    assert main(["ls", "-r", str(tmp_path)]) == 0
+    assert "index.json" not in capsys.readouterr().out
+    (tmp_path / "b.safetensors").unlink()
+    (tmp_path / "index.json").write_text('{"pages": ["a.html"]}')
+    assert [*steelyard.weights(tmp_path)] == ["fc.weight"]

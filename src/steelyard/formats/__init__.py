@@ -81,8 +81,8 @@ SUFFIXES = {
 
 ONE_SCOPE = ("gguf", "numpy", "raw", "safetensors")
 """The formats that hold nothing but weights, so that the scopes "model" and "all" list the same."""
-ALONGSIDE = (".data-00000-of-00001", ".metadata", ".param", ".param.bin", ".raw.json", ".xml")
-"""Suffixes of files that are read through another file in the same folder, or through the folder; most .xml are no models."""
+ALONGSIDE = (".data-00000-of-00001", ".metadata", ".param", ".param.bin", ".raw.json", ".xml", "index.json")
+"""Suffixes of files that are read through another file in the folder, or the folder; most .xml and index.json are no models."""
 INCOMPLETE = "incomplete"
 """The key in `meta` of the list of sentences about missing files of a model."""
 SHA256 = "sha256 of the numbers"
