@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from steelyard.core.assign import plain
+from steelyard.core.net_facts import noted
 from steelyard.core.overlaps import Spans
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Memory, Placed, from_array
@@ -24,6 +25,12 @@ def meta_of(model: object) -> dict[str, Any]:
     """Return the metadata of the weights of a live model."""
     meta: dict[str, Any] = getattr(framework_of(model), "meta", lambda _: {})(model)
     return meta
+
+
+def member_notes(members: Iterable[tuple[str, object]]) -> dict[str, Any]:
+    """Return the metadata of a container: the notes of its members, each of which begins with the path that it is about."""
+    notes = [dotted(name, note) for name, member in members for note in noted(meta_of(member))]
+    return {"notes": notes} if notes else {}
 
 
 def member_weights(members: Iterable[tuple[str, object]]) -> Iterator[Weight]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.members import assign_members, dotted, prefixed, with_ties
+from steelyard.core.members import assign_members, dotted, member_notes, prefixed, with_ties
 from steelyard.core.places import LEAVES
 from steelyard.core.plugins import framework_of, load
 from steelyard.core.readers import dtype_word, from_array
@@ -53,6 +53,17 @@ def weights(model: object) -> Iterable[Weight]:
                 bare.append(listed[-1])
     inferred = {weight.name: weight for weight in infer_roles(bare)}
     return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
+
+
+def meta(model: object) -> dict[str, Any]:
+    """Return the notes of the models in a container; an array has none."""
+    if not isinstance(model, (dict, list, tuple)) or _is_numbers(model):
+        return {}
+    return member_notes((path, member) for path, member in _leaves("", model, ()) if _is_model(member))
+
+
+def _is_model(member: object) -> bool:
+    return not (hasattr(member, "shape") or isinstance(member, (list, tuple)) or _is_numbers(member))
 
 
 def orders(model: object) -> dict[str, NamesInOrder]:

@@ -9,11 +9,11 @@ parameters; class weights that are passed to a loss are a setting, and are not l
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skorch import NeuralNet
 
-from steelyard.core.members import assign_members, member_weights, while_held, with_ties
+from steelyard.core.members import assign_members, member_notes, member_weights, while_held, with_ties
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 
@@ -42,6 +42,11 @@ def assign(model: NeuralNet, arrays: Mapping[str, Array]) -> NeuralNet:
     """Copy in place, so that the net's optimizer keeps its parameters."""
     assign_members(_named(_parts(model)), arrays)
     return model
+
+
+def meta(model: object) -> dict[str, Any]:
+    """Return the notes of the modules."""
+    return member_notes(_named(_parts(model)))
 
 
 def _parts(net: object) -> list[tuple[str, nn.Module]]:

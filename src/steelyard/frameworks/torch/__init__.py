@@ -14,7 +14,7 @@ from steelyard.frameworks.torch.norms import update_norms
 from steelyard.frameworks.torch.smaller import smaller
 from steelyard.frameworks.torch.tensors import tensor_of
 from steelyard.frameworks.torch.units import units
-from steelyard.frameworks.torch.weights import assign, orders, weights
+from steelyard.frameworks.torch.weights import assign, meta, orders, weights
 
 __all__ = [
     "assign",
@@ -23,6 +23,7 @@ __all__ = [
     "folds",
     "graph",
     "loading",
+    "meta",
     "orders",
     "run",
     "smaller",

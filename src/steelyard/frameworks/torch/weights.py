@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ from steelyard.frameworks.torch.state import (
     state_of,
 )
 from steelyard.frameworks.torch.tensors import companions_of, fill, require_writable, weight_of
+from steelyard.frameworks.torch.unregistered import unregistered_notes
 from steelyard.layers.roles import axes_or_blank
 from steelyard.layers.torch.roles import plain_name, role_and_axes, roles_of_class
 
@@ -59,6 +60,12 @@ def weights(model: object) -> Iterator[Weight]:
     parts = parts_of(model)
     facts = _facts_of(parts)
     return with_ties(_explained(parts, facts, list(_module_weights(model, parts, facts))))
+
+
+def meta(model: object) -> dict[str, Any]:
+    """Return notes of the modules that PyTorch does not register, because a plain list or dict holds them."""
+    notes = unregistered_notes(parts_of(model)) if isinstance(model, nn.Module) else []
+    return {"notes": notes} if notes else {}
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
