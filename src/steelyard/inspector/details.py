@@ -59,10 +59,9 @@ def rounded_column(column: list[object]) -> list[object]:
     >>> rounded_column([1 / 3, None, 7, 2 / 3])
     [0.333333333, None, 7, 0.666666667]
     """
-    numbers = tuple([each for each in column if type(each) is float])
-    if len(numbers) < len(column):
-        return list(map(rounded, column))
-    return list(map(float, (f"%.{DIGITS}g " * len(numbers) % numbers).split()))
+    numbers = tuple([each for each in column if isinstance(each, float)])
+    done = map(float, (f"%.{DIGITS}g " * len(numbers) % numbers).split())
+    return [next(done) if isinstance(each, float) else each for each in column] if numbers else column
 
 
 def rounded(value: object) -> object:

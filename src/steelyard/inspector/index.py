@@ -21,7 +21,6 @@ from steelyard.measures.headline import sentence
 from steelyard.numerics.picture import matrix_of
 from steelyard.storage.opening import public
 from steelyard.text.order import in_natural_order, order_note
-from steelyard.text.records import weight_record
 from steelyard.text.table import notes
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.measures.check.findings import Finding
     from steelyard.measures.diff import Difference
+    from steelyard.text.rows import Row as Folded
 
     Key = tuple[str, str]
     """A key that weights with the same numbers share."""
@@ -124,21 +124,21 @@ def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
     return rows, coupling.notes
 
 
-def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequence[str] = (), *, live: bool) -> dict[str, Any]:
+def index_of(
+    sources: Sequence[OpenedSource],
+    rows: Sequence[Row],
+    pairing: Sequence[str] = (),
+    *,
+    live: bool,
+    folded: Sequence[Folded] | None = None,
+) -> dict[str, Any]:
     """Return the index without any statistics: everything that is known before a number is read.
 
-    `pairing` are notes on how two sources were paired; `live` means that a server answers further questions.
+    `pairing` are notes on how two sources were paired; `live` means that a server answers further questions. `folded` are the
+    folded rows of the newer source, if they are known.
     """
-    shown = [row.weight for row in rows]
-    records = [weight_record(weight) for weight in shown]
-    columns: dict[str, Any] = {word: [record[word] for record in records] for word in FACTS}
-    for nth, weight in enumerate(shown):
-        if weight.derivation is not None:
-            columns["encoding"][nth] = weight.derivation.scheme
-    columns["matrix"] = [list(matrix_of(weight.shape)) for weight in shown]
+    columns = _facts([row.weight for row in rows])
     columns["start"] = _starts(sources[AFTER].weights, rows)
-    columns["size"] = np.array([record["size"] for record in records], np.float64)
-    columns["bytes"] = np.array([record["bytes"] for record in records], np.float64)
     columns |= {word: [None] * len(rows) for word in STATISTICS}
     if len(sources) > 1:
         columns["present"] = [[weight is not None for weight in row.weights] for row in rows]
@@ -147,7 +147,7 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
     return {
         "version": steelyard.__version__,
         "live": live,
-        "headline": sentence(sources[AFTER].weights),
+        "headline": sentence(sources[AFTER].weights, folded),
         "changed": "",
         "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights)],
         "sources": [_source_record(each) for each in sources],
@@ -155,6 +155,18 @@ def index_of(sources: Sequence[OpenedSource], rows: Sequence[Row], pairing: Sequ
         "spark": None,
         "findings": [finding_record(each) for each in audited(sources[AFTER].weights)],
     }
+
+
+def _facts(shown: Sequence[Weight]) -> dict[str, Any]:
+    """Return the facts of weights as columns."""
+    columns: dict[str, Any] = {word: list(map(attrgetter(word), shown)) for word in FACTS}
+    columns["shape"] = list(map(list, columns["shape"]))
+    columns["role"] = list(map(str, columns["role"]))
+    columns["encoding"] = [weight.derivation.scheme if weight.derivation else weight.encoding for weight in shown]
+    columns["matrix"] = [list(matrix_of(weight.shape)) for weight in shown]
+    columns["size"] = np.array([weight.size for weight in shown], np.float64)
+    columns["bytes"] = np.array([weight.nbytes for weight in shown], np.float64)
+    return columns
 
 
 def _reordered(after: Weights) -> list[str]:

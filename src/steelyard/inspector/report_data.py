@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ from steelyard.inspector.details import (
     filters_record,
     picture_record,
     picture_size,
-    rounded_column,
     row_statistics,
     spectrum_record,
 )
 from steelyard.inspector.index import AFTER, STATISTICS, OpenedSource, Row, difference_columns, finding_record, index_of
 from steelyard.inspector.net import VIEWS, net_record
 from steelyard.inspector.panels import add_panels
+from steelyard.inspector.statistics import Statistics, columns_of_rows
+from steelyard.measures.check.health import judged
 from steelyard.measures.check.survey import Look, looks
 from steelyard.measures.diff import Difference, differences
 from steelyard.measures.filters import axes_of_filters
@@ -34,11 +35,14 @@ from steelyard.numerics.matrices import matrix_shape, one_blas_thread
 from steelyard.numerics.picture import Picture, change, matrix_of, picture
 from steelyard.text.changes import changed
 from steelyard.text.progress import watching
+from steelyard.text.rows import rows_of as folded_rows
 from steelyard.text.sparkline import Axis, Outline
 from steelyard.text.table import AXIS_ROLES
 
 if TYPE_CHECKING:
+    from steelyard.core.weights import Weights
     from steelyard.inspector.index import Key
+    from steelyard.measures.check.survey import Facts
 
     Measured = Mapping[Key, "MeasuredWeight"]
     """The weights of one source by their keys: rows that share their numbers share the measurement."""
@@ -108,16 +112,16 @@ def report_data(
 ) -> ReportData:
     """Measure every weight of one or two sources. An unreadable weight is listed with its error, and counted."""
     room, axes = _picture_room(rows), (Axis(), Axis())
-    index = index_of(sources, rows, pairing, live=False)
+    folded = folded_rows(sources[AFTER].weights)
+    index = index_of(sources, rows, pairing, live=False, folded=folded)
     measured: list[dict[Key, MeasuredWeight]] = [{} for _ in sources]
+    statistics = [Statistics() for _ in sources]
     for side, source in enumerate(sources):
         distinct = _distinct(rows, side)
-        largest = set(nlargest(DETAILED, distinct, key=lambda key: distinct[key].size))
-        ill = 0
-        for key, look in zip(distinct, _looks(source, side, distinct, largest, room, progress=progress), strict=True):
-            ill += key not in largest and bool(look.findings)
-            detailed = key in largest or (bool(look.findings) and ill <= DETAILED)
+        facts = judged(source.weights, folded) if side == AFTER else {}
+        for key, look, detailed in _looks(source.weights, distinct, facts, statistics[side], room, progress=progress):
             measured[side][key] = MeasuredWeight(distinct[key], look, room, detailed=detailed)
+            statistics[side].add(key, measured[side][key].statistics)
             for axis in axes[: 1 + (look.weight.role in AXIS_ROLES)] if detailed else ():
                 axis.add(look.summary)
             if side == AFTER:
@@ -128,8 +132,14 @@ def report_data(
     add_panels(after, sources[AFTER].weights, room)
     compared = _compare(rows, measured, room, progress=progress) if len(sources) > 1 else {}
     index["changed"] = changed([difference for difference, _ in compared.values()])
-    _complete(index, rows, measured, compared, (axes[1] if axes[1].filled else axes[0]).end)
-    left_out = _left_out(rows) if any(each.detail is None for each in everything) else ""
+    end = (axes[1] if axes[1].filled else axes[0]).end
+    for side, word in enumerate(("spark", "spark_before")[: len(sources)]):
+        index[word] = _outlines(rows, side, measured, end)
+    index["columns"] |= columns_of_rows(rows, statistics)
+    if len(measured) > 1:
+        index["columns"] |= difference_columns((compared.get(id(row.couple), (None, None))[0] for row in rows), rows)
+    detailed_ones = sum(each.detail is not None for each in everything)
+    left_out = _left_out(rows) if detailed_ones < sum(len(side.places) for side in statistics) else ""
     index["notes"] += [left_out] if left_out else []
     unreadable = sum(each.error is not None for each in everything)
     net = {view: net_record(view, sources, rows) for view in VIEWS}
@@ -170,19 +180,18 @@ def _distinct(rows: Sequence[Row], side: int) -> dict[Key, Weight]:
 
 
 def _looks(
-    source: OpenedSource, side: int, distinct: Mapping[Key, Weight], largest: Collection[Key], room: int, *, progress: bool
-) -> Iterator[Look]:
-    """Yield the results of one pass over each weight, with findings on health for the newer source only."""
-    brief = {weight.name for key, weight in distinct.items() if key not in largest}
-    with watching("looking", sum(weight.nbytes for weight in distinct.values()), shown=progress) as watch:
-        watched = map(watch, distinct.values())
-        yield from looks(
-            watched,
-            source.weights,
-            lambda weight: picture_size(matrix_of(weight.shape), room),
-            health=side == AFTER,
-            brief=brief,
-        )
+    listed: Weights, distinct: Mapping[Key, Weight], facts: Facts, statistics: Statistics, room: int, *, progress: bool
+) -> Iterator[tuple[Key, Look, bool]]:
+    """Yield the look at each weight, and whether its details are shown; those that need no look are added to `statistics`."""
+    largest = set(nlargest(DETAILED, distinct, key=lambda key: distinct[key].size))
+    statistics.glance({key: weight for key, weight in distinct.items() if key not in largest}, facts)
+    kept = {key: weight for key, weight in distinct.items() if key not in statistics.places}
+    ill = 0
+    with watching("looking", sum(weight.nbytes for weight in kept.values()), shown=progress) as watch:
+        seen = looks(map(watch, kept.values()), listed, lambda weight: picture_size(matrix_of(weight.shape), room), facts)
+        for key, look in zip(kept, seen, strict=True):
+            ill += key not in largest and bool(look.findings)
+            yield key, look, key in largest or (bool(look.findings) and ill <= DETAILED)
 
 
 def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, progress: bool) -> Comparisons:
@@ -204,8 +213,8 @@ def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, pr
 
 
 def _is_readable(row: Row, measured: Sequence[Measured]) -> bool:
-    keys = [row.key(side) for side in range(len(measured))]
-    return all(key is None or side[key].error is None for key, side in zip(keys, measured, strict=True))
+    sides = (each for side in range(len(measured)) for each in _of_rows([row], side, measured))
+    return all(each is None or each.error is None for each in sides)
 
 
 def _picture_of_change(before: Weight, after: Weight, room: int) -> Picture:
@@ -265,27 +274,19 @@ def _is_small(weight: Weight, norm: float) -> bool:
     return sizes.SUMMARY_THRESHOLD >> 6 <= weight.size <= LARGEST_SHARED and is_shared(weight)
 
 
-def _complete(
-    index: dict[str, Any], rows: Sequence[Row], measured: Sequence[Measured], compared: Comparisons, axis_end: float
-) -> None:
-    """Add everything that was measured to the index."""
-    empty = np.zeros(SPARK_BINS, np.uint8)
-    for side, word in enumerate(("spark", "spark_before")[: len(measured)]):
-        outlines = [None if each is None else each.outline for each in _of_rows(rows, side, measured)]
-        cells = [empty if outline is None else outline.heights(axis_end, SPARK_BINS) for outline in outlines]
-        index[word] = {"end": axis_end, "bins": SPARK_BINS, "cells": np.concatenate([empty[:0], *cells])}
-    shown = (next(filter(None, sides)).statistics for sides in _both_sides(rows, measured))
-    for word, column in zip(STATISTICS, map(list, zip(*shown, strict=True)), strict=False):
-        index["columns"][word] = rounded_column(column)
-    if len(measured) > 1:
-        listed: Iterable[Difference | None] = (compared.get(id(row.couple), (None, None))[0] for row in rows)
-        index["columns"] |= difference_columns(listed, rows)
+def _outlines(rows: Sequence[Row], side: int, measured: Sequence[Measured], axis_end: float) -> dict[str, Any]:
+    """Return the small histograms of all rows on one side."""
+    cells = np.zeros((len(rows), SPARK_BINS), np.uint8)
+    for nth, each in enumerate(_of_rows(rows, side, measured)):
+        if each is not None and each.outline is not None:
+            cells[nth] = each.outline.heights(axis_end, SPARK_BINS)
+    return {"end": axis_end, "bins": SPARK_BINS, "cells": cells.reshape(-1)}
 
 
 def _of_rows(rows: Sequence[Row], side: int, measured: Sequence[Measured]) -> Iterator[MeasuredWeight | None]:
-    """Yield the measurement of each row on one side."""
+    """Yield the measurement of each row on one side; None where there is no such weight, or no more than its statistics."""
     keys = (row.key(side) for row in rows)
-    return (None if key is None else measured[side][key] for key in keys)
+    return (None if key is None else measured[side].get(key) for key in keys)
 
 
 def _both_sides(rows: Sequence[Row], measured: Sequence[Measured]) -> Iterator[tuple[MeasuredWeight | None, ...]]:

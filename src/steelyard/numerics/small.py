@@ -156,6 +156,26 @@ def _of_rows(rows: Array, new: Callable[[], Summary]) -> Iterator[Summary | None
         yield summary
 
 
+def statistics_of_rows(rows: Array) -> tuple[Array, ...]:
+    """Return the minimum, maximum, mean, standard deviation, norm and number of zeros of each row; NaN or Inf where any is.
+
+    They are those of a summary up to the rounding of the last bits.
+
+    >>> [each.tolist() for each in statistics_of_rows(np.array([[3.0, 0.0, 4.0, 1.0], [2.0, 2.0, 2.0, 2.0]]))]
+    [[0.0, 2.0], [4.0, 2.0], [2.0, 2.0], [1.5811388300841898, 0.0], [5.0990195135927845, 4.0], [1, 0]]
+    """
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    if rows.itemsize <= 2:  # as in a histogram with a bin for each number
+        low, high = low.astype(np.float64), high.astype(np.float64)
+    with np.errstate(all="ignore"):
+        numbers = rows.astype(np.float64)
+        mean, deviation = numbers.mean(axis=1), numbers.std(axis=1)
+        norm = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+    equal = low == high  # whose mean may be rounded
+    zeros = np.count_nonzero(rows == 0, axis=1)
+    return low, high, np.where(equal, low, mean) + 0.0, np.where(equal, 0.0, deviation), norm, zeros
+
+
 def _deviation(row: Array, mean: float) -> float:
     numbers = row.astype(np.float64)
     np.subtract(numbers, mean, out=numbers)

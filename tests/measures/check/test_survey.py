@@ -10,7 +10,8 @@ from steelyard.core.readers import from_array
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError
-from steelyard.measures.check.survey import looks
+from steelyard.measures.check.health import judged
+from steelyard.measures.check.survey import glances, looks
 from steelyard.numerics.picture import Drawing, change, part_of_matrix, picture
 
 
@@ -51,7 +52,7 @@ def test_the_findings_are_those_of_check_with_health(ill):
 
 
 def test_without_health_the_findings_are_those_of_check(ill):
-    found = [str(each.to_dict()) for look in looks(ill.values(), ill, lambda w: (8, 8), health=False) for each in look.findings]
+    found = [str(each.to_dict()) for look in looks(ill.values(), ill, lambda w: (8, 8), facts={}) for each in look.findings]
     asked = [str(each.to_dict()) for each in steelyard.check(ill).findings]
     assert len(asked) == 3
     assert sorted(found) == sorted(asked)
@@ -132,17 +133,17 @@ def test_an_invalid_shape_takes_no_memory():
     assert finding.kind == "unreadable"
 
 
-def test_weights_looked_at_briefly_have_the_same_moments_and_with_a_finding_a_histogram_and_a_picture():
+def test_a_glance_has_the_statistics_of_each_small_weight_without_findings():
     chance = np.random.default_rng(0)
     arrays = {f"{nth}.weight": chance.normal(size=(8, 4)).astype("f4") for nth in range(50)}
-    arrays["7.weight"][2] = 0
-    weights = steelyard.weights(arrays)
-    full = list(looks(weights.values(), weights, lambda w: (4, 4)))
-    brief = list(looks(weights.values(), weights, lambda w: (4, 4), brief=set(arrays) - {"3.weight"}))
-    assert [nth for nth, look in enumerate(brief) if look.picture is not None] == [3, 7]
-    assert [look.findings and look.findings[0].kind for look in brief] == [
-        look.findings and look.findings[0].kind for look in full
-    ]
-    for one, other in zip(full, brief, strict=True):
-        assert one.summary.moments.std == other.summary.moments.std
-        assert other.summary.quantile(0.5) == (None if other.picture is None else one.summary.quantile(0.5))
+    arrays |= {f"steps.{nth}": np.arange(nth, nth + 3) for nth in range(50)}
+    arrays["7.weight"][2], arrays["8.weight"][2, 1], arrays["9.weight"][:] = 0, np.nan, arrays["9.weight"] * 1e30
+    weights = steelyard.weights(arrays | {"large.weight": np.ones((50, 50), "f4")})
+    seen = list(glances(weights.values(), judged(weights)))
+    found = {name: figures for names, columns in seen for name, figures in zip(names, zip(*columns, strict=True), strict=True)}
+    ill = {look.weight.name for look in looks(weights.values(), weights, lambda w: (4, 4)) if look.findings}
+    assert ill == {"7.weight", "8.weight", "9.weight", "large.weight"}
+    assert found.keys() == weights.keys() - ill
+    for row in steelyard.stats(weights).rows:
+        if row.name in found:
+            np.testing.assert_allclose(found[row.name], [row.min, row.max, row.mean, row.std, row.l2, row.zeros], rtol=1e-14)

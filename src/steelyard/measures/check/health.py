@@ -7,7 +7,7 @@ these came closest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from steelyard.transfers.layers.layer_weights import with_facts
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.core.weights import Weights
+    from steelyard.text.rows import Row
     from steelyard.transfers.layers.layer_weights import LayerWeights
 
 KERNELS = (Role.KERNEL, Role.RECURRENT_KERNEL)
@@ -47,49 +48,51 @@ def health(weights: Weights) -> Iterator[Finding]:
 
     Packed weights are skipped: their codes are not the numbers that the net computes with.
     """
-    with uncollected():
-        known = known_facts(weights)
-    codes = parts_of(packed(weights))
-    plain = (weight for weight in weights.distinct().values() if weight.name not in codes)
-    listed = [facts for weight in plain if has_health(facts := known.get(weight.name, weight))]
-    sound = surely_healthy(listed)
+    known = judged(weights)
+    listed = [known[name] for name in weights.distinct() if name in known]
+    healthy = surely_healthy(listed)
     for facts in listed:
-        if facts.name not in sound:
+        if facts.name not in healthy:
             with suppress(SteelyardError):
                 yield from list(unhealthy(facts, scanned(facts)))
 
 
 def surely_healthy(weights: Sequence[Weight]) -> set[str]:
     """Return the names of the small weights in large groups that surely have no finding, by a coarser look at many at once."""
-    sound: set[str] = set()
-    for some, rows in groups_of_small(weights, lambda weight: (weight.role, weight.axes, _is_bare(weight))):
-        sound.update(weight.name for weight, is_sound in zip(some, _sound(some[0], rows).tolist(), strict=True) if is_sound)
-    return sound
+    healthy: set[str] = set()
+    for some, rows in groups_of_small(weights, aspect):
+        healthy.update(weight.name for weight, is_sound in zip(some, sound(some[0], rows).tolist(), strict=True) if is_sound)
+    return healthy
 
 
-def _sound(weight: Weight, rows: Array) -> Array:
+def aspect(weight: Weight) -> Hashable:
+    """Return what weights of one shape and dtype have in common of which the numbers are judged alike."""
+    return weight.role, weight.axes, _is_bare(weight)
+
+
+def sound(weight: Weight, rows: Array) -> Array:
     """Return which rows, each the numbers of a weight like this one, surely have no finding."""
     with np.errstate(all="ignore"):
         numbers = rows.astype(np.float64)
         low, high = numbers.min(axis=1), numbers.max(axis=1)
-        sound: Array = np.isfinite(low) & np.isfinite(high)
+        good: Array = np.isfinite(low) & np.isfinite(high)
         if weight.role is Role.VARIANCE:
-            sound &= low > 0
+            good &= low > 0
         largest = _largest(weight.dtype)
         if largest is not None:
-            sound &= (low > -largest) & (high < largest)
+            good &= (low > -largest) & (high < largest)
         if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
             bare = _is_bare(weight)
             out, inputs = ((0,), (1,)) if bare else (channel_axes(weight, "out"), channel_axes(weight, "in"))
-            sound &= low < high
+            good &= low < high
             if start := _start(weight, out, inputs):
                 times = np.sqrt(np.square(numbers).mean(axis=1)) / start
-                sound &= (times > 2 / SCALE) & (times < SCALE / 2)  # well within, whatever the rounding
+                good &= (times > 2 / SCALE) & (times < SCALE / 2)  # well within, whatever the rounding
         elif weight.role is not Role.EMBEDDING:
-            return sound
+            return good
         zeros, apart = _units(weight)
-        sound &= ~_have_empty_or_equal(numbers.reshape(-1, *weight.shape), zeros, apart)
-        return sound
+        good &= ~_have_empty_or_equal(numbers.reshape(-1, *weight.shape), zeros, apart)
+        return good
 
 
 def _have_empty_or_equal(stack: Array, zeros: tuple[int, ...], apart: int | None) -> Array:
@@ -109,6 +112,37 @@ def _have_empty_or_equal(stack: Array, zeros: tuple[int, ...], apart: int | None
 def has_health(weight: Weight) -> bool:
     """Whether a weight's health is checked; strings and counters are skipped."""
     return weight.dtype != "object" and not (weight.role is Role.COUNT and weight.dtype.startswith(("int", "uint")))
+
+
+def judged(weights: Weights, rows: Sequence[Row] | None = None) -> dict[str, Weight]:
+    """Return by name the weights whose health is checked, with the axes and roles that their layers imply.
+
+    Packed weights are left out: their codes are not the numbers that the net computes with. `rows` are the folded rows of the
+    weights, where a view has them: repeated blocks are then looked at once.
+    """
+    with uncollected():
+        known = _known_of_rows(weights, rows) if rows and weights.graph is None else known_facts(weights)
+    codes = parts_of(packed(weights))
+    return {name: facts for name, own in weights.items() if name not in codes and has_health(facts := known.get(name, own))}
+
+
+def _known_of_rows(weights: Weights, rows: Sequence[Row]) -> dict[str, Weight]:
+    """Return what the layers of the first of each repeated block imply for those of all."""
+    if not all(map(_repeats_layers, rows)):
+        return known_facts(weights)
+    known = known_facts(weights.with_weights(row.weight for row in rows))
+    made: dict[str, Weight] = {}
+    for row in rows:
+        facts = known.get(row.weight.name, row.weight)
+        if facts is not row.weight:
+            made |= {each.name: with_facts(each, facts.role, facts.axes) for each in row.weights}
+    return made
+
+
+def _repeats_layers(row: Row) -> bool:
+    """Whether the weights of a row are of different layers, rather than several of one layer, such as `weight_hh_l0`."""
+    first, last = row.weights[0], row.weights[-1]
+    return first.name.removeprefix(first.layer) == last.name.removeprefix(last.layer)
 
 
 def known_facts(weights: Weights) -> dict[str, Weight]:
