@@ -23,8 +23,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 
 from steelyard.core.weight import Role, Weight
+
+Proof = list[tuple[int, Role, str]]
+"""The weights of a layer that have other facts than before, by their places in the layer, with role and axes."""
 
 _LEAVES: tuple[tuple[str, Role], ...] = (
     (r"num_batches_tracked|iterations?|step|counter", Role.COUNT),
@@ -51,7 +55,6 @@ _WORDS_OF_BITS = ("uint8", "int32", "uint32")
 """Types of a "weight" in which bitsandbytes and MLX pack several numbers."""
 
 
-_SEPARATORS = (".", "/")
 _PARAMETRIZED = "parametrizations."
 
 
@@ -146,6 +149,7 @@ def _ruled(words: str) -> Role:
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
+_layer, _look = attrgetter("layer"), attrgetter("shape", "dtype", "role", "axes")
 _MOST_ALIKE = 100  # a layer of more weights, such as a list of parameters, is hardly repeated
 
 
@@ -157,42 +161,42 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
     """
     listed = list(weights)
     layers: dict[str, list[int]] = {}
-    for place, weight in enumerate(listed):
-        layers.setdefault(weight.layer, []).append(place)
+    for place, layer in enumerate(map(_layer, listed)):
+        if layer in layers:
+            layers[layer].append(place)
+        else:
+            layers[layer] = [place]
     if any(name.startswith(COLLECTIONS) for name in layers):
         layers = _without_collections(layers)
-    known: dict[Hashable, list[tuple[Role, str]]] = {}  # layers that look alike prove the same
+    known: dict[Hashable, Proof] = {}  # layers that look alike prove the same
     for name, places in layers.items():
-        members = [listed[place] for place in places]
-        if Role.OTHER not in [weight.role for weight in members]:
-            continue
-        kind = classes.get(name, "") if classes else ""
-        word = _own_word(name)
-        facts = _facts_of(word, kind, members, known)
-        for place, weight, (role, axes) in zip(places, members, facts, strict=True):
-            if weight.role is Role.OTHER and (role is not Role.OTHER or axes != weight.axes):
-                if in_place:
-                    weight.role, weight.axes = role, axes
-                else:
-                    listed[place] = weight.replace(role=role, axes=axes)
+        word, kind, members = _own_word(name), classes.get(name, "") if classes else "", [listed[place] for place in places]
+        if len(members) > _MOST_ALIKE:
+            proof = _proof_of_many(word, kind, members)
+        else:
+            look = (word, kind, *map(_tail, members), *map(_look, members))
+            if (proof := known.get(look)) is None:
+                proof = known[look] = _proof(word, kind, members)
+        for nth, role, axes in proof:
+            place = places[nth]
+            if in_place:
+                listed[place].role, listed[place].axes = role, axes
+            else:
+                listed[place] = listed[place].replace(role=role, axes=axes)
     return listed
 
 
-def _facts_of(
-    word: str, kind: str, members: Sequence[Weight], known: dict[Hashable, list[tuple[Role, str]]]
-) -> list[tuple[Role, str]]:
-    """Return the role and axes of each weight of a layer, and keep them for the layers that look alike."""
-    if len(members) > _MOST_ALIKE:
-        if _are_numbered(members):
-            return [(weight.role, weight.axes) for weight in members]
-        evidence = LayerEvidence(word, members, kind)
-        return [evidence.facts_of(weight) for weight in members]
-    look = word, kind, tuple([(_tail(weight), weight.shape, weight.dtype, weight.role, weight.axes) for weight in members])
-    facts = known.get(look)
-    if facts is None:
-        evidence = LayerEvidence(word, members, kind)
-        facts = known[look] = [evidence.facts_of(weight) for weight in members]
-    return facts
+def _proof(word: str, kind: str, members: Sequence[Weight]) -> Proof:
+    """Return what the weights of a layer prove of those without a role."""
+    if Role.OTHER not in [weight.role for weight in members]:
+        return []
+    evidence = LayerEvidence(word, members, kind)
+    facts = [(nth, *evidence.facts_of(weight)) for nth, weight in enumerate(members) if weight.role is Role.OTHER]
+    return [(nth, role, axes) for nth, role, axes in facts if role is not Role.OTHER or axes != members[nth].axes]
+
+
+def _proof_of_many(word: str, kind: str, members: Sequence[Weight]) -> Proof:
+    return [] if _are_numbered(members) else _proof(word, kind, members)
 
 
 def _are_numbered(members: Sequence[Weight]) -> bool:
@@ -214,11 +218,9 @@ def _without_collections(layers: Mapping[str, list[int]]) -> dict[str, list[int]
 def _tail(weight: Weight) -> str:
     """Return the part of a weight's name that its role depends on, besides the last word of its layer."""
     name, layer = weight.name, weight.layer
-    cut = len(layer)
-    leaf = name[cut + 1 :]
-    # nearly every name is that of its layer, a separator and a last word
-    is_plain = layer and name[cut : cut + 1] in _SEPARATORS and name.startswith(layer) and "." not in leaf and "/" not in leaf
-    if not is_plain or layer.endswith(_PARAMETRIZED[:-1]):
+    above, dot, leaf = name.rpartition(".")
+    # nearly every name is that of its layer, a dot and a last word
+    if above != layer or not dot or "/" in leaf or layer.endswith(_PARAMETRIZED[:-1]):
         leaf, own = leaf_of(name), layer_of(name)
         if own != layer:
             return name

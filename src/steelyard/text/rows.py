@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 NUMBER = re.compile(r"([0-9]+)")
 _HEAD = re.compile(r"[^0-9]*+[0-9]+")
 """A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
-_COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})")
-"""A head whose number may count up; longer numbers are hashes."""
+_DIGITS = "0123456789"
+_LONGEST, _HASH = 9, -2
+"""The digits of the longest number that may count up, and what stands for a longer one, which is a hash."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps", "unreadable")
 
 
@@ -172,17 +173,16 @@ def distinguishing_numbers(first: str, last: str, name: str) -> list[str]:
 
 def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
     """Fold the repetition at the first number of the names, then at the next within each block."""
-    ends = [head.end() if (head := _HEAD.match(name)) else 0 for name, _, _ in groups]
-    if depth == DEPTH or not any(ends):
+    heads = ["" if (head := _HEAD.match(name)) is None else head[0] for name, _, _ in groups]
+    if depth == DEPTH or not any(heads):
         return groups
-    heads = [name[:end] for end, (name, _, _) in zip(ends, groups, strict=True)]
-    rests = [(name[end:], kind) for end, (name, kind, _) in zip(ends, groups, strict=True)]
+    rests = [(name[len(head) :], kind) for head, (name, kind, _) in zip(heads, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
-    blocks = list(pairwise(cuts))
+    counts = [*(_count(heads[begin]) for begin in cuts[:-1]), ("", _HASH)]
     folded: list[Group[Listed]] = []
     first = 0
-    for (begin, end), (_, stop) in zip(blocks, [*blocks[1:], (0, 0)], strict=True):
-        if end < stop and rests[begin:end] == rests[end:stop] and _counts_up(heads[begin], heads[end]):
+    for begin, end, stop, (family, number), following in zip(cuts, cuts[1:], [*cuts[2:], 0], counts, counts[1:], strict=False):
+        if following == (family, number + 1) and rests[begin:end] == rests[end:stop]:
             continue
         folded += _merged(groups[first:end], rests[begin:end], depth)
         first = end
@@ -199,7 +199,8 @@ def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[
     return _folded(merged, depth + 1)
 
 
-def _counts_up(head: str, following: str) -> bool:
-    """Whether two heads are equal up to their numbers, and the second number follows the first."""
-    one, two = _COUNTED.fullmatch(head), _COUNTED.fullmatch(following)
-    return one is not None and two is not None and one[1] == two[1] and int(one[2]) + 1 == int(two[2])
+def _count(head: str) -> tuple[str, int]:
+    """Split a head into its words and its number, which the following block may have plus one."""
+    family = head.rstrip(_DIGITS)
+    digits = head[len(family) :]
+    return family, int(digits) if 0 < len(digits) <= _LONGEST else _HASH
