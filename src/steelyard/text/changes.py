@@ -50,6 +50,8 @@ def _verdicts(moved: Sequence[Difference]) -> list[str]:
 
 def _where(moved: Sequence[Difference], rows: Sequence[Difference]) -> list[str]:
     """Name the blocks that changed, where others did not; blank if there are no blocks, or all changed."""
+    if len(moved) == len(rows):
+        return []
     places = list(map(_block, rows))
     container, blocks = _blocks_of(places)
     moved_places = [place for place, row in zip(places, rows, strict=True) if row.kind == "changed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
@@ -97,8 +98,11 @@ def one_sided(diff: Diff) -> Iterator[str]:
 
 def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
     """Group the rows of repeated blocks that differ in the same way; sort the groups by their greatest change."""
-    rank = {id(row): nth for nth, row in enumerate(rows)}
-    return sorted(folded_apart(rows, _label, _kind), key=lambda group: min(rank[id(row)] for row in group))
+    labels = list(map(_label, rows))
+    known: dict[object, object] = {}
+    kinds = [known.setdefault(kind, kind) for kind in map(_kind, rows)]  # one object for equal kinds, which are compared often
+    groups = folded_apart(range(len(rows)), labels.__getitem__, kinds.__getitem__)
+    return [[rows[place] for place in group] for group in sorted(groups, key=min)]
 
 
 def _label(row: Difference) -> str:
@@ -221,8 +225,8 @@ def look_at(diff: Diff) -> Iterator[str]:
         beyond = [row for row in diff.rows if row.over_tolerance]
         yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
         return
-    changed = sorted((row for row in diff.rows if _moved(row) and row.role != Role.COUNT), key=_change, reverse=True)
-    much = [row for row in changed if _change(row) > MUCH]
+    changed = sorted((row for row in diff.rows if row.changed and _moved(row)), key=_change, reverse=True)
+    much = changed[: bisect_left(changed, -MUCH, key=lambda row: -_change(row))]
     if much:
         yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)
     elif changed:
@@ -230,8 +234,8 @@ def look_at(diff: Diff) -> Iterator[str]:
 
 
 def _moved(row: Difference) -> bool:
-    """Whether finite numbers changed: of those that are no longer finite, another line tells."""
-    return bool(row.changed) and not (row.nonfinite and row.relative == 0)
+    """Whether finite numbers changed that are no counts: of those that are no longer finite, another line tells."""
+    return row.role != Role.COUNT and not (row.nonfinite and row.relative == 0)
 
 
 def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Callable[[Difference], str]) -> str:

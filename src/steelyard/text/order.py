@@ -80,16 +80,16 @@ def _blocks(one: str, other: str) -> tuple[str, str]:
     return one[: ends[0]], other[: ends[1]]
 
 
-def by_size(digits: str) -> tuple[int, str]:
+def _by_size(digits: str) -> tuple[int, str]:
     """Return a key that sorts numbers by their size, without converting those of thousands of digits."""
     stripped = digits.lstrip("0")
     return len(stripped), stripped
 
 
-def _sizes(numerals: list[str]) -> list[Any]:
+def sizes_of(numerals: Sequence[str]) -> list[Any]:
     """Return keys that sort numbers by their sizes."""
     if max(map(len, numerals)) > _SHORT:
-        return list(map(by_size, numerals))
+        return list(map(_by_size, numerals))
     return [int(each or 0) for each in numerals]  # a name without a number has a blank one
 
 
@@ -157,7 +157,7 @@ def _by_number(heads: Sequence[str], names: Sequence[str]) -> list[int]:
     for family, slots in families.items():
         if len(slots) == 1 or not heads[slots[0]]:
             continue
-        keys = _sizes([heads[slot][len(family) :] for slot in slots])
+        keys = sizes_of([heads[slot][len(family) :] for slot in slots])
         gaps = 0 if slots[-1] - slots[0] == len(slots) - 1 else sum(two != one + 1 for one, two in pairwise(slots))
         if not gaps and keys == sorted(keys):
             continue  # in order already

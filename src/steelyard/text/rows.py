@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
-from steelyard.text.order import DEPTH, by_size, natural
+from steelyard.text.order import DEPTH, natural, sizes_of
 
 Listed = TypeVar("Listed")
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.numerics.summary import Summary
 
-    Numbers = list[tuple[int, str]]
     Rest = tuple[str, object]
     """The part of a name that is not compared yet, and the kind that its group has in common."""
     Group = tuple[str, object, list[Listed]]
@@ -133,18 +132,19 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
     >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
     [['h.0.w', 'h.1.w'], ['h.0.b']]
     """
-    alike: dict[object, list[tuple[Numbers, Group[Listed]]]] = {}
+    alike: dict[object, list[tuple[list[str], Group[Listed]]]] = {}
     for each in listed:
         word, like = name(each), kind(each)
         parts = NUMBER.split(word, DEPTH)
-        alike.setdefault((*parts[::2], like), []).append((_numbers(parts[1::2]), (word, like, [each])))
-    ordered = (sorted(members, key=itemgetter(0)) for members in alike.values())
-    return [part for members in ordered for _, _, part in _folded([group for _, group in members], 0)]
+        alike.setdefault((*parts[::2], like), []).append((parts[1::2], (word, like, [each])))
+    return [part for members in alike.values() for _, _, part in _folded(_in_order(members), 0)]
 
 
-def _numbers(numbers: Sequence[str]) -> Numbers:
-    """Return a key that sorts names by their numbers."""
-    return list(map(by_size, numbers))
+def _in_order(members: list[tuple[list[str], Group[Listed]]]) -> list[Group[Listed]]:
+    """Return groups in the order of the numbers in their names, of which all have as many."""
+    numbers, groups = zip(*members, strict=True)
+    keys = list(zip(*map(sizes_of, zip(*numbers, strict=True)), strict=True))
+    return [groups[place] for place in sorted(range(len(keys)), key=keys.__getitem__)] if keys else list(groups)
 
 
 def span(first: str, last: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import compress
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -265,9 +266,11 @@ def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *
     """Return a row for each couple, in order."""
     from steelyard.measures.diff.entries import Tolerance, side_by_side
 
-    limit = tolerance or Tolerance()
-    sums = side_by_side([(each.one, each.other) for each in couples if each.one and each.other and each.comparable], limit)
-    return [_row(each, next(sums), verdicts=verdicts) if each.comparable else _lonely(each) for each in couples]
+    limit, are_comparable = tolerance or Tolerance(), [each.comparable for each in couples]
+    compared = [(each.one, each.other) for each in compress(couples, are_comparable) if each.one and each.other]
+    sums = side_by_side(compared, limit)
+    marked = zip(couples, are_comparable, strict=True)
+    return [_row(each, next(sums), verdicts=verdicts) if is_comparable else _lonely(each) for each, is_comparable in marked]
 
 
 def _lonely(each: Couple) -> Difference:

@@ -23,20 +23,16 @@ from steelyard.measures.diff.arithmetic import (
     desk_of,
     equal,
     norm,
-    norms,
     real,
     total_and_norm,
-    totals,
 )
-from steelyard.measures.diff.ruled_out import may_be_cast, may_be_scaled
+from steelyard.measures.diff.small_couples import TINY, columns_of
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
 from steelyard.numerics.small import TOGETHER, is_grouped, read_rows
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
-
-TINY = 1e-200  # a smaller norm may come from subnormal numbers, which have fewer bits
 
 
 class Tolerance(NamedTuple):
@@ -55,7 +51,7 @@ class Sums:
     All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
     lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
     `sides` are the numbers of both sides of a small weight that changed, since they have been read already. `may_be_cast` and
-    `may_be_scaled` are false where such a verdict is ruled out.
+    `may_be_scaled` are false where such a verdict is ruled out, and `is_ruled_out` is true where every verdict on entries is.
     """
 
     __slots__ = (
@@ -64,6 +60,7 @@ class Sums:
         "cosine",
         "equal",
         "falls",
+        "is_ruled_out",
         "max_abs",
         "may_be_cast",
         "may_be_scaled",
@@ -87,6 +84,13 @@ class Sums:
         self.equal: list[tuple[int, int]] = []
         self.sides: tuple[Array, Array] | None = None
         self.may_be_cast = self.may_be_scaled = True
+        self.is_ruled_out = False
+
+    def take(self, figures: tuple[Any, ...]) -> None:
+        """Take the figures of a row from `small_couples.Columns`."""
+        self.changed, self.over_tolerance, self.place, self.falls, self.max_abs, self.total, *rest = figures
+        self.apart, self.one, self.other, self.relative, self.cosine, *possible = rest
+        self.may_be_cast, self.may_be_scaled, self.is_ruled_out = possible
 
     def merge(self, later: Sums) -> None:
         """Merge the sums of later entries."""
@@ -143,61 +147,49 @@ def side_by_side(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance)
         jobs = ((*couple, start, stop, tolerance) for couple in others for start, stop in _runs(couple[0]))
         parts = in_turn(jobs, compare, _is_shared)
         for place, couple in enumerate(some):
-            yield _settled(*couple, [small[place]] if place in small else list(islice(parts, len(_runs(couple[0])))))
+            yield small[place] if place in small else _settled(*couple, list(islice(parts, len(_runs(couple[0])))))
 
 
 def _of_small(couples: Sequence[tuple[Weight, Weight]], tolerance: Tolerance) -> dict[int, Sums]:
     """Return the sums of the small couples of one dtype by their places, if there are many; those not readable are left out."""
     alike: dict[object, list[int]] = {}
     for place, (one, other) in enumerate(couples):
-        if one.dtype == other.dtype and one.size <= sizes.DIFF_BLOCK and is_grouped(one) and is_grouped(other):
-            alike.setdefault((one.dtype, one.size), []).append(place)
+        alike.setdefault((one.dtype, other.dtype, one.shape), []).append(place)
     found: dict[int, Sums] = {}
-    desk = desk_of(sizes.DIFF_BLOCK)
+    equal = Sums()
     for places in alike.values():
-        if len(places) < sizes.SMALL_RUN:
+        one, other = couples[places[0]]
+        if one.dtype != other.dtype or not is_grouped(one) or one.size > sizes.DIFF_BLOCK or len(places) < sizes.SMALL_RUN:
             continue
         (before, failed), (after, wrong) = (read_rows([couples[place][side] for place in places]) for side in (0, 1))
-        same = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1)
-        differing = np.flatnonzero(~same).tolist()
-        with np.errstate(all="ignore"):
-            apart_in = before[differing], after[differing]
-            of_rows = dict(zip(differing, _of_rows(*apart_in, tolerance), strict=True))
-            possible = dict(zip(differing, zip(may_be_cast(*apart_in), may_be_scaled(*apart_in), strict=True), strict=True))
-            for at, place in enumerate(places):
-                if at in failed or at in wrong:
-                    continue
-                sums = found[place] = of_rows.get(at) or Sums()
-                if not same[at]:
-                    sums.sides = before[at], after[at]
-                    sums.may_be_cast, sums.may_be_scaled = possible[at]
-                    if not sums.changed:
-                        sums.add(*sums.sides, 0, tolerance, desk)
+        are_equal = (before.view(np.uint8) == after.view(np.uint8)).all(axis=1)
+        are_read = np.ones(len(places), bool)
+        are_read[[*failed, *wrong]] = False
+        found |= dict.fromkeys((places[at] for at in np.flatnonzero(are_read & are_equal).tolist()), equal)
+        differing = np.flatnonzero(are_read & ~are_equal)
+        named = [(place, couples[place]) for place in map(places.__getitem__, differing.tolist())]
+        found |= _of_rows(named, before[differing], after[differing], tolerance)
     return found
 
 
-def _of_rows(x: Array, y: Array, tolerance: Tolerance) -> Iterator[Sums | None]:
-    """Yield the sums of each pair of rows, with the bits that `Sums.add` gives; None for rows that are left to it.
-
-    These have numbers that are not finite, or whose squares are very large or small.
-    """
-    flags = changed_entries(x.reshape(-1), y.reshape(-1)).reshape(x.shape)
-    d, one, other = (each.reshape(x.shape) for each in apart(x.reshape(-1), y.reshape(-1)))
-    at, rows = d.argmax(axis=1), np.arange(len(d))
-    limit = tolerance.absolute + tolerance.relative * np.abs(one) if tolerance.relative else tolerance.absolute
-    columns = (
-        *(np.count_nonzero(flags, axis=1), np.count_nonzero(d > limit, axis=1), d[rows, at], at, y[rows, at] < x[rows, at]),
-        *(totals(d), norms(d), norms(one), norms(other)),
-    )
-    for changed, over, top, place, falls, *lengths in zip(*(each.tolist() for each in columns), strict=True):
-        if not all(map(isfinite, (top, *lengths))):
-            yield None
-            continue
+def _of_rows(
+    named: Sequence[tuple[int, tuple[Weight, Weight]]], before: Array, after: Array, tolerance: Tolerance
+) -> Iterator[tuple[int, Sums]]:
+    """Yield the place and the sums of each small couple, whose numbers are rows that differ."""
+    columns, desk = columns_of(before, after, tolerance), desk_of(sizes.DIFF_BLOCK)
+    marks = zip(columns.are_alone.tolist(), columns.are_uneven.tolist(), strict=True)
+    for (place, couple), x, y, figures, (is_alone, is_uneven) in zip(named, before, after, columns.rows(), marks, strict=True):
         sums = Sums()
-        sums.changed, sums.over_tolerance, sums.max_abs = changed, over, float(top)
-        sums.place, sums.falls = (place, falls) if top else (-1, False)
-        sums.total, sums.apart, sums.one, sums.other = lengths
-        yield sums
+        sums.sides = x, y
+        if is_alone:
+            with np.errstate(all="ignore"):
+                sums.add(x, y, 0, tolerance, desk)
+            _settled(*couple, [sums])
+        else:
+            sums.take(figures)
+            if is_uneven:
+                _measure_again(*couple, sums)
+        yield place, sums
 
 
 def _is_shared(one: Weight, other: Weight, *_: object) -> bool:

@@ -16,7 +16,7 @@ from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating, itemsize, numpy_dtype
 from steelyard.measures.diff.arithmetic import bits
-from steelyard.measures.diff.ruled_out import SPARE
+from steelyard.measures.diff.ruled_out import SPARE, have_other_norms, is_sparse
 from steelyard.numerics.blocks import blocks_of, pairs_of
 from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
 FEW = 8
 """With fewer entries, or fewer distinct numbers, a weight may be a multiple or a cast of another by chance."""
-SPARSE = 0.05
-"""Edits are sparse up to this share of changed entries."""
 FIRST = 1 << 12
 """Number of entries that are tested first."""
 LARGE = 1 << 20
@@ -67,9 +65,9 @@ class Verdict:
 
 def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Explain the difference of two weights of equal shape; None if there is not enough evidence."""
+    if sums.is_ruled_out and (one.size < FEW * FEW or min(matrix_shape(one) or (0,)) < FEW):
+        return None  # as of most small weights, which need not be read again
     if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not sums.changed or sums.nonfinite:
-        return None
-    if _is_ruled_out(one, other, sums):
         return None
     if one.size <= FIRST:
         held = sums.sides or (one.read(0, one.size), other.read(0, one.size))
@@ -82,12 +80,6 @@ def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
             or _sparse(one, sums)
             or _structured(one, other, sums)
         )
-
-
-def _is_ruled_out(one: Weight, other: Weight, sums: Sums) -> bool:
-    """Whether what is known already rules out every verdict, as for most small weights: these need not be read again."""
-    possible = sums.may_be_cast or sums.may_be_scaled or _may_be_reordered(one, other, sums) or _is_sparse(one, sums)
-    return not possible and min(matrix_shape(one) or (0,)) < FEW
 
 
 def _in_memory(weight: Weight, numbers: Array) -> Weight:
@@ -143,7 +135,8 @@ def _rounding(low: str) -> Holds:
 
 def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Test whether both sides have the same numbers in different orders; sums of hashes show it without sorting."""
-    if not _may_be_reordered(one, other, sums):
+    # equal numbers have equal norms in any order, and these are known already
+    if one.dtype != other.dtype or have_other_norms(sums.one, sums.other):
         return None
     # entries that moved would lower the cosine, and hashing reads both sides again
     if one.size > LARGE and (sums.cosine or 0.0) > 0.999:
@@ -152,11 +145,6 @@ def _reordered(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
         return None
     figures = 'align="permutation" shows whether hidden units were permuted'
     return Verdict("reordered", "the same numbers in another order", figures, entries=one.size)
-
-
-def _may_be_reordered(one: Weight, other: Weight, sums: Sums) -> bool:
-    # equal numbers have equal norms in any order, and these are known already
-    return one.dtype == other.dtype and not abs(sums.one - sums.other) > 1e-6 * sums.one
 
 
 def _order_free(weight: Weight) -> int:
@@ -204,14 +192,10 @@ def _epsilon(dtype: str) -> float:
 
 
 def _sparse(one: Weight, sums: Sums) -> Verdict | None:
-    if not _is_sparse(one, sums):
+    if not is_sparse(sums.changed, one.size):
         return None
     what = f"{sums.changed:,} of {one.size:,} numbers changed ({sums.changed / one.size:.2%}), the others have the same bits"
     return Verdict("sparse", what, changed=sums.changed, entries=one.size)
-
-
-def _is_sparse(one: Weight, sums: Sums) -> bool:
-    return sums.changed <= SPARSE * one.size
 
 
 def _structured(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
