@@ -173,10 +173,10 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
         word, kind, members = _own_word(name), classes.get(name, "") if classes else "", [listed[place] for place in places]
         if len(members) > _MOST_ALIKE:
             proof = _proof_of_many(word, kind, members)
+        elif (look := (word, kind, *map(_tail, members), *map(_look, members))) in known:
+            proof = known[look]
         else:
-            look = (word, kind, *map(_tail, members), *map(_look, members))
-            if (proof := known.get(look)) is None:
-                proof = known[look] = _proof(word, kind, members)
+            proof = known[look] = _proof(word, kind, members)
         for nth, role, axes in proof:
             place = places[nth]
             if in_place:
