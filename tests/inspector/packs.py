@@ -16,6 +16,8 @@ def unpacked(data):
     begin = -(-(4 + length) // 8) * 8
 
     def filled(value):
+        if isinstance(columns := value.get("columns"), dict):
+            return {**value, "columns": {word: listed(column, columns["name"]) for word, column in columns.items()}}
         if set(value) == {"$"}:
             offset, count, kind = value["$"]
             assert offset % 8 == 0
@@ -23,6 +25,17 @@ def unpacked(data):
         return value
 
     return json.loads(data[4 : 4 + length], object_hook=filled)
+
+
+def listed(column, names):
+    """Make a list of a column of an index."""
+    if not isinstance(column, dict):
+        return column
+    if "of" in column:
+        return [column["of"][nth] for nth in column["at"]]
+    if "floats" in column:
+        return [None if np.isnan(value) else float(value) for value in column["floats"]]
+    return [name[:length] for name, length in zip(names, column["letters"], strict=True)]
 
 
 class Page(HTMLParser):

@@ -17,6 +17,7 @@ import numpy as np
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import ShapeError, SteelyardError, quoted
+from steelyard.inspector.columns import compact
 from steelyard.inspector.details import (
     detail_of,
     filters_record,
@@ -108,7 +109,7 @@ class Api:
                 self._kept.clear()
                 self._snapshot = self._open()
             snapshot = self._snapshot
-        return pack(index_of(snapshot.sources, snapshot.rows, snapshot.pairing, live=True))
+        return pack(compact(index_of(snapshot.sources, snapshot.rows, snapshot.pairing, live=True)))
 
     def net(self, view: str) -> bytes:
         """Return what a view of the whole net shows: "grid", "size" or "architecture"."""

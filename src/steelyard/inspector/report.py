@@ -192,11 +192,12 @@ def _collect(
 
 def document(title: str, index: dict[str, Any], net: dict[str, Any], details: dict[str, Any]) -> Iterator[str]:
     """Yield the parts of the page of a report."""
+    from steelyard.inspector.columns import compact
     from steelyard.inspector.packing import pack
 
     begin, script = _begin(title, page_files(), ENTRY)
     yield begin
-    yield _packed("index-pack", pack(index))
+    yield _packed("index-pack", pack(compact(index)))
     yield f'<script type="module" async>{script}</script>\n'
     yield _packed("net-pack", pack(net))
     yield _packed("details-pack", pack(details))

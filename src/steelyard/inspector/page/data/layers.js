@@ -17,7 +17,7 @@ export function layersOf(index) {
   let [last, layer] = ["", root];
   for (let row = 0; row < index.count; row += 1) {
     const holder = index.columns.layer[row] ?? "";
-    if (holder !== last) [last, layer] = [holder, grown(root, holder.split(MARK).filter(Boolean))];
+    if (holder !== last) [last, layer] = [holder, grown(root, holder)];
     layer.weights.push(row);
   }
   mergeOnlyChild(root);
@@ -103,10 +103,11 @@ function node(label, parent) {
   return { label, parent, level: 0, layers: NONE, weights: [], rows: [], size: 0, inOrder: [], open: false };
 }
 
-/** @type {(root: Layer, words: string[]) => Layer} */
-function grown(root, words) {
+/** @type {(root: Layer, name: string) => Layer} */
+function grown(root, name) {
   let at = root;
-  for (const word of words) {
+  for (const word of name.split(MARK)) {
+    if (!word) continue;
     let next = at.layers.get(word);
     if (!next) {
       next = node(word, at);
@@ -141,7 +142,9 @@ function measured(layer, level, index) {
   layer.level = level;
   layer.inOrder = layer.rows = layer.weights;
   if (layer.layers.size) placed(layer, index);
-  layer.size = layer.rows.reduce((sum, row) => sum + (index.columns.tied[row] === null ? index.columns.size[row] : 0), 0);
+  const { tied, size } = index.columns;
+  for (const row of layer.weights) if (tied[row] === null) layer.size += size[row];
+  for (const child of layer.layers.values()) layer.size += child.size;
 }
 
 /** @type {(layer: Layer, index: Index) => void} */
@@ -149,14 +152,23 @@ function placed(layer, index) {
   for (const child of layer.layers.values()) measured(child, layer.level + 1, index);
   /** @type {(child: Layer | number) => number} */
   const firstRow = (child) => (typeof child === "number" ? child : child.rows[0]);
-  layer.inOrder = [...layer.layers.values(), ...layer.weights].sort((one, other) => firstRow(one) - firstRow(other));
-  layer.rows = ascending(layer.inOrder.flatMap((child) => (typeof child === "number" ? [child] : child.rows)));
+  layer.inOrder = ascending([...layer.layers.values(), ...layer.weights], firstRow);
+  /** @type {number[]} */
+  const rows = [];
+  for (const child of layer.inOrder) {
+    if (typeof child === "number") rows.push(child);
+    else for (const row of child.rows) rows.push(row);
+  }
+  layer.rows = ascending(rows, (row) => row);
 }
 
 /**
- * Sort rows, which mostly are in order.
- * @type {(rows: number[]) => number[]}
+ * Sort by numbers, which mostly are in order.
+ * @type {<Item>(items: Item[], by: (item: Item) => number) => Item[]}
  */
-function ascending(rows) {
-  return rows.every((row, nth) => !nth || rows[nth - 1] < row) ? rows : rows.sort((a, b) => a - b);
+export function ascending(items, by) {
+  for (let nth = 1; nth < items.length; nth += 1) {
+    if (by(items[nth - 1]) >= by(items[nth])) return items.sort((one, other) => by(one) - by(other));
+  }
+  return items;
 }

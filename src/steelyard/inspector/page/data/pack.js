@@ -43,10 +43,15 @@ export function unpack(buffer) {
  * @type {(value: any, arrayOf: (place: Place) => object) => any}
  */
 function filled(value, arrayOf) {
+  if (Array.isArray(value)) {
+    for (let nth = 0; nth < value.length; nth += 1) {
+      if (value[nth] !== null && typeof value[nth] === "object") value[nth] = filled(value[nth], arrayOf);
+    }
+    return value;
+  }
   if (Array.isArray(value.$)) return arrayOf(value.$);
-  for (const key of Array.isArray(value) ? value.keys() : Object.keys(value)) {
-    const held = value[key];
-    if (held !== null && typeof held === "object") value[key] = filled(held, arrayOf);
+  for (const key of Object.keys(value)) {
+    if (value[key] !== null && typeof value[key] === "object") value[key] = filled(value[key], arrayOf);
   }
   return value;
 }

@@ -19,7 +19,7 @@ const bits = new Uint32Array(float.buffer);
 
 /**
  * The small histograms of the two sources, and the end of the axis on which all of them are.
- * @type {(index: IndexRecord) => { sparks: [after: Sparks, before: Sparks], axis(): number }}
+ * @type {(index: Pick<IndexRecord, "spark" | "spark_before"> & { columns: { role: string[] } }) => { sparks: [after: Sparks, before: Sparks], axis(): number }}
  */
 export function sparksOf({ spark, spark_before: before, columns }) {
   if (spark) return { sparks: [given(spark), given(before ?? spark)], axis: () => spark.end };

@@ -60,6 +60,17 @@ interface ColumnsRecord extends Record<RowStatistic, JsonNumber[]> {
   rank?: JsonNumber[];
 }
 
+/** A column in less room than a list: few items, numbers with NaN for null, or the beginnings of names. */
+type PackedColumn =
+  | ArrayLike<unknown>
+  | { of: unknown[]; at: Uint8Array | Uint16Array }
+  | { floats: Float32Array | Float64Array }
+  | { letters: Uint32Array };
+
+interface PackedColumns extends Record<string, PackedColumn> {
+  name: string[];
+}
+
 /** Small histograms of all rows on one axis from -end to end. */
 interface SparkRecord {
   end: number;
@@ -72,7 +83,7 @@ interface IndexRecord {
   live: boolean;
   notes: string[];
   sources: SourceRecord[];
-  columns: ColumnsRecord;
+  columns: PackedColumns;
   spark: SparkRecord | null;
   spark_before?: SparkRecord | null;
   /** The net in one sentence. */
@@ -320,7 +331,7 @@ interface Sorting {
 
 interface VirtualList {
   draw(force?: boolean): void;
-  show(count: number): void;
+  show(count: number, settle?: () => void): void;
   reveal(nth: number, covered?: number): void;
   inSight(): number[];
   print(count: number): void;

@@ -1,6 +1,7 @@
 // @ts-check
 // The index of the page: the facts of every weight by its row.
 
+import { ascending } from "./layers.js";
 import { sparksOf } from "./sparks.js";
 import { shownName } from "./text.js";
 import { thumbsOf } from "./thumbs.js";
@@ -9,6 +10,8 @@ import { thumbsOf } from "./thumbs.js";
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
 /** @type {("changed" | "max_abs" | "relative" | "cosine" | "rank")[]} */
 const CHANGES = ["changed", "max_abs", "relative", "cosine", "rank"];
+/** What a row of one source has: it is on that side. */
+const ALONE = [true];
 const SEVERITIES = ["info", "warning", "error"];
 
 /**
@@ -16,9 +19,11 @@ const SEVERITIES = ["info", "warning", "error"];
  * @type {(index: IndexRecord) => Index}
  */
 export function prepared(index) {
-  const columns = columnsOf(index.columns);
+  const columns = columnsOf(listed(index.columns));
   const count = columns.name.length;
   const shown = columns.name.map(shownName);
+  /** @type {string[] | null} */
+  let lowered = null;
   const findings = index.findings ?? [];
   const findingsOf = byRow(findings, columns.name);
   return {
@@ -31,14 +36,16 @@ export function prepared(index) {
     count,
     shown,
     shared: sharedBy(shown),
-    lowered: shown.map((name) => name.toLowerCase()),
+    get lowered() {
+      return (lowered ??= shown.map((name) => name.toLowerCase()));
+    },
     two: index.sources.length > 1,
     findings,
     findingsOf,
-    worst: findingsOf.map(worstOf),
+    worst: findingsOf.map((found) => (found ? worstOf(found) : -1)),
     inVector: inVector(columns),
     thumbs: thumbsOf(),
-    ...sparksOf(index),
+    ...sparksOf({ ...index, columns }),
   };
 }
 
@@ -55,6 +62,23 @@ export function sharedBy(names) {
 }
 
 /**
+ * Make lists of the columns, which `columns.py` has packed.
+ * @type {(columns: PackedColumns) => ColumnsRecord}
+ */
+function listed(columns) {
+  const lists = Object.entries(columns).map(([word, column]) => [word, listOf(column, columns.name)]);
+  return /** @type {ColumnsRecord} */ (Object.fromEntries(lists));
+}
+
+/** @type {(column: PackedColumn, names: string[]) => ArrayLike<unknown>} */
+function listOf(column, names) {
+  if ("of" in column) return Array.from(column.at, (nth) => column.of[nth]);
+  if ("floats" in column) return Array.from(column.floats, (value) => (Number.isNaN(value) ? null : value));
+  if ("letters" in column) return names.map((name, row) => name.slice(0, column.letters[row]));
+  return column;
+}
+
+/**
  * The columns with real numbers, and with blanks in the columns that are sent for two sources only.
  * @type {(columns: ColumnsRecord) => Columns}
  */
@@ -65,7 +89,7 @@ function columnsOf(columns) {
   return {
     ...columns,
     name: Array.from(columns.name),
-    present: columns.present ?? columns.name.map(() => [true]),
+    present: columns.present ?? columns.name.map(() => ALONE),
     name_before: columns.name_before ?? columns.name.map(() => ""),
     kind: columns.kind ?? blanks,
     verdict: columns.verdict ?? columns.name.map(() => ""),
@@ -149,9 +173,10 @@ export function numberOf(value) {
 
 /** @type {(findings: Finding[], names: string[]) => (Finding[] | null)[]} */
 function byRow(findings, names) {
-  const rows = new Map(names.map((name, row) => [name, row]));
   /** @type {(Finding[] | null)[]} */
   const found = names.map(() => null);
+  if (!findings.length) return found;
+  const rows = new Map(names.map((name, row) => [name, row]));
   for (const one of findings) {
     const row = one.name === null ? undefined : rows.get(one.name);
     if (row !== undefined) (found[row] ??= []).push(one);
@@ -164,6 +189,8 @@ function byRow(findings, names) {
  * @type {(columns: Columns) => number[]}
  */
 function inVector(columns) {
-  const rows = columns.name.map((_, row) => row).filter((row) => columns.start[row] >= 0 && columns.size[row] > 0);
-  return rows.sort((one, other) => columns.start[one] - columns.start[other]);
+  /** @type {number[]} */
+  const rows = [];
+  columns.size.forEach((size, row) => size > 0 && columns.start[row] >= 0 && rows.push(row));
+  return ascending(rows, (row) => columns.start[row]);
 }

@@ -58,21 +58,22 @@ export function copied(context, canvas) {
 }
 
 // A holder that is not in the page may come back, such as the panel of another tab, so none is forgotten while anything has it.
-/** @type {WeakMap<Element, (width: number) => void>} */
+/** @type {WeakMap<Element, { draw: (width: number) => void, width: number }>} */
 const DRAWN = new WeakMap();
 /** @type {Set<WeakRef<Element>>} */
 const HOLDERS = new Set();
-const SIZES = new ResizeObserver((entries) => entries.forEach((entry) => again(entry.target)));
+// A drawing gives its holder a height, which is no reason to draw it again.
+const SIZES = new ResizeObserver((entries) => entries.forEach(({ target }) => again(target, false)));
 onTheme(drawAll);
 // A drawing may be as high as the window allows, which no change of its own size shows.
 addEventListener("resize", drawAll);
 
 /**
- * Call `draw(width)` now and whenever the size of the holder or of the window or the colours change.
+ * Call `draw(width)` now and whenever the width of the holder, the size of the window or the colours change.
  * @type {(holder: Element, draw: (width: number) => void) => void}
  */
 export function keepDrawn(holder, draw) {
-  DRAWN.set(holder, draw);
+  DRAWN.set(holder, { draw, width: 0 });
   HOLDERS.add(new WeakRef(holder));
   SIZES.observe(holder);
 }
@@ -81,15 +82,21 @@ export function keepDrawn(holder, draw) {
 function drawAll() {
   for (const reference of HOLDERS) {
     const holder = reference.deref();
-    if (holder) again(holder);
+    if (holder) again(holder, true);
     else HOLDERS.delete(reference);
   }
 }
 
-/** @type {(holder: Element) => void} */
-function again(holder) {
-  const width = Math.floor(holder.clientWidth);
-  if (width > 0) DRAWN.get(holder)?.(width);
+/**
+ * Draw if the width is another than before; with `force`, also if it is the same. What has no width is drawn once it has one.
+ * @type {(holder: Element, force: boolean) => void}
+ */
+function again(holder, force) {
+  const held = DRAWN.get(holder);
+  if (!held) return;
+  const [before, width] = [held.width, Math.floor(holder.clientWidth)];
+  held.width = width;
+  if (width > 0 && (force || width !== before)) held.draw(width);
 }
 
 /** The font of the labels in pictures. */

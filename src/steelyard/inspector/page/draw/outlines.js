@@ -79,13 +79,13 @@ export function drawShades({ context, index, dimmed, axis, inner, plot }) {
   const density = devicePixelRatio || 1;
   const [wide, high] = [Math.round(inner * density), Math.round(plot * density)];
   const image = context.createImageData(wide, high);
-  const shades = new Float32Array(high);
+  const sums = new Float64Array(index.sparks[0].cells(0).length);
+  const places = placesOf(high, sums.length);
   for (let x = 0; x < wide; x += 1) {
     const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
-    shades.fill(0);
-    for (let row = first; row < last; row += 1)
-      gathered(shades, index.sparks[0], row, (dimmed?.[row] ? 0.12 : 1) / (last - first));
-    shadeColumn(image, x, shades, meanColour(index, first, last));
+    sums.fill(0);
+    for (let row = first; row < last; row += 1) gathered(sums, index.sparks[0], row, (dimmed?.[row] ? 0.12 : 1) / (last - first));
+    shadeColumn(image, x, sums, places, meanColour(index, first, last));
   }
   const drawn = document.createElement("canvas");
   [drawn.width, drawn.height] = [wide, high];
@@ -123,30 +123,41 @@ function drawArrowsOfShades({ context, index, dimmed, axis, inner, plot }) {
  */
 function meanColour({ columns }, first, last) {
   const sums = [0, 0, 0];
-  for (let row = first; row < last; row += 1) bytesOfRole(columns.role[row]).forEach((byte, part) => (sums[part] += byte));
+  for (let row = first; row < last; row += 1) {
+    const bytes = bytesOfRole(columns.role[row]);
+    for (let part = 0; part < 3; part += 1) sums[part] += bytes[part];
+  }
   return sums.map((sum) => sum / (last - first));
 }
 
-/** @type {(image: ImageData, x: number, shades: Float32Array, inkBytes: number[]) => void} */
-function shadeColumn(image, x, shades, inkBytes) {
+/**
+ * Draw a column of pixels of the summed bins of its weights, between whose middles shades change evenly.
+ * @type {(image: ImageData, x: number, sums: Float64Array, places: Float64Array, inkBytes: number[]) => void}
+ */
+function shadeColumn({ data, width, height }, x, sums, places, inkBytes) {
   const { panelBytes } = theme();
-  for (let y = 0; y < image.height; y += 1) {
-    const shade = Math.min(1, shades[y]) ** 0.6;
-    const at = (y * image.width + x) * 4;
-    for (let part = 0; part < 3; part += 1)
-      image.data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
-    image.data[at + 3] = shade > 0 ? 255 : 0;
+  for (let y = 0; y < height; y += 1) {
+    const bin = Math.floor(places[y]);
+    const [near, far] = [bin < 0 ? 0 : sums[bin], bin + 1 < sums.length ? sums[bin + 1] : 0];
+    if (!near && !far) continue;
+    const shade = Math.min(1, near + (far - near) * (places[y] - bin)) ** 0.6;
+    const at = (y * width + x) * 4;
+    for (let part = 0; part < 3; part += 1) data[at + part] = panelBytes[part] + (inkBytes[part] - panelBytes[part]) * shade;
+    data[at + 3] = 255;
   }
 }
 
-/** @type {(shades: Float32Array, sparks: Sparks, row: number, strength: number) => void} */
-function gathered(shades, sparks, row, strength) {
+/**
+ * The place of each pixel of a column among the bins, whose middles are whole numbers, from the top.
+ * @type {(high: number, bins: number) => Float64Array}
+ */
+function placesOf(high, bins) {
+  return Float64Array.from({ length: high }, (_, y) => bins * (1 - (y + 0.5) / high) - 0.5);
+}
+
+/** @type {(sums: Float64Array, sparks: Sparks, row: number, strength: number) => void} */
+function gathered(sums, sparks, row, strength) {
   if (!sparks.has(row)) return;
-  const [cells, high] = [sparks.cells(row), shades.length];
-  for (let y = 0; y < high; y += 1) {
-    const at = cells.length * (1 - (y + 0.5) / high) - 0.5;
-    const bin = Math.floor(at);
-    const [near, far] = [cells[bin] ?? 0, cells[bin + 1] ?? 0];
-    if (near || far) shades[y] += ((near + (far - near) * (at - bin)) / 255) * strength;
-  }
+  const [cells, weight] = [sparks.cells(row), strength / 255];
+  for (let bin = 0; bin < sums.length; bin += 1) sums[bin] += cells[bin] * weight;
 }

@@ -17,9 +17,9 @@ const NUMBER_WIDTH = 82;
  * @type {(index: Index) => Column[]}
  */
 export function columnsOf(index) {
-  const { columns, lowered, two } = index;
+  const { columns, two } = index;
   return [
-    { key: "name", title: "weight", width: 0, keys: once(() => ranks(lowered)) },
+    { key: "name", title: "weight", width: 0, keys: once(() => ranks(index.lowered)) },
     { key: "thumb", title: "picture", width: 62 },
     { key: "spark", title: "", width: 124 },
     ...(two ? changesOf(columns) : []),

@@ -65,7 +65,7 @@ export function distributions({ index, root, onOpen, say }) {
       if (strip.width) frame = requestAnimationFrame(() => drawStrip(strip)); // else it is drawn when it has a place
     },
     refresh() {
-      if (waiting) return;
+      if (waiting || !strip.width) return; // it is drawn when it has a place
       waiting = true;
       setTimeout(() => ((waiting = false), drawStrip(strip)), PAUSE);
     },

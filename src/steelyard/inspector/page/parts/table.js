@@ -34,6 +34,7 @@ import { moved, virtual } from "./virtual.js";
  *   by: Sorting,
  *   cursor: number,
  *   open: number,
+ *   width: number,
  *   heads: HTMLElement[],
  *   grid: HTMLElement,
  *   list: VirtualList,
@@ -62,8 +63,7 @@ export function table(index, { onOpen, onSight }) {
     element: grid,
     show(kept) {
       view.rows = kept;
-      arrange(view);
-      grid.scrollTop = 0;
+      arrange(view, true);
     },
     open(row) {
       view.open = row;
@@ -120,7 +120,7 @@ function built(index, onOpen, onSight) {
   );
   const wanted = index.shown.reduce((most, name) => Math.max(most, name.length), 0) * LETTER + MARGIN;
   /** @type {TableView} */
-  const view = { index, columns, wanted, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1, heads, grid, list };
+  const view = { index, columns, wanted, onOpen, onSight, rows: [], order: [], by, cursor: 0, open: -1, width: 0, heads, grid, list };
   return view;
 }
 
@@ -138,10 +138,18 @@ function listen(view) {
     },
     { passive: true },
   );
-  new ResizeObserver(() => {
-    widenNames(view);
-    hideCutColumns(view);
-  }).observe(grid);
+  new ResizeObserver(() => fit(view)).observe(grid);
+}
+
+/**
+ * Give the columns their widths, if the table has another.
+ * @type {(view: TableView) => void}
+ */
+function fit(view) {
+  if (view.width === view.grid.clientWidth) return;
+  view.width = view.grid.clientWidth;
+  widenNames(view);
+  hideCutColumns(view);
 }
 
 /**
@@ -192,8 +200,7 @@ function fill({ index, columns, order, open, cursor }, node, nth) {
 function sortBy(view, column) {
   if (!column.keys) return;
   view.by = turned(view.by, column);
-  arrange(view);
-  view.grid.scrollTop = 0;
+  arrange(view, true);
 }
 
 /**
@@ -206,8 +213,11 @@ function turned(by, { key, right }) {
   return by.descending === first ? { key, descending: !first } : UNSORTED;
 }
 
-/** @type {(view: TableView) => void} */
-function arrange(view) {
+/**
+ * Sort the rows and show them, from the `top` or from where they are scrolled to.
+ * @type {(view: TableView, top?: boolean) => void}
+ */
+function arrange(view, top = false) {
   const { columns, rows, by, grid, heads } = view;
   const keys = columns.find(({ key }) => key === by.key)?.keys?.();
   view.order = keys ? sorted(rows, keys, by.descending) : rows;
@@ -217,7 +227,10 @@ function arrange(view) {
   grid.classList.toggle("empty", !view.order.length);
   attribute(grid, "aria-rowcount", view.order.length + 1);
   labelAxis(view);
-  view.list.show(view.order.length);
+  view.list.show(view.order.length, () => {
+    if (top) grid.scrollTop = 0;
+    fit(view); // before there are rows, which would be laid out twice
+  });
   pointAt(view, view.cursor, false);
   view.onSight();
 }

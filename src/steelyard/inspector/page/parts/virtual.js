@@ -30,9 +30,11 @@ export function virtual(scroller, body, height, make, fill) {
   new ResizeObserver(() => draw(list)).observe(scroller);
   return {
     draw: (force) => draw(list, force),
-    show(count) {
+    /** Show so many rows from the top; `settle()` is called when their room is known, before they are made. */
+    show(count, settle) {
       list.count = count;
       body.style.height = `${count * height}px`;
+      settle?.();
       draw(list, true);
     },
     /** Scroll as little as makes a row visible below a head of `covered` pixels. */

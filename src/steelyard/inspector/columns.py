@@ -1,0 +1,79 @@
+"""The columns of an index in a third of the room that they take as JSON, of which a browser makes lists again.
+
+    {"of": items, "at": numbers}    the item of each row, of which there are few
+    {"floats": numbers}             numbers, NaN for None
+    {"letters": numbers}            the beginning of each row's name, which is so long
+
+All other columns, such as the names, are lists, or arrays that a page reads as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from steelyard.inspector.index import STATISTICS
+
+if TYPE_CHECKING:
+    from steelyard.core.weight import Array
+
+MOST_ITEMS = 1 << 16
+LARGEST_INTEGER = 1 << 53
+"""Larger integers are not all numbers of float64."""
+NORMAL = 2.0**-126
+"""Smaller numbers of float32 have fewer digits."""
+
+
+def compact(index: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an index for a page.
+
+    >>> compact({"columns": {"name": ["a", "b"], "dtype": ["float32", "float32"]}})["columns"]
+    {'name': ['a', 'b'], 'dtype': {'of': ['float32'], 'at': array([0, 0], dtype=uint8)}}
+    """
+    columns = index["columns"]
+    made = {word: column if word == "name" else _compact(word, column) for word, column in columns.items() if word != "layer"}
+    if "layer" in columns:
+        made["layer"] = _beginnings(columns["layer"], columns["name"]) or _repeated(columns["layer"])
+    return {**index, "columns": made}
+
+
+def _compact(word: str, column: Any) -> Any:
+    if not isinstance(column, list):
+        return column
+    numbers = _numbers(column, brief=word in STATISTICS) if set(map(type, column)) - {NoneType} <= {int, float} else None
+    return _repeated(column) if numbers is None else {"floats": numbers}
+
+
+def _numbers(column: Sequence[Any], *, brief: bool) -> Array | None:
+    """Return numbers as float64, or as float32 if they are shown in `brief`; None if an array cannot tell all of them."""
+    missing = column.count(None)
+    if missing == len(column) or any(type(each) is int and abs(each) > LARGEST_INTEGER for each in column):
+        return None
+    numbers = np.array(column, np.float64)
+    if np.isnan(numbers).sum() != missing:
+        return None
+    with np.errstate(over="ignore", under="ignore"):
+        shorter = numbers.astype(np.float32)
+    sizes = np.abs(shorter)
+    fits = ((sizes >= NORMAL) & (sizes < np.inf)) | (numbers == 0) | ~np.isfinite(numbers)
+    return shorter if brief and fits.all() else numbers
+
+
+def _repeated(column: Sequence[Any]) -> Any:
+    """Return a column as items and the number of each row's item, unless most items are distinct."""
+    keys = [tuple(each) if isinstance(each, list) else each for each in column]
+    places = {key: nth for nth, key in enumerate(dict.fromkeys(keys))}
+    if 2 * len(places) > len(keys) + 1 or len(places) > MOST_ITEMS:
+        return column
+    items = [list(key) if isinstance(key, tuple) else key for key in places]
+    return {"of": items, "at": np.array([places[key] for key in keys], np.uint8 if len(items) <= 1 << 8 else np.uint16)}
+
+
+def _beginnings(column: Sequence[str | None], names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the lengths of texts that are the beginnings of names; None for any others. Browsers count letters differently."""
+    if not all(text is not None and name.isascii() and name.startswith(text) for text, name in zip(column, names, strict=True)):
+        return None
+    return {"letters": np.array([len(text or "") for text in column], np.uint32)}
