@@ -14,7 +14,7 @@ def many(count, shift=0.0):
     return [from_array(f"w{nth}", np.arange(6, dtype="f4").reshape(2, 3) + nth + shift * (nth == 7)) for nth in range(count)]
 
 
-RULED_OUT = ("may_be_cast", "may_be_scaled")
+RULED_OUT = ("may_be_cast", "may_be_explained", "may_be_scaled")
 """What a test on many weights at once may deny, where one weight alone leaves it to the exact test."""
 
 

@@ -51,7 +51,7 @@ class Sums:
     All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
     lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
     `sides` are the numbers of both sides of a small weight that changed, since they have been read already. `may_be_cast` and
-    `may_be_scaled` are false where such a verdict is ruled out, and `is_ruled_out` is true where every verdict on entries is.
+    `may_be_scaled` are false where such a verdict is ruled out, and `may_be_explained` where every verdict on entries is.
     """
 
     __slots__ = (
@@ -60,9 +60,9 @@ class Sums:
         "cosine",
         "equal",
         "falls",
-        "is_ruled_out",
         "max_abs",
         "may_be_cast",
+        "may_be_explained",
         "may_be_scaled",
         "nonfinite",
         "one",
@@ -83,14 +83,13 @@ class Sums:
         self.relative: float | None = 0.0
         self.equal: list[tuple[int, int]] = []
         self.sides: tuple[Array, Array] | None = None
-        self.may_be_cast = self.may_be_scaled = True
-        self.is_ruled_out = False
+        self.may_be_cast = self.may_be_scaled = self.may_be_explained = True
 
     def take(self, figures: tuple[Any, ...]) -> None:
         """Take the figures of a row from `small_couples.Columns`."""
         self.changed, self.over_tolerance, self.place, self.falls, self.max_abs, self.total, *rest = figures
         self.apart, self.one, self.other, self.relative, self.cosine, *possible = rest
-        self.may_be_cast, self.may_be_scaled, self.is_ruled_out = possible
+        self.may_be_cast, self.may_be_scaled, self.may_be_explained = possible
 
     def merge(self, later: Sums) -> None:
         """Merge the sums of later entries."""

@@ -54,7 +54,7 @@ def columns_of(x: Array, y: Array, tolerance: Tolerance) -> Columns:
         return Columns(
             np.logical_not(np.isfinite(sums).all(axis=0)),
             _are_uneven(*sums[3:]),
-            (*measured, *sums, relative, cosine, *possible, ~is_open),
+            (*measured, *sums, relative, cosine, *possible, is_open),
         )
 
 

@@ -65,7 +65,7 @@ class Verdict:
 
 def verdict(one: Weight, other: Weight, sums: Sums) -> Verdict | None:
     """Explain the difference of two weights of equal shape; None if there is not enough evidence."""
-    if sums.is_ruled_out and (one.size < FEW * FEW or min(matrix_shape(one) or (0,)) < FEW):
+    if not sums.may_be_explained and (one.size < FEW * FEW or min(matrix_shape(one) or (0,)) < FEW):
         return None  # as of most small weights, which need not be read again
     if not (is_floating(one.dtype) and is_floating(other.dtype)) or one.size < FEW or not sums.changed or sums.nonfinite:
         return None
