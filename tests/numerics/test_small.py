@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from steelyard.core.readers import from_array
-from steelyard.core.weight import Refused
+from steelyard.core.readers import ByColumns, from_array
+from steelyard.core.weight import Refused, Weight
 from steelyard.errors import FormatError
 from steelyard.measures.diff.entries import Sums, Tolerance, side_by_side
-from steelyard.numerics.small import groups_of_small
+from steelyard.numerics.small import groups_of_small, read_rows
+from steelyard.storage.source import open_path
 
 
 def many(count, shift=0.0):
@@ -79,3 +80,20 @@ def test_many_small_pairs_that_all_differ_are_not_added_one_by_one(monkeypatch):
     one, other = many(100), [each.replace(read=lambda a, b, read=each.read: read(a, b) + 0.5) for each in many(100)]
     assert [sums.changed for sums in side_by_side(list(zip(one, other, strict=True)), Tolerance())] == [6] * 100
     assert not added
+
+
+def test_weights_of_one_size_and_several_likenesses_are_read_together_by_likeness(tmp_path):
+    path = tmp_path / "numbers"
+    numbers = np.arange(60, dtype="f4")
+    path.write_bytes(numbers.tobytes())
+    source = open_path(path)
+    reads = [ByColumns(source.numbers(24 * nth, "float32"), (2, 3) if nth % 2 else (3, 2)) for nth in range(8)]
+    weights = [Weight(name=f"w{nth}", shape=read.shape, dtype="float32", read=read) for nth, read in enumerate(reads)]
+    alone = [weight.read(0, 6) for weight in weights]
+    weights.append(weights[0].replace(read=Refused(FormatError("f", "is cut"))))
+    filled = []
+    source.fill = lambda offset, buffer, fill=source.fill: filled.append(offset) or fill(offset, buffer)
+    rows, failed = read_rows(weights)
+    assert failed == {8}
+    assert rows[:8].tolist() == np.stack(alone).tolist()
+    assert len(filled) == 2

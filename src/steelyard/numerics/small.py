@@ -6,7 +6,7 @@ dozen calls for each weight would take most of the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,10 +105,20 @@ def _groups(weights: Sequence[Weight], like: Callable[[Weight], object], fewest:
 
 def read_rows(weights: Sequence[Weight]) -> tuple[Array, set[int]]:
     """Return the numbers of weights of one dtype and size as the rows of a matrix, and the indices of those not readable."""
-    if len({likeness(weight.read) for weight in weights}) == 1 and (together := rows_together(weights)) is not None:
-        return together, set()
     rows = np.zeros((len(weights), weights[0].size), numpy_dtype(weights[0].dtype))
-    return rows, {at for at, weight in enumerate(weights) if not _is_read(weight, rows[at])}
+    failed = set[int]()
+    alike: dict[Hashable, list[int]] = {}
+    for at, weight in enumerate(weights):
+        alike.setdefault(likeness(weight.read), []).append(at)
+    for key, places in alike.items():
+        together = None if key is None else rows_together([weights[at] for at in places])
+        if together is not None and len(alike) == 1:
+            return together, failed
+        if together is not None:
+            rows[places] = together
+        else:
+            failed.update(at for at in places if not _is_read(weights[at], rows[at]))
+    return rows, failed
 
 
 def _is_read(weight: Weight, row: Array) -> bool:

@@ -37,11 +37,11 @@ from steelyard.formats.onnx.qdq import qdq_replacements, without
 from steelyard.formats.onnx.roles import Uses
 from steelyard.formats.onnx.tensor_records import FLOATS, LONGS, TensorProto
 from steelyard.formats.onnx.tensors import (
-    KINDS,
     ExternalFiles,
     count,
     count_integers,
     external_range,
+    in_place,
     reader_of,
     sparse_reader,
     stored_bytes,
@@ -271,18 +271,16 @@ def _weights(decoded: ModelProto, listed: dict[str, _ListedTensor], source: Sour
 
 def _weight(entry: _ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
     role, axes, label = fact
-    tensor = entry.tensor
-    word, dtype, _ = KINDS.get(entry.values.kind, (str(entry.values.kind), "object", 0))
-    return Weight(
-        name=entry.name,
-        shape=tuple([max(dim, 0) for dim in tensor.dims[:64]]),
-        dtype=dtype,
-        read=sparse_reader(tensor, files) if isinstance(tensor, SparseTensorProto) else reader_of(tensor, files),
-        role=role,
-        layer=layer_of(entry.name) or label,
-        axes=axes,
-        encoding=f"sparse {word}" if isinstance(tensor, SparseTensorProto) else word,
-    )
+    tensor, name = entry.tensor, entry.name
+    look = files.look(entry.values)
+    if isinstance(tensor, SparseTensorProto):
+        shape = tuple([max(dim, 0) for dim in tensor.dims[:64]])
+        read, word = sparse_reader(tensor, files), f"sparse {look.word}"
+    else:
+        shape, word = look.shape, look.word
+        read = in_place(tensor, look, files.source) or reader_of(tensor, files)
+    layer = layer_of(name) or label
+    return Weight(name=name, shape=shape, dtype=look.dtype, read=read, role=role, layer=layer, axes=axes, encoding=word)
 
 
 def _is_weight(entry: _ListedTensor, weight: Weight) -> bool:

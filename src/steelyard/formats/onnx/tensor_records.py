@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from steelyard.codecs.protobuf import BYTES, Field
 
-Item = TypeVar("Item")
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
 """The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
 
@@ -57,14 +54,8 @@ class TensorProto:
         self.begin = 0
 
 
-def _with(listed: list[Item], item: Item) -> list[Item]:
-    """Return the list with one more item; a list of one that is made at once is smaller than one that has grown."""
-    if not listed:
-        return [item]
-    listed.append(item)
-    return listed
-
-
+_SMALL = 512
+"""bytes of a tensor that is decoded so; a longer one may have axes without end"""
 _RUNS = {number << 3 | BYTES: number for number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED)}
 """The fields for elements by their tags, as packed runs."""
 
@@ -75,25 +66,31 @@ def small_tensor(data: bytes, base: int) -> TensorProto | None:
 
     `base` is the offset of the data.
     """
+    end = len(data)
+    if end > _SMALL:
+        return None
     tensor = TensorProto()
     tensor.begin = base
-    place, end = 0, len(data)
+    place = 0
     while place + 1 < end:
         tag, value = data[place], data[place + 1]
-        after = place + 2 + (value if tag & 7 == BYTES else 0)
-        if value > 0x7F or after > end:
+        begin, place = place, place + 2
+        if value > 0x7F:
             return None
         if tag == 0x08:
-            tensor.dims = _with(tensor.dims, value)
+            tensor.dims = tensor.dims + [value]  # noqa: RUF005 - a list that is made at once is smaller than one that has grown
         elif tag == 0x10:
             tensor.kind = value
-        elif tag == 0x42:
-            tensor.name = data[place + 2 : after].decode("utf-8", "backslashreplace")
-        elif tag in _RUNS:
-            tensor.elements = _with(
-                tensor.elements, Elements.packed_run(_RUNS[tag], base + place, base + place + 2, base + after)
-            )
         else:
-            return None
-        place = after
+            after = place + value
+            if after > end:
+                return None
+            if tag == 0x42:
+                tensor.name = data[place:after].decode("utf-8", "backslashreplace")
+            elif tag in _RUNS:
+                run = Elements.packed_run(_RUNS[tag], base + begin, base + place, base + after)
+                tensor.elements = tensor.elements + [run]  # noqa: RUF005
+            else:
+                return None
+            place = after
     return tensor if place == end else None

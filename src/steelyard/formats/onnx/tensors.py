@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.limits import is_bomb, is_possible
@@ -22,7 +22,7 @@ from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
 from steelyard.core.weight import Refused
-from steelyard.dtypes import itemsize
+from steelyard.dtypes import UNKNOWN, itemsize
 from steelyard.errors import FormatError, SteelyardError, printable, quoted
 from steelyard.formats.onnx.messages import SparseTensorProto
 from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto
@@ -67,18 +67,36 @@ KINDS = {
 """The types of elements: ONNX's name, ours, and the number of the field that holds them without raw data."""
 
 
-class ExternalFiles:
-    """The files with external data, each opened once, and only in the model's own folder.
+class Look(NamedTuple):
+    """What tensors of one type and shape have in common: many are alike.
 
-    `plain` has the bytes that a tensor of one type and shape takes in place, -1 if it must be decoded: many tensors are alike.
+    Elements are read in place from one of `fields` that has them in `nbytes` bytes, as raw data; without such a field they must
+    be decoded.
     """
 
-    __slots__ = ("_files", "plain", "source")
+    shape: tuple[int, ...]
+    dtype: str
+    word: str
+    fields: tuple[int, ...]
+    nbytes: int
+
+
+class ExternalFiles:
+    """The files with external data, each opened once, and only in the model's own folder; and the looks of its tensors."""
+
+    __slots__ = ("_files", "_looks", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._files: dict[str, Source] = {}
-        self.plain: dict[tuple[int, ...], int] = {}
+        self._looks: dict[tuple[int, ...], Look] = {}
+
+    def look(self, tensor: TensorProto) -> Look:
+        """Return what a tensor has in common with others of its type and shape."""
+        key = (tensor.kind, *tensor.dims)
+        if (known := self._looks.get(key)) is None:
+            known = self._looks[key] = _look(tensor)
+        return known
 
     def file(self, location: str) -> Source:
         """Return the file at `location`. Raises `UnsafeFileError` or `FileMissingError`."""
@@ -97,7 +115,7 @@ def stored_bytes(tensor: TensorProto, dtype: str) -> int:
 
 def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
     """Return a reader of a tensor's elements; for a tensor that cannot be read, one that raises the reason."""
-    if (stored := _in_place(tensor, files)) is not None:
+    if (stored := in_place(tensor, files.look(tensor), files.source)) is not None:
         return stored
     name = files.source.name
     try:
@@ -111,27 +129,22 @@ def reader_of(tensor: TensorProto, files: ExternalFiles) -> Reader:
         return Refused(error)
 
 
-def _in_place(tensor: TensorProto, files: ExternalFiles) -> Stored | None:
+def in_place(tensor: TensorProto, look: Look, source: Source) -> Stored | None:
     """Return a reader of elements that the file has as raw data of the right length; None for all others."""
-    if tensor.external is not None or len(tensor.elements) != 1 or tensor.strings:
+    if len(tensor.elements) != 1 or tensor.external is not None or tensor.strings:
         return None
     (run,) = tensor.elements
-    look = (tensor.kind, *tensor.dims)
-    if (wanted := files.plain.get(look)) is None:
-        wanted = files.plain[look] = _plain_bytes(tensor)
-    if not run.packed or run.end - run.offset != wanted:
+    if not run.packed or run.field not in look.fields or run.end - run.offset != look.nbytes:
         return None
-    _, dtype, own = KINDS[tensor.kind]
-    is_raw = run.field == RAW or (run.field == own and own in (FLOATS, DOUBLES))
-    return Stored(files.source, run.offset, dtype) if is_raw else None
+    return Stored(source, run.offset, look.dtype)
 
 
-def _plain_bytes(tensor: TensorProto) -> int:
-    """Return the length of the elements as raw data, in bytes; -1 for a type or a shape that cannot be read in place."""
-    kind = KINDS.get(tensor.kind)
-    if kind is None or tensor.kind == STRING or kind[1] in BITS or not is_possible(tensor.dims):
-        return -1
-    return stored_bytes(tensor, kind[1])
+def _look(tensor: TensorProto) -> Look:
+    word, dtype, own = KINDS.get(tensor.kind, (str(tensor.kind), UNKNOWN, 0))
+    shape = tuple([max(dim, 0) for dim in tensor.dims[:64]])
+    if dtype in (UNKNOWN, *BITS) or not is_possible(tensor.dims):
+        return Look(shape, dtype, word, (), 0)
+    return Look(shape, dtype, word, (RAW, own) if own in (FLOATS, DOUBLES) else (RAW,), stored_bytes(tensor, dtype))
 
 
 def check_dims(tensor: TensorProto, name: str) -> None:
