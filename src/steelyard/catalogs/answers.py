@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from steelyard.text import tabular
+
 
 class CatalogTable:
     """The answer of a catalogue: `names` of the columns, and `rows`; `title` is what they are, `note` how to read them."""
@@ -44,24 +46,12 @@ class CatalogTable:
         """Return it as plain Python, for JSON."""
         return {"title": self.title, "rows": self.to_records(), "note": self.note}
 
-    def columns(self) -> dict[str, list[Any]]:
+    def to_columns(self) -> dict[str, list[Any]]:
         """Return the table as columns, in which every cell is a string or a number."""
         return {name: [_flat(row[nth]) for row in self.rows] for nth, name in enumerate(self.names)}
 
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the rows to a .csv, .json or .parquet file; raises `ShapeError` for another suffix, or `MissingExtraError`."""
-        from steelyard.text.frames import write_table
-
-        write_table(self.columns(), self.to_dict(), path)
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def _plain(value: Any) -> Any:

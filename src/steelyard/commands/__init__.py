@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steelyard.core.weights import Weights
     from steelyard.engines.calls import Asked, Stream
     from steelyard.engines.opening import Opening
+    from steelyard.text.tabular import Tabular
 
 
 def add_file(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,25 @@ def explain(args: argparse.Namespace, terms: Mapping[str, str], used: Iterable[s
         from steelyard.text.terminal import screen_of
 
         print("\n".join(explained(terms, screen_of(sys.stdout), used)))
+
+
+def add_table(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare the ways to take a table elsewhere: `what` is "the table of one file", or its other name."""
+    parser.add_argument("--csv", action="store_true", help=f"print {what.removesuffix(' of one file')} as CSV, with every digit")
+    parser.add_argument("-o", "--out", metavar="TABLE", help=f"write {what} to a .csv, .json or .parquet file")
+
+
+def require_one(args: argparse.Namespace, files: Sequence[str]) -> None:
+    """Raise `ShapeError` if several files are given, and --out, which writes the table of one."""
+    if args.out and len(files) != 1:
+        raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
+
+
+def csv_text(result: Tabular) -> str:
+    """Return the table of a result as CSV."""
+    from steelyard.text.frames import csv_lines
+
+    return "\n".join(csv_lines(result.to_columns()))
 
 
 def add_skip(parser: argparse.ArgumentParser) -> None:

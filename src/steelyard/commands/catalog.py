@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_engine, add_scope, asked_of, print_json
+from steelyard.commands import add_engine, add_scope, asked_of, csv_text, print_json
 from steelyard.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def _write(args: argparse.Namespace) -> int:
 def _answer(args: argparse.Namespace) -> int:
     from steelyard.catalogs.catalog import opened
     from steelyard.text.catalogs import answer_lines
-    from steelyard.text.frames import csv_lines
     from steelyard.text.records import plain
     from steelyard.text.terminal import screen_of
 
@@ -91,7 +90,7 @@ def _answer(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"out": args.out} if args.out else plain(found.to_dict()))
     elif args.csv:
-        print("\n".join(csv_lines(found.columns())))
+        print(csv_text(found))
     elif not args.out:
         print("\n".join(answer_lines(found, screen_of(sys.stdout))))
     return 0

@@ -14,7 +14,9 @@ from steelyard.commands import (
     add_explain,
     add_scope,
     add_skip,
+    add_table,
     code_in,
+    csv_text,
     explain,
     jobs_shipped,
     print_json,
@@ -61,15 +63,18 @@ def run(args: argparse.Namespace) -> int:
             align=args.align,
             verdicts=not args.no_verdicts,
         )
-        lines = [] if args.json else list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms))
+        is_text = not (args.json or args.csv or args.out)
+        lines = list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms)) if is_text else []
         if args.explain:
             lines += map(screen.broken, verdict_figures(difference))
     code = {path: code_in(path) for path in (args.before, args.after)}
+    if args.out:
+        difference.write(args.out)
     if args.json:
         print_json({**_record(args, difference), "would_run": code})
-    else:
-        print("\n".join(lines))
-    if args.explain:
+    elif not args.out:
+        print(csv_text(difference) if args.csv else "\n".join(lines))
+    if args.explain and not args.csv and not args.out:
         from steelyard.text.explanations import DIFFERENCES, VERDICTS
 
         found = (row.verdict.kind for row in difference.rows if row.verdict)
@@ -102,6 +107,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--align", choices=("permutation",), help="first reorder the hidden units for the best match")
     parser.add_argument("--no-verdicts", action="store_true", help="print the statistics only")
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
+    add_table(parser, "all rows")
     parser.add_argument("--all", action="store_true", help="list every weight that differs, without folding repeated blocks")
     parser.add_argument(
         "--histograms",
@@ -120,6 +126,8 @@ def _adapter(args: argparse.Namespace) -> int:
     from steelyard.measures.adapter import adapter_merge
     from steelyard.text.records import plain
 
+    if args.csv or args.out:
+        raise ShapeError("--csv and -o are for the table of differences, which --adapter does not make; take --json")
     sources = [_opened(path, args) for path in (args.before, args.after)]
     merge = adapter_merge(args.adapter, *sources)
     code = {path: code_in(path) for path in (args.adapter, args.before, args.after)}
@@ -144,7 +152,7 @@ def _opened(path: str, args: argparse.Namespace) -> Weights:
 
 
 def _record(args: argparse.Namespace, difference: Diff) -> dict[str, Any]:
-    return {"before": args.before, "after": args.after, **difference.to_dict()}
+    return {"before": args.before, "after": args.after, **({"out": args.out} if args.out else difference.to_dict())}
 
 
 def _tolerance(text: str) -> float:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from steelyard.commands import (
     add_before,
     add_explain,
     add_file,
     add_selection,
+    add_table,
     code_in,
+    csv_text,
     explain,
     opened,
     print_json,
@@ -45,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         out = {"out": args.out} if args.out else plain(found.to_dict())
         print_json({**names, **out, "would_run": code if args.before is not None else code[args.file]})
     elif not args.out:
-        print("\n".join(_lines(found, csv=args.csv)))
+        print(csv_text(found) if args.csv else _text(found))
         _explain(found, args)
     warn_of_code(code)
     return 0
@@ -60,8 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=[word.replace("_", "-") for word in (*OF_ONE, *OF_TWO)],
         help=f"the number of a cell (default: std); with --before one of {', '.join(OF_TWO)} (default: change)",
     )
-    parser.add_argument("--csv", action="store_true", help="print the cells as CSV, one per line, with every digit")
-    parser.add_argument("-o", "--out", metavar="TABLE", help="write the cells to a .csv, .json or .parquet file")
+    add_table(parser, "the cells, one per line,")
     add_selection(parser)
     add_explain(parser)
 
@@ -89,9 +90,8 @@ def _explain(found: Grid, args: argparse.Namespace) -> None:
         explain(args, GRIDS, (found.value.replace("_", "-"), *marks))
 
 
-def _lines(found: Grid, *, csv: bool) -> Any:
-    from steelyard.text.frames import csv_lines
+def _text(found: Grid) -> str:
     from steelyard.text.grid_text import grid_lines
     from steelyard.text.terminal import screen_of
 
-    return csv_lines(found.to_columns()) if csv else grid_lines(found, screen_of(sys.stdout))
+    return "\n".join(grid_lines(found, screen_of(sys.stdout)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import Answer, add_paths, print_each
+from steelyard.commands import Answer, add_paths, add_table, csv_text, print_each, require_one
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
@@ -27,11 +27,15 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
+    require_one(args, files)
 
     def of_file(file: str) -> Answer:
         found = architecture(file)
-        if args.json:
-            return Answer(found.to_dict(), "")
+        if args.out:
+            found.write(args.out)
+            return Answer({"out": args.out}, "")
+        if args.json or args.csv:
+            return Answer(found.to_dict(), csv_text(found) if args.csv else "")
         text = "\n".join(architecture_lines(found, screen))
         return Answer({}, f"{screen.paint(printable(file), 'bold')}\n{text}\n" if len(files) > 1 else text)
 
@@ -39,5 +43,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the paths."""
+    """Declare the paths, and the output."""
     add_paths(parser)
+    add_table(parser, "the layers of one file")

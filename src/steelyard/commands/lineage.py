@@ -13,6 +13,8 @@ from steelyard.commands import (
     add_paths,
     add_scope,
     add_skip,
+    add_table,
+    csv_text,
     explain,
     jobs_shipped,
     print_json,
@@ -49,11 +51,13 @@ def run(args: argparse.Namespace) -> None:
         is_shipped = stack.enter_context(jobs_shipped(files, sources, args))
         watched = sources if is_shipped else stack.enter_context(following_all(sources, "comparing", len(files) - 1))
         relations = lineage(dict(zip(files, watched, strict=True)))
+    if args.out:
+        relations.write(args.out)
     if args.json:
-        print_json(relations.to_dict())
-    else:
-        print("\n".join(lineage_lines(relations, screen_of(sys.stdout))))
-    if args.explain:
+        print_json({"out": args.out} if args.out else relations.to_dict())
+    elif not args.out:
+        print(csv_text(relations) if args.csv else "\n".join(lineage_lines(relations, screen_of(sys.stdout))))
+    if args.explain and not args.csv and not args.out:
         from steelyard.text.explanations import KINSHIPS
 
         explain(args, KINSHIPS)
@@ -63,6 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the paths and the selection of weights."""
     add_paths(parser)
     parser.add_argument("--select", metavar="PATTERN", action="append", help="only names that match; may be repeated")
+    add_table(parser, "the pairs")
     add_scope(parser)
     add_effective(parser)
     add_skip(parser)

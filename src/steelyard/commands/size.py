@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import Answer, add_explain, add_paths, explain, print_each
+from steelyard.commands import Answer, add_explain, add_paths, add_table, csv_text, explain, print_each, require_one
 from steelyard.commands import shard_size as memory_size
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -30,8 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
-    if args.out and len(files) != 1:
-        raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
+    require_one(args, files)
 
     def of_file(file: str) -> Answer:
         result = size(file, scope=args.scope)
@@ -61,8 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--fits", metavar="MEMORY", type=memory_size, help="say which types fit into a memory, such as 8GB or 24GiB"
     )
     parser.add_argument("--depth", metavar="N", type=_depth, help="levels of the tree (default: as many as have at most 40 rows)")
-    parser.add_argument("--csv", action="store_true", help="print the tree as CSV")
-    parser.add_argument("-o", "--out", metavar="TABLE", help="write the tree of one file to a .csv, .json or .parquet file")
+    add_table(parser, "the tree of one file")
     add_scope(parser, "all")
     add_explain(parser)
 
@@ -81,9 +79,8 @@ def _record(result: Size, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _text(result: Size, screen: Screen, args: argparse.Namespace) -> str:
-    from steelyard.text.frames import csv_lines
     from steelyard.text.sizes import size_lines
 
     if args.csv:
-        return "\n".join(csv_lines(result.columns()))
+        return csv_text(result)
     return "\n".join(size_lines(result, screen, args.depth and args.depth - 1, args.fits))

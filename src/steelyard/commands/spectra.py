@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from steelyard.commands import add_explain, add_paths, add_selection, each_file, explain, opened, print_records
+from steelyard.commands import (
+    add_explain,
+    add_paths,
+    add_selection,
+    add_table,
+    csv_text,
+    each_file,
+    explain,
+    opened,
+    print_records,
+    require_one,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -28,17 +39,22 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
+    require_one(args, files)
 
     def measured(file: str) -> tuple[Any, str]:
         with following(opened(file, args), "measuring") as watched:
             computed = spectra(watched, max_exact_size=args.max_exact_size, top_k=args.top_k, null_draws=args.null_draws)
-        head = [printable(file)] if len(files) > 1 else []
-        return {"file": file, **computed.to_dict()}, "" if args.json else "\n".join([*head, *spectra_lines(computed, screen)])
+        if args.out:
+            computed.write(args.out)
+            return {"file": file, "out": args.out}, ""
+        if args.json or args.csv:
+            return {"file": file, **computed.to_dict()}, csv_text(computed) if args.csv else ""
+        return {}, "\n".join([*([printable(file)] if len(files) > 1 else []), *spectra_lines(computed, screen)])
 
     status, records = each_file(files, measured)
     if args.json:
         print_records(records)
-    if args.explain:
+    if args.explain and not args.csv and not args.out:
         from steelyard.text.explanations import SPECTRA
 
         explain(args, SPECTRA)
@@ -57,5 +73,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--null-draws", type=int, default=19, metavar="N", help="the number of random matrices per weight; 0 for none"
     )
+    add_table(parser, "the table of one file")
     add_selection(parser)
     add_explain(parser)

@@ -5,8 +5,21 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from steelyard.commands import Answer, add_engine, add_explain, add_paths, add_selection, explain, opened, print_each, streamed
-from steelyard.errors import ShapeError, printable
+from steelyard.commands import (
+    Answer,
+    add_engine,
+    add_explain,
+    add_paths,
+    add_selection,
+    add_table,
+    csv_text,
+    explain,
+    opened,
+    print_each,
+    require_one,
+    streamed,
+)
+from steelyard.errors import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -34,8 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from steelyard.text.terminal import screen_of
 
     files, screen = expanded(args.paths), screen_of(sys.stdout)
-    if args.out and len(files) != 1:
-        raise ShapeError(f"-o writes the table of one file, but {len(files):,} are given")
+    require_one(args, files)
 
     def of_file(file: str) -> Answer:
         watched: Weights | None = None
@@ -74,15 +86,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fast", action="store_true", help="skip the histogram, and the quantiles of types longer than two bytes"
     )
-    parser.add_argument("--csv", action="store_true", help="print the table as CSV, with every digit")
-    parser.add_argument("-o", "--out", metavar="TABLE", help="write the table of one file to a .csv, .json or .parquet file")
+    add_table(parser, "the table of one file")
     add_selection(parser)
     add_explain(parser)
     add_engine(parser)
 
 
 def _text(result: Stats, screen: Screen, args: argparse.Namespace) -> str:
-    from steelyard.text.frames import csv_lines
     from steelyard.text.statistics import stats_lines
 
-    return "\n".join(csv_lines(result.columns()) if args.csv else stats_lines(result, screen, unfolded=args.all))
+    return csv_text(result) if args.csv else "\n".join(stats_lines(result, screen, unfolded=args.all))

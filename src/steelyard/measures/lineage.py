@@ -22,6 +22,7 @@ from steelyard.errors import ShapeError, printable
 from steelyard.io import readable_weights
 from steelyard.paths import is_spread
 from steelyard.storage.opening import public
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     import os
@@ -121,10 +122,28 @@ class Lineage:
 
         return lineage_html(self)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the pairs as plain Python."""
+        return [pair.to_dict() for pair in self.pairs]
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
-        pairs = [pair.to_dict() for pair in self.pairs]
-        return {"names": self.names, "pairs": pairs, "duplicates": self.duplicates, "apart": self.apart, "tree": self.tree}
+        return {
+            "names": self.names,
+            "pairs": self.to_records(),
+            "duplicates": self.duplicates,
+            "apart": self.apart,
+            "tree": self.tree,
+        }
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the pairs as columns, with one string or number for each."""
+        from steelyard.text.frames import columns_of
+
+        return columns_of({name: value for name, value in pair.items() if name != "prefixes"} for pair in self.to_records())
+
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def lineage(

@@ -10,6 +10,7 @@ import numpy as np
 
 from steelyard.errors import ShapeError, WeightNotFoundError, printable, quoted
 from steelyard.numerics.weight_stats import QUANTILE_NAMES
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -71,26 +72,9 @@ class Curves:
         """Return it as plain Python, for JSON."""
         return {"figure": self.figure, "by": self.by, "rows": self.to_records()}
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the records as columns."""
-        from steelyard.text.frames import columns_of
-
-        return columns_of(self.to_records())
-
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the records to a .csv, .json or .parquet file; raises `ShapeError` for another suffix, or `MissingExtraError`."""
-        from steelyard.text.frames import write_table
-
-        write_table(self.columns(), self.to_dict(), path)
+    to_columns = tabular.to_columns
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 @np.errstate(all="ignore")  # a damaged record may have any numbers

@@ -8,6 +8,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import FormatError, ShapeError, WeightNotFoundError, printable
+from steelyard.text import tabular
 from steelyard.text.units import counted
 
 if TYPE_CHECKING:
@@ -344,26 +345,9 @@ class History:
         facts = {"path": self.path, "origin": self.origin, "settings": self.settings, "snapshots": self.snapshots}
         return {**facts, "rows": self.to_records()}
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the records as columns."""
-        from steelyard.text.frames import columns_of
-
-        return columns_of(self.to_records())
-
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the records to a .csv, .json or .parquet file; raises `ShapeError` for another suffix, or `MissingExtraError`."""
-        from steelyard.text.frames import write_table
-
-        write_table(self.columns(), self.to_dict(), path)
+    to_columns = tabular.to_columns
+    to_frame = tabular.to_frame
+    write = tabular.write
 
     def to_tensorboard(self, folder: str | os.PathLike[str]) -> str:
         """Write an event file of TensorBoard into a folder, and return its path: metrics, norms, ratios, and histograms."""

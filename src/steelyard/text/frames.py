@@ -15,15 +15,37 @@ SUFFIXES = (".csv", ".json", ".parquet")
 
 
 def columns_of(records: Iterable[Mapping[str, object]]) -> dict[str, list[object]]:
-    """Turn records into columns; lists and indices become strings, so that every cell is a string or a number."""
-    listed = list(records)
+    """Turn records into columns; lists and indices become strings, so that every cell is a string or a number.
+
+    >>> columns_of([{"name": "w", "shape": [2, 3], "law": {"alpha": 1.5}}, {"name": "b", "shape": [], "law": None}])
+    {'name': ['w', 'b'], 'shape': ['2x3', 'scalar'], 'law.alpha': [1.5, None]}
+    """
+    listed = _flat(list(records))
     names = dict.fromkeys(name for record in listed for name in record)
     return {name: [_cell(record.get(name)) for record in listed] for name in names}
 
 
+def _flat(records: list[Mapping[str, object]]) -> list[dict[str, object]]:
+    """Put what is in a part of a record beside it, under a name with a dot; a part that is missing has no column."""
+    parts = {name for record in records for name, value in record.items() if _is_part(value)}
+    flat: list[dict[str, object]] = []
+    for record in records:
+        flat.append({})
+        for name, value in record.items():
+            if isinstance(value, Mapping) and name in parts:
+                flat[-1] |= {f"{name}.{key}": each for key, each in value.items()}
+            elif name not in parts:
+                flat[-1][name] = value
+    return flat
+
+
+def _is_part(value: object) -> bool:
+    return isinstance(value, Mapping) and value.keys() != {"weight", "index"}
+
+
 def _cell(value: object) -> object:
     if isinstance(value, list):
-        return "x".join(map(str, value)) or "scalar"
+        return "x".join("?" if part is None else str(part) for part in value) or "scalar"
     if isinstance(value, dict):
         return f"{value['weight']}{value['index']}"
     return value
@@ -48,6 +70,8 @@ def _type(narwhals: Any, values: Iterable[Any]) -> Any:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {str}:
         return narwhals.String()
+    if kinds == {bool}:
+        return narwhals.Boolean()
     return narwhals.Int64() if kinds == {int} and all(abs(v) < 2**63 for v in values if v is not None) else narwhals.Float64()
 
 

@@ -13,6 +13,7 @@ from steelyard.measures.architecture.words import common_part, name_of_run, what
 from steelyard.measures.size import counted_weights, layers_of, total_of
 from steelyard.measures.size.tally import sum_of
 from steelyard.measures.size.tree import tree_of
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,13 @@ class LayerRow(NamedTuple):
             "inputs": self.inputs and list(self.inputs),
             "sources": list(self.sources),
         }
+
+
+def _as_texts(row: LayerRow) -> dict[str, str | None]:
+    """Return the shapes and names of a row as texts, each for one cell of a table."""
+    shapes = ", ".join(f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in row.shapes.items())
+    inputs = None if row.inputs is None else ", ".join(row.inputs)
+    return {"shapes": shapes, "inputs": inputs, "sources": ", ".join(row.sources)}
 
 
 def _listed(shape: Shape | None) -> list[int | None] | None:
@@ -124,6 +132,15 @@ class Architecture:
         inputs = {name: _listed(shape) for name, shape in self.inputs.items()}
         facts = {"order": self.order, "why": self.why, "parameters": self.parameters, "inputs": inputs}
         return {**facts, "outside": list(self.outside), "rows": self.to_records()}
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the rows as columns; a cell of `shapes` is such as "kernel 3x4, bias 4", and names have commas between them."""
+        from steelyard.text.frames import columns_of
+
+        return columns_of({**row.to_dict(), **_as_texts(row)} for row in self.rows)
+
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def architecture(source: object, probe: Any = None) -> Architecture:

@@ -23,6 +23,7 @@ from steelyard.io import incomplete, weights
 from steelyard.measures.check.findings import Finding
 from steelyard.paths import is_spread
 from steelyard.storage.source import Stored
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
@@ -77,9 +78,24 @@ class Check:
             "ok": self.ok,
             "weights": self.weights,
             "readable": self.readable,
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": self.to_records(),
         }
         return record | {"notes": list(self.notes)} if self.notes else record
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the findings as plain Python."""
+        return [finding.to_dict() for finding in self.findings]
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the findings as columns, without their evidence; a place is such as "0, 3"."""
+        from steelyard.text.frames import columns_of
+
+        places = (finding.place and ", ".join(map(str, finding.place)) for finding in self.findings)
+        rows = ({**row, "place": place} for row, place in zip(self.to_records(), places, strict=True))
+        return columns_of({name: value for name, value in row.items() if name != "evidence"} for row in rows)
+
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def check(

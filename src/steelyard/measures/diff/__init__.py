@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from steelyard.errors import ShapeError
 from steelyard.io import readable_weights
 from steelyard.paths import is_spread
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from steelyard.measures.diff.pairing import Couple, Coupling, Names
     from steelyard.measures.diff.verdicts import Verdict
     from steelyard.numerics.summary import Summary
+
+
+_NUMBERS = ("count", "changed", "over_tolerance", "nonfinite", "max_abs", "signed_max", "mean_abs", "relative", "cosine")
+"""The statistics of two weights that were compared."""
 
 
 class Difference:
@@ -84,7 +89,6 @@ class Difference:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         compared = self.kind in ("equal", "changed", "renamed")
-        numbers = ("count", "changed", "over_tolerance", "nonfinite", "max_abs", "signed_max", "mean_abs", "relative", "cosine")
         return {
             "name": self.name,
             "source": self.source,
@@ -93,7 +97,7 @@ class Difference:
             "layout": self.layout,
             "shapes": [shape and list(shape) for shape in self.shapes],
             "dtypes": list(self.dtypes),
-            **({word: _plain(getattr(self, word)) for word in numbers} if compared else {}),
+            **({word: _plain(getattr(self, word)) for word in _NUMBERS} if compared else {}),
             "place": self.place and list(self.place),
             "verdict": self.verdict and self.verdict.to_dict(),
         }
@@ -152,6 +156,10 @@ class Diff:
 
         return diff_html(self)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the rows as plain Python."""
+        return [row.to_dict() for row in self.rows]
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain Python, for JSON."""
         return {
@@ -161,8 +169,28 @@ class Diff:
             "permutations": self.permutations,
             "prefixes": self.prefixes,
             "loads": None if self.loads is None else self.loads.to_dict(),
-            "weights": [row.to_dict() for row in self.rows],
+            "weights": self.to_records(),
         }
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the rows as columns; of a verdict the sentence, and a place is such as "0, 3"."""
+        from steelyard.text.frames import columns_of
+
+        return columns_of(map(_table_row, self.rows))
+
+    to_frame = tabular.to_frame
+    write = tabular.write
+
+
+def _table_row(row: Difference) -> dict[str, Any]:
+    """Return a row of the table, with all columns also where numbers were not compared."""
+    shapes, dtypes = [shape and list(shape) for shape in row.shapes], row.dtypes
+    sides = {"shape_before": shapes[0], "shape_after": shapes[1], "dtype_before": dtypes[0], "dtype_after": dtypes[1]}
+    facts = {"name": row.name, "source": row.source, "kind": row.kind, "paired_by": row.paired_by, "layout": row.layout}
+    record = row.to_dict()
+    numbers = {word: record.get(word) for word in _NUMBERS}
+    place = row.place and ", ".join(map(str, row.place))
+    return {**facts, **sides, **numbers, "place": place, "verdict": row.verdict and row.verdict.what}
 
 
 def diff(  # noqa: PLR0913 - each is an option, by name

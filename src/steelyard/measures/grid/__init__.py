@@ -15,6 +15,7 @@ from steelyard.measures.grid.layout import Layout, layout_of
 from steelyard.measures.grid.scale import Scale, scale_of
 from steelyard.measures.grid.values import MEASURES, Cell, by_name, cell_of_differences, cell_of_summaries, read_all
 from steelyard.measures.grid.words import OF_ONE, OF_TWO
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -98,23 +99,8 @@ class Grid:
 
         return columns_of({**record, "names": " ".join(record["names"])} for record in self.to_records())
 
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.to_columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the cells to a .csv, .json or .parquet file; the latter needs narwhals, and polars or pyarrow.
-
-        Raises `ShapeError` for another suffix, and `MissingExtraError`.
-        """
-        from steelyard.text.frames import write_table
-
-        write_table(self.to_columns(), self.to_dict(), path)
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def grid(source: object, *, value: str | None = None, before: object = None, effective: bool = False) -> Grid:

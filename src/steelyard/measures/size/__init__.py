@@ -18,6 +18,7 @@ from steelyard.measures.size.encodings import Encoding, encodings
 from steelyard.measures.size.tally import Tally, sum_of, tally_of
 from steelyard.measures.size.tree import Layer, Node, tree_of
 from steelyard.measures.stored import stored_bytes
+from steelyard.text import tabular
 from steelyard.text.order import in_natural_order
 
 if TYPE_CHECKING:
@@ -163,29 +164,9 @@ class Size:
         totals = {word: getattr(self, word) for word in words}
         return {**totals, "beside": self.beside._asdict(), "encodings": types, "rows": self.to_records()}
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the rows as columns, with one string or number for each."""
-        from steelyard.text.frames import columns_of
-
-        return columns_of(self.to_records())
-
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the rows to a .csv, .json or .parquet file; the latter needs narwhals, and polars or pyarrow.
-
-        Raises `ShapeError` for another suffix, and `MissingExtraError`.
-        """
-        from steelyard.text.frames import write_table
-
-        write_table(self.columns(), self.to_dict(), path)
+    to_columns = tabular.to_columns
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def size(source: object, *, scope: Literal["model", "all"] = "all") -> Size:

@@ -11,6 +11,7 @@ from steelyard import sizes
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable, quoted
 from steelyard.io import readable_weights
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -132,9 +133,32 @@ class Spectra:
 
         return spectra_html(self)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the rows as plain Python."""
+        return [row.to_dict() for row in self.rows]
+
     def to_dict(self) -> dict[str, Any]:
         """Return them as plain Python, for JSON."""
-        return {"weights": [row.to_dict() for row in self.rows], "notes": self.notes}
+        return {"weights": self.to_records(), "notes": self.notes}
+
+    def to_columns(self) -> dict[str, list[Any]]:
+        """Return the rows as columns, without the singular values; `law.alpha` is that of the power law."""
+        from steelyard.text.frames import columns_of
+
+        return columns_of(map(_table_row, self.rows))
+
+    to_frame = tabular.to_frame
+    write = tabular.write
+
+
+def _table_row(row: Spectrum) -> dict[str, Any]:
+    """Return a row of the table; what is not known is None, so that all tables have the same columns."""
+    from steelyard.measures.spectra.power_law import PowerLaw
+
+    law = row.law._asdict() if row.law else dict.fromkeys(PowerLaw._fields)
+    null = row.null.to_dict() if row.null else dict.fromkeys(word for word in Null.__slots__ if word != "values")
+    plain = {word: value for word, value in row.to_dict().items() if word not in ("name", "shape", "values")}
+    return {"name": row.name, "shape": list(row.shape), **plain, "law": law, "null": null}
 
 
 def spectra(

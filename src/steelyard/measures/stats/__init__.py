@@ -15,6 +15,7 @@ from steelyard.errors import ShapeError, WeightNotFoundError, meant, quoted
 from steelyard.io import readable_weights
 from steelyard.numerics.weight_stats import FIGURES, NEAR, TOGETHER, Subject, WeightStats, weight_stats
 from steelyard.paths import is_spread
+from steelyard.text import tabular
 
 if TYPE_CHECKING:
     import os
@@ -63,31 +64,15 @@ class Stats:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all rows as plain Python."""
-        return {"by": self.by, "rows": [row.to_dict() for row in self.rows], "left_out": list(self.left_out)}
+        return {"by": self.by, "rows": self.to_records(), "left_out": list(self.left_out)}
 
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the table as columns, with one string or number for each row."""
-        from steelyard.text.frames import columns_of
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return the rows as plain Python."""
+        return [row.to_dict() for row in self.rows]
 
-        return columns_of(row.to_dict() for row in self.rows)
-
-    def to_frame(self, library: str | None = None) -> Any:
-        """Return a data frame of the named `library`, else of polars, pandas or pyarrow, whichever is imported or installed.
-
-        Raises `MissingExtraError` if narwhals or all of these are missing, and `ShapeError` for another library.
-        """
-        from steelyard.text.frames import frame_of
-
-        return frame_of(self.columns(), library)
-
-    def write(self, path: str) -> None:
-        """Write the table to a .csv, .json or .parquet file; the latter needs narwhals, and polars or pyarrow.
-
-        Raises `ShapeError` for another suffix, and `MissingExtraError`.
-        """
-        from steelyard.text.frames import write_table
-
-        write_table(self.columns(), self.to_dict(), path)
+    to_columns = tabular.to_columns
+    to_frame = tabular.to_frame
+    write = tabular.write
 
 
 def stats(  # noqa: PLR0913 - each is an option, by name
