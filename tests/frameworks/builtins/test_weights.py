@@ -1,10 +1,12 @@
 """Arrays, and dicts, lists and tuples of models and arrays, named by keys and places."""
 
+import io
 from collections import OrderedDict
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import SGDRegressor
@@ -122,3 +124,18 @@ def test_control_characters_in_printed_names_are_escaped():
     assert "\x1b" not in repr(w)
     assert "\u202e" not in repr(w)
     assert "\\u001b[31mred\\u202e" in repr(w)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (nn.Linear, "Linear is a class; pass a model that it has made"),
+        (b"abc", "bytes are no model; write them to a file, and pass its path"),
+        (io.BytesIO(), "a _io.BytesIO is an open file or a stream; pass the path of a file"),
+        (pd.DataFrame({"a": [1.0]}), r"DataFrame is no model; pass the array that its to_numpy\(\) returns"),
+        (None, "a NoneType has no weights; pass a model, an array, or a dict or list of them"),
+    ],
+)
+def test_what_is_passed_for_a_model_by_mistake_is_told_from_one(given, told):
+    with pytest.raises(UnknownModelError, match=told):
+        steelyard.weights(given)

@@ -128,9 +128,16 @@ def _places(model: object) -> Iterator[tuple[object, object]]:
     elif isinstance(model, (list, tuple)):
         yield from enumerate(model)
     else:
-        raise UnknownModelError(
-            f"a {printable(type(model).__name__)} has no weights; pass a model, an array, or a dict or list of them"
-        )
+        raise UnknownModelError(_no_weights(model))
+
+
+def _no_weights(model: object) -> str:
+    """Return a sentence on an object of Python itself, with what to pass instead."""
+    if isinstance(model, type):
+        return f"{printable(model.__qualname__)} is a class; pass a model that it has made"
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        return "bytes are no model; write them to a file, and pass its path"
+    return f"a {printable(type(model).__name__)} has no weights; pass a model, an array, or a dict or list of them"
 
 
 def _members(model: Any) -> list[tuple[str, object]]:
