@@ -146,11 +146,21 @@ class UnreadableError(SteelyardError, ValueError):
 class WeightNotFoundError(SteelyardError, KeyError):
     """No weight, or no layer, has this name; the message suggests the nearest ones."""
 
-    def __init__(self, name: object, known: Iterable[str], what: str = "weight") -> None:
-        super().__init__(f"no {what} is called {quoted(name)}{meant(name, known)}")
+    def __init__(self, name: object, known: Iterable[str], what: str = "weight", way: str = "") -> None:
+        super().__init__(f"no {what} is called {quoted(name)}{way or meant(name, known)}")
 
     def __str__(self) -> str:  # a KeyError prints the repr of its argument
         return str(self.args[0])
+
+
+def way_below(name: object, known: Iterable[str]) -> str:
+    """Return the end of a sentence that tells how to select the weights below a name; blank if there are none.
+
+    >>> way_below("fc1", ["fc1.weight", "fc1.bias"]), way_below("fc1", ["fc10.weight"])
+    ("; select('fc1.*') has those below it", '')
+    """
+    mark = next((mark for mark in "./" if any(each.startswith(f"{name}{mark}") for each in known)), "") if name else ""
+    return f"; select({quoted(f'{name}{mark}*')}) has those below it" if mark else ""
 
 
 class FileMissingError(SteelyardError, FileNotFoundError):

@@ -47,6 +47,17 @@ def test_a_missing_name_suggests_the_nearest_ones():
         steelyard.weights(net())["fc1.wieght"]
 
 
+def test_the_name_of_a_layer_is_answered_with_how_to_select_its_weights():
+    w = steelyard.weights({"fc1": {"weight": np.ones(2), "bias": np.ones(1)}, "a/b": np.ones(1)})
+    with pytest.raises(WeightNotFoundError, match=r"no weight is called 'fc1'; select\('fc1\.\*'\) has those below it"):
+        w["fc1"]
+    assert [*w.select("fc1.*")] == ["fc1.weight", "fc1.bias"]
+    with pytest.raises(WeightNotFoundError, match=r"select\('a/\*'\) has those below it"):
+        w["a"]
+    with pytest.raises(WeightNotFoundError, match=r"no weight is called ''$"):
+        w[""]
+
+
 def test_select_takes_names_roles_and_layers_together():
     w = steelyard.weights(net())
     assert list(w.select("fc*")) == ["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"]

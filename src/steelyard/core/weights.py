@@ -10,7 +10,7 @@ from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
 from steelyard.core.weight import Weight, by_name
-from steelyard.errors import WeightNotFoundError
+from steelyard.errors import WeightNotFoundError, way_below
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -85,7 +85,7 @@ class Weights(Mapping[str, Weight]):
         try:
             return self._weights[name]
         except KeyError:
-            raise WeightNotFoundError(name, self._weights) from None
+            raise WeightNotFoundError(name, self, way=way_below(name, self)) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._weights)
