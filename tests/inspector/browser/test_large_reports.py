@@ -1,13 +1,10 @@
 """Reports of many rows in a real browser, on the screen and on paper."""
 
 import numpy as np
-from inspector.browser.looking import (
-    DONE,
-    go_to,
-    names,
-)
+from inspector.browser.looking import DONE, column, go_to, names
 from playwright.sync_api import expect
 
+from steelyard.inspector import report_data as data_of_reports
 from steelyard.inspector.index import open_source, rows_of
 from steelyard.inspector.report import document
 from steelyard.inspector.report_data import report_data
@@ -66,6 +63,15 @@ def test_scrolling_shows_the_rows_at_that_position(visit, tmp_path):
     shown = [(int(each.get_attribute("aria-rowindex")) - 2) for each in page.locator(".rows > .row").all()]
     assert min(shown) > 1400
     assert sorted(shown) == list(range(min(shown), max(shown) + 1))
+
+
+def test_a_row_without_details_has_no_axis_that_would_look_like_a_distribution_of_no_numbers(open_report, monkeypatch):
+    monkeypatch.setattr(data_of_reports, "DETAILED", 2)
+    chance = np.random.default_rng(0)
+    page = open_report({f"w{nth}": chance.normal(size=(4, 6 + nth)) * 2000 for nth in range(4)})
+    drawn = "(all) => all.map((one) => one.getContext('2d').getImageData(0, 0, one.width, one.height).data.some(Boolean))"
+    assert page.locator(".rows .spark-cell canvas").evaluate_all(drawn) == [False, False, True, True]
+    assert all(1000 < float(text) < 3000 and "e" not in text for text in column(page, "std"))
 
 
 def test_a_printed_page_has_all_rows_and_is_white(open_report):

@@ -19,17 +19,29 @@ const bits = new Uint32Array(float.buffer);
 
 /**
  * The small histograms of the two sources, and the end of the axis on which all of them are.
- * @type {(index: Pick<IndexRecord, "spark" | "spark_before"> & { columns: { role: string[] } }) => { sparks: [after: Sparks, before: Sparks], axis(): number }}
+ * @type {(index: Pick<IndexRecord, "spark" | "spark_before"> & { columns: Columns }) => { sparks: [after: Sparks, before: Sparks], axis(): number }}
  */
 export function sparksOf({ spark, spark_before: before, columns }) {
-  if (spark) return { sparks: [given(spark), given(before ?? spark)], axis: () => spark.end };
+  if (spark) return { sparks: [given(spark, columns), given(before ?? spark, columns)], axis: () => spark.end };
   const axis = growingAxis();
   return { sparks: [learned(axis, columns.role), learned(axis, columns.role)], axis: axis.end };
 }
 
-/** @type {(record: SparkRecord) => Sparks} */
-function given({ bins, cells }) {
-  return { has: () => true, cells: (row) => cells.subarray(row * bins, (row + 1) * bins), learn() {} };
+/**
+ * Those of a report, which has none for a weight without details: its bins are empty, although its range is not beyond the axis.
+ * @type {(record: SparkRecord, columns: Columns) => Sparks}
+ */
+function given({ bins, cells, end }, { min, max }) {
+  /** @type {(row: number) => boolean} */
+  const isFilled = (row) => {
+    for (let at = row * bins; at < (row + 1) * bins; at += 1) if (cells[at]) return true;
+    return false;
+  };
+  return {
+    has: (row) => isFilled(row) || (max[row] ?? 0) < -end * NEARLY || (min[row] ?? 0) > end * NEARLY,
+    cells: (row) => cells.subarray(row * bins, (row + 1) * bins),
+    learn() {},
+  };
 }
 
 /** @type {(axis: Axis, roles: string[]) => Sparks} */

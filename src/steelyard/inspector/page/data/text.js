@@ -36,7 +36,7 @@ export function short(number, digits = 4) {
   const size = Math.abs(number);
   if (size === 0) return "0";
   if (size >= 1e6 || size < 10 ** -digits) return number.toExponential(2);
-  return Number.isInteger(number) || size >= 9999.5 ? number.toFixed(0) : number.toPrecision(digits);
+  return Number.isInteger(number) || size >= 10 ** digits - 0.5 ? number.toFixed(0) : number.toPrecision(digits);
 }
 
 /**

@@ -72,20 +72,25 @@ function yOf(value, axis, plot) {
 }
 
 /**
- * Draw each column of pixels as the mean of its weights.
+ * Draw each column of pixels as the mean of its weights, as far as their distributions are known.
  * @type {(scene: StripScene) => void}
  */
 export function drawShades({ context, index, dimmed, axis, inner, plot }) {
   const density = devicePixelRatio || 1;
   const [wide, high] = [Math.round(inner * density), Math.round(plot * density)];
   const image = context.createImageData(wide, high);
-  const sums = new Float64Array(index.sparks[0].cells(0).length);
+  const sparks = index.sparks[0];
+  const sums = new Float64Array(sparks.cells(0).length);
   const places = placesOf(high, sums.length);
   for (let x = 0; x < wide; x += 1) {
     const [first, last] = [Math.floor((x / wide) * index.count), Math.max(1, Math.ceil(((x + 1) / wide) * index.count))];
+    /** @type {number[]} */
+    const known = [];
+    for (let row = first; row < last; row += 1) if (sparks.has(row)) known.push(row);
+    if (!known.length) continue;
     sums.fill(0);
-    for (let row = first; row < last; row += 1) gathered(sums, index.sparks[0], row, (dimmed?.[row] ? 0.12 : 1) / (last - first));
-    shadeColumn(image, x, sums, places, meanColour(index, first, last));
+    for (const row of known) gathered(sums, sparks.cells(row), (dimmed?.[row] ? 0.12 : 1) / known.length);
+    shadeColumn(image, x, sums, places, meanColour(index, known));
   }
   const drawn = document.createElement("canvas");
   [drawn.width, drawn.height] = [wide, high];
@@ -119,15 +124,15 @@ function drawArrowsOfShades({ context, index, dimmed, axis, inner, plot }) {
 
 /**
  * The mean colour of the roles of some rows.
- * @type {(index: Index, first: number, last: number) => number[]}
+ * @type {(index: Index, rows: number[]) => number[]}
  */
-function meanColour({ columns }, first, last) {
+function meanColour({ columns }, rows) {
   const sums = [0, 0, 0];
-  for (let row = first; row < last; row += 1) {
+  for (const row of rows) {
     const bytes = bytesOfRole(columns.role[row]);
     for (let part = 0; part < 3; part += 1) sums[part] += bytes[part];
   }
-  return sums.map((sum) => sum / (last - first));
+  return sums.map((sum) => sum / rows.length);
 }
 
 /**
@@ -155,9 +160,7 @@ function placesOf(high, bins) {
   return Float64Array.from({ length: high }, (_, y) => bins * (1 - (y + 0.5) / high) - 0.5);
 }
 
-/** @type {(sums: Float64Array, sparks: Sparks, row: number, strength: number) => void} */
-function gathered(sums, sparks, row, strength) {
-  if (!sparks.has(row)) return;
-  const [cells, weight] = [sparks.cells(row), strength / 255];
-  for (let bin = 0; bin < sums.length; bin += 1) sums[bin] += cells[bin] * weight;
+/** @type {(sums: Float64Array, cells: Uint8Array, strength: number) => void} */
+function gathered(sums, cells, strength) {
+  for (let bin = 0; bin < sums.length; bin += 1) sums[bin] += cells[bin] * (strength / 255);
 }

@@ -16,6 +16,7 @@ const MARGIN = 8;
 export function drawSpark(canvas, index, row, axis) {
   const context = fitted(canvas, WIDTH, HEIGHT);
   const { ink, accent, line } = theme();
+  if (!index.sparks.some((side) => side.has(row))) return; // an axis without bars would be a distribution of no numbers
   context.fillStyle = line;
   context.fillRect(MARGIN, HEIGHT - 1, WIDTH - 2 * MARGIN, 1);
   context.fillRect(WIDTH / 2 - 0.5, HEIGHT - 3, 1, 3);

@@ -102,7 +102,7 @@ function types({ encodings, training }) {
   const body = element("tbody", {});
   /** @type {[string, { nbytes: number, note: string }][]} */
   const lines = [...Object.entries(encodings), ["training with Adam", { nbytes: training, note: "float32, without activations" }]];
-  const most = Math.max(...Object.values(encodings).map(({ nbytes }) => nbytes), 1);
+  const most = Math.max(...lines.map(([, { nbytes }]) => nbytes), 1);
   const draw = () => {
     const room = Number(input.value) * 1e9;
     replace(body, ...lines.map(([word, { nbytes, note }]) => line(word, nbytes, note, room, most)));
@@ -122,7 +122,7 @@ function types({ encodings, training }) {
 /** @type {(word: string, nbytes: number, note: string, room: number, most: number) => HTMLElement} */
 function line(word, nbytes, note, room, most) {
   const fill = element("i", { "aria-hidden": "true" });
-  fill.style.width = `${Math.min(100, (100 * nbytes) / most)}%`;
+  fill.style.width = `${(100 * nbytes) / most}%`;
   const fits = room > 0 ? (nbytes <= room ? "yes" : "no") : "";
   return element(
     "tr",
