@@ -158,8 +158,7 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     parts = [row.summary for row in rows if row.summary is not None]
     empty = type(parts[0])  # `Summary` needs NumPy, which a listing does not import
     whole = empty(wide=all(part.wide for part in parts), near=parts[0].moments.near)
-    for part in parts:
-        whole.merge(part)
+    whole.merge_all(parts)
     first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
     return WeightStats(rows[0].subject._replace(name=name), summary=whole, first=first)
 
