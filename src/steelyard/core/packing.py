@@ -27,7 +27,8 @@ def packed(weights: Weights) -> list[Weight]:
     >>> [weight.derivation.scheme for weight in packed(steelyard.weights(int8))]
     ['bitsandbytes int8']
     """
-    if not any(map(_is_code, weights.values())):
+    listed = weights.values()
+    if not any(map(may_be_packed, {weight.dtype for weight in listed})) or not any(map(_is_code, listed)):
         return []
     try:
         made = [*derive(weights, listing=True)]

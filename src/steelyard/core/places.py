@@ -90,6 +90,8 @@ def _paths(weights: Weights) -> dict[tuple[str, str], str]:
 
 def _as_list(values: Weights, model: Weights) -> dict[str, str]:
     """Pair the arrays of a list, such as a pickle of Keras's `get_weights()`, in order; tied weights are in it once."""
+    if next(iter(values), "").removesuffix("0") not in ("", _ARRAY):
+        return {}
     listed = list(model.distinct())
     if len(values) != len(listed):
         return {}

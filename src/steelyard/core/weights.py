@@ -9,7 +9,7 @@ from steelyard.core import operators
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
-from steelyard.core.weight import Weight, by_name
+from steelyard.core.weight import Refused, Weight, by_name
 from steelyard.errors import WeightNotFoundError, way_below
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Weights(Mapping[str, Weight]):
     @property
     def unreadable(self) -> dict[str, str]:
         """The weights whose numbers cannot be given, as far as the listing shows, each with the reason."""
-        return {name: reason for name, weight in self._weights.items() if (reason := weight.unreadable) is not None}
+        return {name: str(each.read.error) for name, each in self._weights.items() if isinstance(each.read, Refused)}
 
     @property
     def layers(self) -> dict[str, Weights]:

@@ -99,8 +99,8 @@ def one_sided(diff: Diff) -> Iterator[str]:
 def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
     """Group the rows of repeated blocks that differ in the same way; sort the groups by their greatest change."""
     labels = list(map(_label, rows))
-    known: dict[object, object] = {}
-    kinds = [known.setdefault(kind, kind) for kind in map(_kind, rows)]  # one object for equal kinds, which are compared often
+    known: dict[object, int] = {}
+    kinds = [known.setdefault(kind, len(known)) for kind in map(_kind, rows)]  # as numbers, which are compared often
     groups = folded_apart(range(len(rows)), labels.__getitem__, kinds.__getitem__)
     return [[rows[place] for place in group] for group in sorted(groups, key=min)]
 

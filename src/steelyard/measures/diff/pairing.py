@@ -99,7 +99,7 @@ def _complete(one: Weights, other: Weights, named: _Named) -> Coupling:
     couples = []
     for weight in other.values():
         mine, evidence = partners.get(weight.name, ("", ""))
-        if not _counted_already(weight, one, partners):
+        if weight.tied is None or not _counted_already(weight, one, partners):
             couples.append(Couple(one[mine], weight, evidence) if evidence else Couple(None, weight))
     paired = {mine for mine, _ in partners.values()}
     owners = {weight.tied for weight in other.values()}

@@ -20,6 +20,8 @@ _HEAD = {Role.KERNEL, Role.EMBEDDING}
 
 def without_tied(couples: Sequence[Couple]) -> tuple[list[Couple], list[str]]:
     """Leave out each weight without a partner whose numbers are compared under a name to which it is tied, with a note."""
+    if all(each.one and each.other for each in couples):
+        return list(couples), []
     compared = [each for each in couples if each.comparable]
     ours, theirs = _owners(each.one for each in compared), _owners(each.other for each in compared)
     kept, notes = [], []
@@ -45,7 +47,8 @@ def _copies(couples: Sequence[Couple]) -> Iterator[str]:
         for own, partner in sides:
             if own and partner and not own.tied and (alike := shared.get(_look(own))) is not None:
                 alike.append(own)
-        heads = {(look, each.role): each for look, alike in shared.items() for each in reversed(alike)}
+        looks = {_look(own) for own in alone if own.role in _HEAD}
+        heads = {(look, each.role): each for look in looks for each in reversed(shared[look])}
         copied = _copied(alone, shared)
         for weight in alone:
             said = f"{quoted(weight.name)}, which only the {where} source has,"
