@@ -7,6 +7,11 @@ const MARK = /[./]/;
  * @type {Map<string, Layer>}
  */
 const NONE = new Map();
+/**
+ * What a layer has before it is measured; its size is NaN until then, since engines keep floats and integers apart.
+ * @type {number[]}
+ */
+const UNKNOWN = [];
 
 /**
  * Build the tree of all weights.
@@ -100,7 +105,7 @@ export function lastPart(index, row) {
 
 /** @type {(label: string, parent: Layer | null) => Layer} */
 function node(label, parent) {
-  return { label, parent, level: 0, layers: NONE, weights: [], rows: [], size: 0, inOrder: [], open: false };
+  return { label, parent, level: 0, layers: NONE, weights: [], rows: UNKNOWN, size: Number.NaN, inOrder: UNKNOWN, open: false };
 }
 
 /** @type {(root: Layer, name: string) => Layer} */
@@ -124,7 +129,7 @@ function grown(root, name) {
  * @type {(layer: Layer) => void}
  */
 function mergeOnlyChild(layer) {
-  for (const [word, child] of [...layer.layers]) {
+  for (const [word, child] of layer.layers) {
     let only = child;
     while (only.layers.size === 1 && !only.weights.length) {
       const [next] = only.layers.values();
@@ -132,19 +137,23 @@ function mergeOnlyChild(layer) {
       only = next;
     }
     only.parent = layer;
-    layer.layers.set(word, only);
-    mergeOnlyChild(only);
+    if (only !== child) layer.layers.set(word, only);
+    if (only.layers !== NONE) mergeOnlyChild(only);
   }
 }
 
 /** @type {(layer: Layer, level: number, index: Index) => void} */
 function measured(layer, level, index) {
+  const { tied, size } = index.columns;
   layer.level = level;
   layer.inOrder = layer.rows = layer.weights;
-  if (layer.layers.size) placed(layer, index);
-  const { tied, size } = index.columns;
-  for (const row of layer.weights) if (tied[row] === null) layer.size += size[row];
-  for (const child of layer.layers.values()) layer.size += child.size;
+  let total = 0;
+  for (const row of layer.weights) if (tied[row] === null) total += size[row];
+  if (layer.layers !== NONE) {
+    placed(layer, index);
+    for (const child of layer.layers.values()) total += child.size;
+  }
+  layer.size = total;
 }
 
 /** @type {(layer: Layer, index: Index) => void} */
