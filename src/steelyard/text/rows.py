@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -178,11 +178,11 @@ def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
         return groups
     rests = [(name[len(head) :], kind) for head, (name, kind, _) in zip(heads, groups, strict=True)]
     cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
-    counts = [*(_count(heads[begin]) for begin in cuts[:-1]), ("", _HASH)]
+    counts = chain((_count(heads[begin]) for begin in cuts[:-1]), [("", _HASH)])  # two at a time: there may be many
     folded: list[Group[Listed]] = []
     first = 0
-    for begin, end, stop, (family, number), following in zip(cuts, cuts[1:], [*cuts[2:], 0], counts, counts[1:], strict=False):
-        if following == (family, number + 1) and rests[begin:end] == rests[end:stop]:
+    for begin, end, stop, (count, following) in zip(cuts, cuts[1:], [*cuts[2:], 0], pairwise(counts), strict=False):
+        if following == (count[0], count[1] + 1) and rests[begin:end] == rests[end:stop]:
             continue
         folded += _merged(groups[first:end], rests[begin:end], depth)
         first = end
