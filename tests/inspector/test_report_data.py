@@ -381,7 +381,8 @@ def many():
 
 
 def test_a_report_of_many_weights_has_the_details_of_the_largest_and_of_those_with_findings(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(report_data, "DETAILED", 3)
+    monkeypatch.setattr(report_data, "MANY", 60)
+    monkeypatch.setattr(report_data, "OF_MANY", 3)
     steelyard.report(many, tmp_path / "r.html")
     page = Page(tmp_path / "r.html")
     names = page.index["columns"]["name"]

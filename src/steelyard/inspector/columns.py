@@ -50,7 +50,8 @@ def _compact(word: str, column: Any) -> Any:
 def _numbers(column: Sequence[Any], *, brief: bool) -> Array | None:
     """Return numbers as float64, or as float32 if they are shown in `brief`; None if an array cannot tell all of them."""
     missing = column.count(None)
-    if missing == len(column) or any(type(each) is int and abs(each) > LARGEST_INTEGER for each in column):
+    integers = [each for each in column if type(each) is int]
+    if missing == len(column) or (integers and max(map(abs, integers)) > LARGEST_INTEGER):
         return None
     numbers = np.array(column, np.float64)
     if np.isnan(numbers).sum() != missing:

@@ -59,9 +59,10 @@ def rounded_column(column: list[object]) -> list[object]:
     >>> rounded_column([1 / 3, None, 7, 2 / 3])
     [0.333333333, None, 7, 0.666666667]
     """
-    numbers = tuple([each for each in column if isinstance(each, float)])
-    done = map(float, (f"%.{DIGITS}g " * len(numbers) % numbers).split())
-    return [next(done) if isinstance(each, float) else each for each in column] if numbers else column
+    kinds = set(map(type, column))
+    if kinds == {float}:
+        return list(map(float, (f"%.{DIGITS}g " * len(column) % tuple(column)).split()))
+    return list(map(rounded, column)) if kinds != {int} else column
 
 
 def rounded(value: object) -> object:

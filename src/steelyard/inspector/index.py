@@ -21,6 +21,8 @@ from steelyard.measures.headline import sentence
 from steelyard.numerics.picture import matrix_of
 from steelyard.storage.opening import public
 from steelyard.text.order import in_natural_order, order_note
+from steelyard.text.rows import counts_of
+from steelyard.text.rows import rows_of as folded_rows
 from steelyard.text.table import notes
 
 if TYPE_CHECKING:
@@ -137,6 +139,7 @@ def index_of(
     `pairing` are notes on how two sources were paired; `live` means that a server answers further questions. `folded` are the
     folded rows of the newer source, if they are known.
     """
+    folded = folded_rows(sources[AFTER].weights) if folded is None else folded
     columns = _facts([row.weight for row in rows])
     columns["start"] = _starts(sources[AFTER].weights, rows)
     columns |= {word: [None] * len(rows) for word in STATISTICS}
@@ -150,7 +153,7 @@ def index_of(
         "headline": sentence(sources[AFTER].weights, folded),
         "changed": "",
         "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights)],
-        "sources": [_source_record(each) for each in sources],
+        "sources": [_source_record(each, None if side else folded) for side, each in enumerate(sources)],
         "columns": columns,
         "spark": None,
         "findings": [finding_record(each) for each in audited(sources[AFTER].weights)],
@@ -160,13 +163,16 @@ def index_of(
 def _facts(shown: Sequence[Weight]) -> dict[str, Any]:
     """Return the facts of weights as columns."""
     columns: dict[str, Any] = {word: list(map(attrgetter(word), shown)) for word in FACTS}
-    columns["shape"] = list(map(list, columns["shape"]))
     columns["role"] = list(map(str, columns["role"]))
     columns["encoding"] = [weight.derivation.scheme if weight.derivation else weight.encoding for weight in shown]
-    columns["matrix"] = [list(matrix_of(weight.shape)) for weight in shown]
-    columns["size"] = np.array([weight.size for weight in shown], np.float64)
-    columns["bytes"] = np.array([weight.nbytes for weight in shown], np.float64)
-    return columns
+    kinds = list(zip(columns["shape"], columns["dtype"], strict=True))
+    of_kind = {
+        kind: (list(weight.shape), list(matrix_of(weight.shape)), weight.size, weight.nbytes)
+        for kind, weight in dict(zip(kinds, shown, strict=True)).items()
+    }
+    for place, word in enumerate(("shape", "matrix", "size", "bytes")):
+        columns[word] = [of_kind[kind][place] for kind in kinds]
+    return columns | {word: np.array(columns[word], np.float64) for word in ("size", "bytes")}
 
 
 def _reordered(after: Weights) -> list[str]:
@@ -187,14 +193,15 @@ def _starts(after: Weights, rows: Sequence[Row]) -> Array:
     return np.array([-1 if name is None else starts.get(name, -1) for name in names], np.float64)
 
 
-def _source_record(opened: OpenedSource) -> dict[str, Any]:
+def _source_record(opened: OpenedSource, folded: Sequence[Folded] | None) -> dict[str, Any]:
+    """Return the facts of a source; `folded` are its folded rows, if they are known."""
     listed = opened.weights
     return {
         "name": opened.name,
         "weights": len(listed),
         "tied": len(listed) - len(listed.distinct()),
-        "amount": str(listed.counts),
-        "bytes": listed.nbytes,
+        "amount": str(listed.counts if folded is None else counts_of(listed, folded)),
+        "bytes": listed.nbytes if folded is None else sum(row.weight.nbytes * len(row.counted) for row in folded),
         "notes": notes(listed),
     }
 

@@ -45,20 +45,21 @@ def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any
 
     shown = [row.weight for row in rows]
     found = layout_of(shown)
-    places = [found.places.get(weight.name, (-1, -1)) for weight in shown]
-    places = [place if place[1] < COLUMNS else (-1, -1) for place in places]
+    names = [weight.name for weight in shown]
+    places = np.array([found.places.get(name, (-1, -1)) for name in names], np.int32).reshape(-1, 2)
+    places[places[:, 1] >= COLUMNS] = -1
     outside = {*found.outside}
     codes = dict.fromkeys(parts_of(packed(sources[AFTER].weights)), _CODES)
-    notes = {nth: weight.unreadable or codes.get(weight.name) for nth, weight in enumerate(shown)}
+    notes = {nth: note for nth, weight in enumerate(shown) if (note := weight.unreadable or codes.get(weight.name))}
     return {
         "kind": found.kind,
         "rows": list(found.rows),
         "columns": list(found.columns)[:COLUMNS],
         "hidden": max(len(found.columns) - COLUMNS, 0),
-        "down": np.array([place[0] for place in places], np.int32),
-        "across": np.array([place[1] for place in places], np.int32),
-        "outside": [nth for nth, weight in enumerate(shown) if weight.name in outside][:MOST],
-        "notes": {str(nth): printable(note, 300) for nth, note in notes.items() if note},
+        "down": places[:, 0],
+        "across": places[:, 1],
+        "outside": [nth for nth, name in enumerate(names) if name in outside][:MOST],
+        "notes": {str(nth): printable(note, 300) for nth, note in notes.items()},
     }
 
 

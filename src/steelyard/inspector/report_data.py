@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +56,11 @@ VALUES = (16, 128, 40_000)
 """The least and the greatest number of singular values in a spectrum, and the number in all spectra together."""
 WORK_BUDGET = 6e9  # rows times columns times the shorter side of all decomposed matrices: about two seconds
 LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed in parallel; two larger ones need too much memory
-DETAILED = 2_000
-"""The weights whose details a report shows: the largest, and as many others with findings. All others have a row."""
+DETAILED, OF_MANY, MANY = 2_000, 500, 10_000
+"""The weights whose details a report shows, and those of `MANY` or more: the largest, and as many others with findings.
+
+All others have a row. One of ten thousands is hardly opened by itself, and its details would take most of the time.
+"""
 SPECTRA = ("some", "all", "none")
 
 
@@ -148,9 +151,14 @@ def report_data(
 
 def _left_out(rows: Sequence[Row]) -> str:
     return (
-        f"the report shows the details of the {DETAILED:,} largest of {len(rows):,} weights and of those with findings, and the "
-        "statistics of all; steelyard show FILE NAME shows any weight"
+        f"the report shows the details of the {_room_for(rows):,} largest of {len(rows):,} weights and of those with findings, "
+        "and the statistics of all; steelyard show FILE NAME shows any weight"
     )
+
+
+def _room_for(listed: Sized) -> int:
+    """Return of how many weights the details are shown."""
+    return OF_MANY if len(listed) >= MANY else DETAILED
 
 
 def _picture_room(rows: Sequence[Row]) -> int:
@@ -183,7 +191,8 @@ def _looks(
     listed: Weights, distinct: Mapping[Key, Weight], facts: Facts, statistics: Statistics, room: int, *, progress: bool
 ) -> Iterator[tuple[Key, Look, bool]]:
     """Yield the look at each weight, and whether its details are shown; those that need no look are added to `statistics`."""
-    largest = set(nlargest(DETAILED, distinct, key=lambda key: distinct[key].size))
+    most = _room_for(distinct)
+    largest = set(nlargest(most, distinct, key=lambda key: distinct[key].size))
     statistics.glance({key: weight for key, weight in distinct.items() if key not in largest}, facts)
     kept = {key: weight for key, weight in distinct.items() if key not in statistics.places}
     ill = 0
@@ -191,7 +200,7 @@ def _looks(
         seen = looks(map(watch, kept.values()), listed, lambda weight: picture_size(matrix_of(weight.shape), room), facts)
         for key, look in zip(kept, seen, strict=True):
             ill += key not in largest and bool(look.findings)
-            yield key, look, key in largest or (bool(look.findings) and ill <= DETAILED)
+            yield key, look, key in largest or (bool(look.findings) and ill <= most)
 
 
 def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, progress: bool) -> Comparisons:

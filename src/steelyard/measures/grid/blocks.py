@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, repeat
+from itertools import count, pairwise
 from typing import NamedTuple
 
 from steelyard.core.roles import layer_of
@@ -26,16 +26,25 @@ ANY = "\0"
 
 
 class Named(NamedTuple):
-    """A weight by its name without the collection, whole and split at numbers, and its shape."""
+    """A weight by its name without the collection, and its shape."""
 
     place: int
     name: str
-    parts: list[str]
     shape: tuple[int, ...]
 
-    def has_number(self, depth: int) -> bool:
-        """Whether there is a number after the text at `depth`."""
-        return len(self.parts) > depth + 1
+
+class _Cut(NamedTuple):
+    """The rest of a name, cut at its first number; without a number, all of it is `text`."""
+
+    text: str
+    number: str = ""
+    after: str = ""
+
+
+def _cut(name: str, begin: int, depth: int) -> _Cut:
+    """Cut a name from its character `begin` on; before it are `depth` numbers."""
+    found = _NUMBER.search(name, begin) if depth < DEPTH else None
+    return _Cut(name[begin:]) if found is None else _Cut(name[begin : found.start()], found[1], name[found.end() :])
 
 
 class Spot(NamedTuple):
@@ -61,6 +70,10 @@ class _Kind(NamedTuple):
     def tails(self) -> list[str]:
         """The names of the weights within the block."""
         return _tails(self.block, self.own)
+
+    def cuts(self, depth: int) -> list[_Cut]:
+        """Return the names of the weights within the block, cut at their first numbers."""
+        return [_cut(each.name, len(self.block), depth) for each in self.own]
 
 
 def _tails(block: str, own: Sequence[Named]) -> list[str]:
@@ -88,30 +101,34 @@ def blocks_of(names: Iterable[str], shapes: Iterable[tuple[int, ...]]) -> dict[i
     >>> blocks_of([*names, "head.weight"], [(2, 2)] * 5)[2]
     Spot(block='h.1', part='.attn.weight', folded='')
     """
-    named = [
-        Named(nth, name, _NUMBER.split(name, DEPTH), shape) for nth, (name, shape) in enumerate(zip(names, shapes, strict=True))
-    ]
-    return dict(_found(named, "", 0))
+    return dict(_found(map(Named, count(), names, shapes), "", 0))
 
 
 def _found(named: Iterable[Named], above: str, depth: int) -> Iterator[tuple[int, Spot]]:
-    """Find the blocks among weights whose names are the same up to the part `depth`, which is the text `above`."""
+    """Find the blocks among weights whose names are the same up to the number `depth`, which ends the text `above`."""
     for members in _families(named, above, depth).values():
         kinds, of = _kinds(members)
         if _repeats(kinds):
-            yield from _settled(members, kinds, of, depth + 2)
+            yield from _settled(members, kinds, of, depth + 1)
         else:
             for block, own in members.items():
-                yield from _found(own, block, depth + 2)
+                yield from _found(own, block, depth + 1)
 
 
 def _families(named: Iterable[Named], above: str, depth: int) -> dict[str, dict[str, list[Named]]]:
-    """Return the weights with a number after the text at `depth`, by this text, and by the name up to the number."""
+    """Return the weights with a number after the text `above`, by the text between, and by the name up to the number."""
     families: dict[str, dict[str, list[Named]]] = {}
+    block, members = "", list[Named]()
     for each in named:
-        if each.has_number(depth):
-            text, number = each.parts[depth : depth + 2]
-            families.setdefault(text, {}).setdefault(f"{above}{text}{number}", []).append(each)
+        name = each.name
+        if not block or not name.startswith(block) or name[len(block) : len(block) + 1].isalnum():  # else it is in the same
+            text, number, _ = _cut(name, len(above), depth)
+            if not number:
+                block = ""
+                continue
+            block = f"{above}{text}{number}"
+            members = families.setdefault(text, {}).setdefault(block, [])
+        members.append(each)
     return families
 
 
@@ -119,10 +136,10 @@ def _repeats(kinds: Iterable[_Kind]) -> bool:
     """Whether most of the names after the number are those of several members, and most members have several layers."""
     tails = [(set(kind.tails), kind.times) for kind in kinds]
     times: dict[str, int] = {}
-    for own, count in tails:
+    for own, alike in tails:
         for tail in own:
-            times[tail] = times.get(tail, 0) + count
-    shared = sum(count for count in times.values() if count > 1)
+            times[tail] = times.get(tail, 0) + alike
+    shared = sum(number for number in times.values() if number > 1)
     return 2 * shared >= sum(times.values()) and _are_blocks(tails)
 
 
@@ -137,43 +154,41 @@ def _settled(members: Members, kinds: Sequence[_Kind], of: Mapping[str, int], de
     parts: set[object] = set()
     nested: dict[str, bool] = {}
     for kind, counted in zip(kinds, inner, strict=True):
-        for each, tail, count in zip(kind.own, kind.tails, counted, strict=True):
-            parts.add((each.parts[depth], _after_number(each, tail, depth)) if count else tail)
-            nested |= {each.parts[depth]: True} if count else {}
+        for cut, tail, times in zip(kind.cuts(depth), kind.tails, counted, strict=True):
+            parts.add((cut.text, cut.after) if times else tail)
+            nested |= {cut.text: True} if times else {}
     if nested and 2 * sum(isinstance(part, tuple) for part in parts) >= len(parts):
         for block, own in members.items():
-            yield from _row(block, [each for each, count in zip(own, inner[of[block]], strict=True) if not count])
+            outer = [each for each, times in zip(own, inner[of[block]], strict=True) if not times]
+            yield from ((each.place, Spot(block, tail)) for each, tail in zip(outer, _tails(block, outer), strict=True))
         for family in nested:
-            pooled = _pooled(members, {block: inner[kind] for block, kind in of.items()}, depth, family)
-            yield from _settled(pooled, *_kinds(pooled), depth + 2)
+            within = [
+                [cut.number if times and cut.text == family else "" for cut, times in zip(kind.cuts(depth), counted, strict=True)]
+                for kind, counted in zip(kinds, inner, strict=True)
+            ]
+            pooled = _pooled(members, {block: within[kind] for block, kind in of.items()}, family)
+            yield from _settled(pooled, *_kinds(pooled), depth + 1)
     else:
+        columns = [_columns(kind, depth, counted) for kind, counted in zip(kinds, inner, strict=True)]
         for block, own in members.items():
-            yield from _row(block, own, depth, inner[of[block]])
+            for each, (part, number) in zip(own, columns[of[block]], strict=True):
+                yield each.place, Spot(block, part, number)
 
 
-def _after_number(each: Named, tail: str, depth: int) -> str:
-    return tail[len(each.parts[depth]) + len(each.parts[depth + 1]) :]
-
-
-def _pooled(members: Members, counts: Mapping[str, Sequence[int]], depth: int, family: str) -> Members:
-    """Return the inner blocks of one family, whatever their outer block is."""
+def _pooled(members: Members, within: Mapping[str, Sequence[str]], family: str) -> Members:
+    """Return the inner blocks of one family, whatever their outer block is, which has the number of each weight's inner one."""
     pooled: dict[str, list[Named]] = {}
     for block, own in members.items():
-        above = block + family
-        for each, count in zip(own, counts[block], strict=True):
-            if count and each.parts[depth] == family:
-                pooled.setdefault(above + each.parts[depth + 1], []).append(each)
+        for each, number in zip(own, within[block], strict=True):
+            if number:
+                pooled.setdefault(block + family + number, []).append(each)
     return pooled
 
 
-def _row(block: str, own: Sequence[Named], depth: int = 0, folded: Iterable[int] = repeat(0)) -> Iterator[tuple[int, Spot]]:
-    """Yield the block and the part of each weight; parts of which at least `FOLDED` are alike lose their number."""
-    for each, tail, count in zip(own, _tails(block, own), folded, strict=False):
-        if count >= FOLDED:
-            text, number = each.parts[depth : depth + 2]
-            yield each.place, Spot(block, f"{text}{ANY}{_after_number(each, tail, depth)}", number)
-        else:
-            yield each.place, Spot(block, tail)
+def _columns(kind: _Kind, depth: int, counted: Sequence[int]) -> list[tuple[str, str]]:
+    """Return the part of each weight of a kind of block; parts of which at least `FOLDED` are alike lose their number."""
+    listed = zip(kind.cuts(depth), kind.tails, counted, strict=True)
+    return [(f"{cut.text}{ANY}{cut.after}", cut.number) if times >= FOLDED else (tail, "") for cut, tail, times in listed]
 
 
 def _alike(kinds: Sequence[_Kind], depth: int) -> list[list[int]]:

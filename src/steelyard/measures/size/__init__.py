@@ -204,15 +204,21 @@ def counted_weights(stored: Weights) -> Iterator[Counted]:
     made = {weight.name: weight for weight in packed(stored) if weight.dtype != UNKNOWN}
     listed = replaced(stored, [*made.values()]) if made else stored
     spent: set[str] = set()
+    known: dict[object, Tally] = {}  # weights that are alike count the same
     for weight, is_parameter in kinds(listed, listed.orders.get("parameters")):
-        found, nbytes = weight, stored_bytes(weight)
         if weight.name in made and weight.derivation is not None:
             parts = [stored[name] for name in (*weight.derivation.parts, *weight.derivation.activations)]
             new = {part.tied or part.name: part for part in parts if (part.tied or part.name) not in spent}
             spent.update(new)
-            nbytes = sum(map(stored_bytes, new.values()))
             found = weight.replace(trainable=parts[0].trainable)
-        yield found, tally_of(found, nbytes, is_parameter=is_parameter), is_parameter
+            yield found, tally_of(found, sum(map(stored_bytes, new.values())), is_parameter=is_parameter), is_parameter
+            continue
+        facts = weight.shape, weight.dtype, weight.encoding, weight.trainable, weight.tied is None
+        alike = *facts, type(weight.read), is_parameter
+        tally = known.get(alike)
+        if tally is None:
+            tally = known[alike] = tally_of(weight, stored_bytes(weight), is_parameter=is_parameter)
+        yield weight, tally, is_parameter
 
 
 def total_of(counted: Sequence[Counted]) -> Tally:

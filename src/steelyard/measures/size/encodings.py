@@ -59,11 +59,10 @@ class Encoding(NamedTuple):
 
 def encodings(weights: Iterable[tuple[Weight, bool | None]]) -> dict[str, Encoding]:
     """Return what weights take in each type; each comes with whether it is a parameter, None where that is not known."""
-    alike: dict[object, list[tuple[Weight, bool]]] = {}
+    alike: dict[object, list[tuple[Weight, bool | None]]] = {}
     for weight, is_parameter in weights:
-        as_matrix = is_matrix(weight, is_parameter)
-        alike.setdefault((weight.shape, weight.dtype, weight.axes, as_matrix), []).append((weight, as_matrix))
-    listed = [(*each[0], len(each)) for each in alike.values()]
+        alike.setdefault((weight.shape, weight.dtype, weight.axes, is_parameter), []).append((weight, is_parameter))
+    listed = [(weight, is_matrix(weight, is_one), len(each)) for each in alike.values() for weight, is_one in each[:1]]
     return {word: _encoding(word, listed) for word in WORDS}
 
 
