@@ -14,7 +14,6 @@ import steelyard
 from steelyard import sizes
 from steelyard.core.readers import from_array
 from steelyard.errors import FormatError
-from steelyard.numerics.exact_sums import fixed_point, fixed_point_total
 from steelyard.numerics.moments import Moments
 from steelyard.numerics.summary import Summary, summaries, summarise
 
@@ -256,23 +255,6 @@ def test_many_small_weights_take_no_call_of_numpy_each(monkeypatch):
     monkeypatch.setattr(Summary, "add", lambda *args: (calls.append(1), add(*args))[1])
     assert len(list(summaries([from_array("w", np.arange(3.0)) for _ in range(500)]))) == 500
     assert not calls
-
-
-def test_many_summaries_merged_at_once_are_those_merged_one_by_one_to_the_last_bit():
-    parts = list(summaries([from_array(name, array) for name, array in small_arrays().items()]))
-    at_once, in_turn = Summary(), Summary()
-    at_once.merge_all(parts)
-    for part in parts:
-        in_turn.merge(part)
-    assert repr(told(at_once)) == repr(told(in_turn))
-    assert pickle.dumps(at_once.moments) == pickle.dumps(in_turn.moments), "also the sums that are not rounded"
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
-def test_the_total_of_numbers_is_the_sum_of_their_fixed_points(numbers):
-    assert fixed_point_total(numbers) == sum(map(fixed_point, numbers))
-    assert fixed_point_total(numbers * 2_000) == 2_000 * sum(map(fixed_point, numbers))
 
 
 def test_a_small_weight_that_cannot_be_read_raises_when_its_turn_comes():

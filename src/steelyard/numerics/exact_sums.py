@@ -7,14 +7,9 @@ one addition of integers of some 2,400 bits for each block of numbers, not for e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isqrt
 
-import numpy as np
-
 BITS = 2400  # fractional bits of a fixed-point number; the square of the smallest float64 is 2**-2148
-_FRACTION = 53  # bits of the fraction of a float64
-_HALF = 26
 _ROOT = 400  # bits appended before a root is taken: half of them are bits of the root
 
 _RATIO = 128  # bits of a ratio before its root is taken: the root has more than a float64, and one bit says whether it is exact
@@ -29,22 +24,6 @@ def fixed_point(number: float, power: int = 0) -> int:
     top, below = number.as_integer_ratio()
     shift = BITS + power - (below.bit_length() - 1)
     return top << shift if shift >= 0 else top >> -shift
-
-
-def fixed_point_total(numbers: Sequence[float]) -> int:
-    """Return the sum of finite numbers as a fixed-point number: one long integer for each of their exponents.
-
-    >>> fixed_point_total([0.1, 1e300, -1e300]) == fixed_point(0.1)
-    True
-    """
-    fractions, exponents = np.frexp(np.array(numbers, np.float64))
-    order = exponents.argsort(kind="stable")
-    whole, ordered = np.ldexp(fractions, _FRACTION)[order].astype(np.int64), exponents[order]
-    firsts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-    # halves of a fraction, since a sum of thousands of whole ones may overflow 64 bits
-    high, low = (np.add.reduceat(half, firsts).tolist() for half in (whole >> _HALF, whole & (1 << _HALF) - 1))
-    sums = zip(high, low, ordered[firsts].tolist(), strict=True)
-    return sum(((top << _HALF) + rest) << (BITS - _FRACTION + exponent) for top, rest, exponent in sums)
 
 
 def square(value: float, power: int, count: int) -> int:

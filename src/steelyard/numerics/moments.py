@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import frexp, fsum, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from steelyard.numerics import fast
-from steelyard.numerics.exact_sums import fixed_point, fixed_point_total, product, root, root_of_ratio, rounded, square
+from steelyard.numerics.exact_sums import fixed_point, product, root, root_of_ratio, rounded, square
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -138,28 +138,6 @@ class Moments:
             self._magnitudes += other._magnitudes
             self._squares += other._squares
             self._spread += other._spread
-        self._count(other)
-
-    def merge_all(self, others: Iterable[Moments]) -> None:
-        """Add the numbers of many other moments, to the same bits; those of one block each are added together."""
-        blocks = []
-        for other in others:
-            block = other._block
-            if block and block.deviation is None:
-                blocks.append(block)
-                self._count(other)
-            else:
-                self.merge(other)
-        if blocks:
-            self._settle()
-            _, plain, magnitudes, squares, _ = zip(*blocks, strict=True)
-            added = fixed_point_total(squares)
-            self._plain += fixed_point_total(plain)
-            self._magnitudes += fixed_point_total(magnitudes)
-            self._squares += added
-            self._spread += added
-
-    def _count(self, other: Moments) -> None:
         self.count += other.count
         self.zeros += other.zeros
         self.near_zeros += other.near_zeros

@@ -119,17 +119,12 @@ class Summary:
 
     def merge(self, other: Summary) -> None:
         """Add the numbers of another summary."""
-        self.merge_all((other,))
-
-    def merge_all(self, others: Sequence[Summary]) -> None:
-        """Add the numbers of other summaries, to the same bits as one after the other."""
         self._all = None
-        for other in others:
-            self.nan, self.inf = self.nan + other.nan, self.inf + other.inf
-            if other.first is not None:
-                self.first = other.first if self.first is None else min(self.first, other.first)
-            self.histogram.merge(other.histogram)
-        self._measured.merge_all([other._measured for other in others])
+        self.nan, self.inf = self.nan + other.nan, self.inf + other.inf
+        if other.first is not None:
+            self.first = other.first if self.first is None else min(self.first, other.first)
+        self._measured.merge(other._measured)
+        self.histogram.merge(other.histogram)
 
     def quantile(self, share: float) -> float | None:
         """Return the smallest number that is at least as large as this share of all.

@@ -158,7 +158,8 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
     parts = [row.summary for row in rows if row.summary is not None]
     empty = type(parts[0])  # `Summary` needs NumPy, which a listing does not import
     whole = empty(wide=all(part.wide for part in parts), near=parts[0].moments.near)
-    whole.merge_all(parts)
+    for part in parts:
+        whole.merge(part)
     first = next((row.first_nonfinite for row in rows if row.first_nonfinite is not None), None)
     return WeightStats(rows[0].subject._replace(name=name), summary=whole, first=first)
 
