@@ -13,6 +13,16 @@ from steelyard.errors import FormatError
 from steelyard.measures.check.health import judged
 from steelyard.measures.check.survey import glances, looks
 from steelyard.numerics.picture import Drawing, change, part_of_matrix, picture
+from steelyard.text.rows import rows_of
+
+BLOCK = {
+    "fc.weight": (4, 4),
+    "fc.bias": (4,),
+    "conv.weight": (4, 2, 3, 3),
+    "l.kernel": (3, 8),
+    "l.recurrent_kernel": (2, 8),
+    "l.bias": (8,),
+}
 
 
 @pytest.fixture
@@ -147,3 +157,15 @@ def test_a_glance_has_the_statistics_of_each_small_weight_without_findings():
     for row in steelyard.stats(weights).rows:
         if row.name in found:
             np.testing.assert_allclose(found[row.name], [row.min, row.max, row.mean, row.std, row.l2, row.zeros], rtol=1e-14)
+
+
+def test_the_first_of_repeated_blocks_shows_what_the_layers_of_all_imply():
+    blocks = {f"h.{nth}.{leaf}": np.ones(shape) for nth in range(5) for leaf, shape in BLOCK.items()}
+    levels = {f"lstm.weight_{which}_l{nth}": np.ones((8, 2)) for which in ("ih", "hh") for nth in range(3)}
+    for net in (blocks, levels, blocks | levels, {"wte.weight": np.ones((9, 4)), **blocks}):
+        weights = steelyard.weights(net)
+        rows = rows_of(weights)
+        assert len(rows) < len(weights)
+        facts = [{name: (each.role, each.axes) for name, each in judged(weights, of).items()} for of in (None, rows)]
+        assert facts[0] == facts[1]
+    assert facts[1]["h.4.l.kernel"] == ("kernel", "in [ifgo]*out") != ("kernel", weights["h.4.l.kernel"].axes)
