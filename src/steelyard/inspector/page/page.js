@@ -94,12 +94,15 @@ function build(main, index, api) {
 }
 
 /**
- * The row with which a small net opens, -1 for a large one: the first of the table that is more than a list of numbers.
+ * The row with which a small net opens, -1 for a large one: of a pair the greatest change, else the first of the table that is
+ * more than a list of numbers.
  * @type {(page: Page) => number}
  */
 function firstOf({ index, table: { order } }) {
   if (index.count > SMALL) return -1;
-  return order().find((row) => index.columns.shape[row].length > 1) ?? order()[0] ?? -1;
+  const rows = order();
+  if (index.two && rows.length && index.columns.kind[rows[0]] !== "equal") return rows[0];
+  return rows.find((row) => index.columns.shape[row].length > 1) ?? rows[0] ?? -1;
 }
 
 /**

@@ -70,12 +70,29 @@ export function linesOf(root) {
 export function bandsOf(root, most) {
   let layers = [root];
   for (;;) {
-    const next = layers.flatMap((layer) => (layer.layers.size ? [...layer.layers.values()] : [layer]));
+    const next = layers.flatMap((layer) => (layer.layers.size ? below(layer) : [layer]));
     if (next.length > most) return layers.flatMap((layer) => (layer.layers.size > most ? bunches(layer, most) : [layer]));
     if (next.every((layer, nth) => layer === layers[nth])) break;
     layers = next;
   }
   return layers[0] === root && layers.length === 1 ? [] : layers;
+}
+
+/**
+ * The layers in a layer, and before, between and after these its own weights, under its name.
+ * @type {(layer: Layer) => Layer[]}
+ */
+function below(layer) {
+  if (!layer.parent || !layer.weights.length) return [...layer.layers.values()];
+  /** @type {Layer[]} */
+  const found = [];
+  for (const child of layer.inOrder) {
+    const own = found[found.length - 1];
+    if (typeof child !== "number") found.push(child);
+    else if (own && own.layers === NONE && own.label === layer.label && own.parent === layer.parent) own.rows.push(child);
+    else found.push({ ...node(layer.label, layer.parent), rows: [child] });
+  }
+  return found;
 }
 
 /**
