@@ -40,7 +40,7 @@ AFTER, BEFORE = 0, 1
 FACTS = ("name", "layer", "shape", "dtype", "role", "axes", "trainable", "tied", "encoding")
 STATISTICS = ("min", "max", "mean", "std", "l2", "zeros", "nan", "inf")
 """The statistics in a row of the index."""
-DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine")
+DIFFERENCES = ("kind", "changed", "max_abs", "relative", "cosine", "nonfinite")
 
 
 class OpenedSource(NamedTuple):

@@ -255,3 +255,40 @@ def test_numbers_of_the_grid_have_the_colours_of_their_sign(open_served, tmp_pat
     assert found[0][2] > found[0][0] + 20
     assert found[2][0] > found[2][2] + 8
     assert found[1] == found[3] == [0, 0, 0, 0]
+
+
+def heads(value=1.0):
+    """Return a small net with a layer that has weights beside a layer, and one bias with an entry of this value."""
+    made = np.random.default_rng(0)
+    names = {"tok.weight": (8, 6), "attn.in_proj_weight": (18, 6), "attn.in_proj_bias": (18,), "attn.out_proj.weight": (6, 6)}
+    net = {name: made.normal(size=shape).astype("f4") for name, shape in names.items()}
+    return {**net, "head.bias": np.array([0.5, value, 2], "f4")}
+
+
+def test_a_small_pair_opens_with_its_greatest_change_and_says_what_is_not_finite(open_report):
+    page = open_report(heads(np.nan), heads())
+    expect(page.locator(".detail h2")).to_have_text("head.bias")
+    expect(page.locator(".change")).to_contain_text("1 of 3 entries changed (33.3%) · 1 of them NaN or infinite on a side")
+    page = open_report(heads(), heads())
+    expect(page.locator(".detail h2")).to_have_text("tok.weight")
+
+
+def test_the_maps_of_an_equal_pair_have_one_size(open_report):
+    page = open_report(heads(), heads())
+    page.wait_for_selector(DONE)
+    one, other = (page.locator(MAP).nth(nth).bounding_box() for nth in range(2))
+    assert (one["width"], one["height"]) == (other["width"], other["height"])
+
+
+def test_the_weights_of_a_layer_with_layers_have_a_band_below_the_overview(open_report):
+    page = open_report(heads(), size=(1280, 900))
+    shares = [(nth + 0.5) / 5 for nth in range(5)]
+    canvas = page.locator(".overview canvas").first
+    box = canvas.bounding_box()
+    left, right = 72, 20
+    spots = [
+        ((left + share * (box["width"] - left - right)) / box["width"], (box["height"] - 8) / box["height"]) for share in shares
+    ]
+    eventually(page, lambda: pixels(page, ".overview canvas", spots)[0] != pixels(page, ".overview canvas", [(0.001, 0.001)])[0])
+    (nothing,) = pixels(page, ".overview canvas", [(0.001, 0.001)])
+    assert all(spot != nothing for spot in pixels(page, ".overview canvas", spots))

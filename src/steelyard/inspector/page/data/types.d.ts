@@ -56,6 +56,8 @@ interface ColumnsRecord extends Record<RowStatistic, JsonNumber[]> {
   max_abs?: JsonNumber[];
   relative?: JsonNumber[];
   cosine?: JsonNumber[];
+  /** Entries that are NaN or infinite on one side, and different on the other. */
+  nonfinite?: JsonNumber[];
   /** The rank of a low-rank change, null for any other. */
   rank?: JsonNumber[];
 }
@@ -177,6 +179,7 @@ interface Comparison {
   max_abs: JsonNumber;
   relative: JsonNumber;
   cosine: JsonNumber;
+  nonfinite: JsonNumber;
   rank: JsonNumber;
   difference: Picture | null;
 }
@@ -222,7 +225,7 @@ type Api = LiveApi | ReportApi;
 
 // What the modules make of the records.
 
-type NumberColumn = RowStatistic | "changed" | "max_abs" | "relative" | "cosine" | "rank";
+type NumberColumn = RowStatistic | "changed" | "max_abs" | "relative" | "cosine" | "nonfinite" | "rank";
 
 /** The columns of a prepared index: all are there, and their numbers are numbers. */
 type Columns = Required<Omit<ColumnsRecord, NumberColumn>> & Record<NumberColumn, (number | null)[]>;

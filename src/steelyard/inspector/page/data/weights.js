@@ -8,8 +8,8 @@ import { thumbsOf } from "./thumbs.js";
 
 /** @type {RowStatistic[]} */
 const STATISTICS = ["min", "max", "mean", "std", "l2", "zeros", "nan", "inf"];
-/** @type {("changed" | "max_abs" | "relative" | "cosine" | "rank")[]} */
-const CHANGES = ["changed", "max_abs", "relative", "cosine", "rank"];
+/** @type {("changed" | "max_abs" | "relative" | "cosine" | "nonfinite" | "rank")[]} */
+const CHANGES = ["changed", "max_abs", "relative", "cosine", "nonfinite", "rank"];
 /** What a row of one source has: it is on that side. */
 const ALONE = [true];
 const SEVERITIES = ["info", "warning", "error"];

@@ -104,9 +104,14 @@ export function change(index, row, names) {
 
 /** @type {(columns: Columns, row: number) => string[]} */
 function changeTexts(columns, row) {
-  const [changed, size] = [columns.changed[row], columns.size[row]];
+  const [changed, size, lost] = [columns.changed[row] ?? 0, columns.size[row], columns.nonfinite[row] ?? 0];
+  const count = `${whole(changed)} of ${counted(size, "entry", "entries")} changed (${percent(changed, size)})`;
+  if (lost) {
+    const largest = changed > lost ? `largest of the others ${short(columns.max_abs[row])}` : "";
+    return [count, `${whole(lost)} of them NaN or infinite on a side`, largest].filter(Boolean);
+  }
   return [
-    `${whole(changed ?? 0)} of ${counted(size, "entry", "entries")} changed (${percent(changed ?? 0, size)})`,
+    count,
     `relative change ${short(columns.relative[row]) || "unknown"}`,
     `cosine ${short(columns.cosine[row]) || "unknown"}`,
     `largest ${short(columns.max_abs[row])}`,
