@@ -64,7 +64,7 @@ def seen(page):
         for _ in range(ROUNDS):
             tab = browser.new_page()
             tab.goto(f"file://{page}")
-            while not tab.evaluate("window.__ready === true"):
+            while not tab.evaluate("performance.getEntriesByName('steelyard-ready').length > 0"):
                 time.sleep(0.02)
             times.append(tab.evaluate(MARKS))
             tab.close()
