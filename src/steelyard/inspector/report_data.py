@@ -56,10 +56,10 @@ VALUES = (16, 128, 40_000)
 """The least and the greatest number of singular values in a spectrum, and the number in all spectra together."""
 WORK_BUDGET = 6e9  # rows times columns times the shorter side of all decomposed matrices: about two seconds
 LARGEST_SHARED = 1 << 20  # elements of a matrix that is decomposed in parallel; two larger ones need too much memory
-DETAILED, OF_MANY, MANY = 2_000, 500, 10_000
+DETAILED, OF_MANY, MANY = 2_000, 500, 50_000
 """The weights whose details a report shows, and those of `MANY` or more: the largest, and as many others with findings.
 
-All others have a row. One of ten thousands is hardly opened by itself, and its details would take most of the time.
+All others have a row. One of fifty thousands is hardly opened by itself, and its details would take most of the time.
 """
 SPECTRA = ("some", "all", "none")
 
