@@ -13,6 +13,8 @@ export const LEFT = 60;
 export const TOP = 8;
 /** Numbers of a weight that are dashes: so few have no shape. */
 const FEW = 32;
+/** The shades of a weight whose distribution is not known: of its range, and in addition within a standard deviation. */
+const [RANGE, WITHIN] = [0.06, 0.24];
 
 /**
  * Draw each weight as a shape that is wide where it has many numbers; a few numbers are dashes where they are.
@@ -72,7 +74,7 @@ function yOf(value, axis, plot) {
 }
 
 /**
- * Draw each column of pixels as the mean of its weights, as far as their distributions are known.
+ * Draw each column of pixels as the mean of its weights: of those whose distributions are known, or else of the ranges of all.
  * @type {(scene: StripScene) => void}
  */
 export function drawShades({ context, index, dimmed, axis, inner, plot }) {
@@ -87,10 +89,14 @@ export function drawShades({ context, index, dimmed, axis, inner, plot }) {
     /** @type {number[]} */
     const known = [];
     for (let row = first; row < last; row += 1) if (sparks.has(row)) known.push(row);
-    if (!known.length) continue;
+    const rows = known.length ? known : Array.from({ length: last - first }, (_, nth) => first + nth);
     sums.fill(0);
-    for (const row of known) gathered(sums, sparks.cells(row), (dimmed?.[row] ? 0.12 : 1) / known.length);
-    shadeColumn(image, x, sums, places, meanColour(index, known));
+    for (const row of rows) {
+      const strength = (dimmed?.[row] ? 0.12 : 1) / rows.length;
+      if (known.length) gathered(sums, sparks.cells(row), strength);
+      else ranged(sums, index.columns, row, { axis, strength });
+    }
+    shadeColumn(image, x, sums, places, meanColour(index, rows));
   }
   const drawn = document.createElement("canvas");
   [drawn.width, drawn.height] = [wide, high];
@@ -158,6 +164,24 @@ function shadeColumn({ data, width, height }, x, sums, places, inkBytes) {
  */
 function placesOf(high, bins) {
   return Float64Array.from({ length: high }, (_, y) => bins * (1 - (y + 0.5) / high) - 0.5);
+}
+
+/**
+ * Add the range of a weight without a distribution, and what is within a standard deviation of its mean.
+ * @type {(sums: Float64Array, columns: Columns, row: number, how: { axis: number, strength: number }) => void}
+ */
+function ranged(sums, { min, max, mean, std }, row, { axis, strength }) {
+  const [low, high, middle, spread] = [min[row], max[row], mean[row], std[row]];
+  if (low === null || high === null) return;
+  filled(sums, low, high, axis, RANGE * strength);
+  if (middle !== null && spread !== null) filled(sums, middle - spread, middle + spread, axis, WITHIN * strength);
+}
+
+/** @type {(sums: Float64Array, low: number, high: number, axis: number, strength: number) => void} */
+function filled(sums, low, high, axis, strength) {
+  /** @type {(value: number) => number} */
+  const binOf = (value) => Math.min(sums.length - 1, Math.max(0, Math.floor(((value + axis) / (2 * axis)) * sums.length)));
+  for (let bin = binOf(low); bin <= binOf(high); bin += 1) sums[bin] += strength;
 }
 
 /** @type {(sums: Float64Array, cells: Uint8Array, strength: number) => void} */

@@ -16,6 +16,8 @@ import { shapeText, short } from "../data/text.js";
  * }} DistributionsView
  */
 
+/** The weights of a report of which all have details. */
+const DETAILED = 2000;
 /**
  * The step of a key, in rows.
  * @type {Record<string, (last: number) => number>}
@@ -128,9 +130,9 @@ function showSummary({ index, say }, row) {
 
 /** @type {(index: Index) => string} */
 function hint(index) {
-  return index.two
-    ? "the distribution of each weight, in the order of the net, on one axis; below, its relative change"
-    : "the distribution of each weight, in the order of the net, on one axis";
+  const each = index.live || index.count <= DETAILED;
+  const what = each ? "the distribution of each weight" : "the distribution of the largest weights, range and deviation of the others";
+  return `${what}, in the order of the net, on one axis${index.two ? "; below, its relative change" : ""}`;
 }
 
 /** @type {(index: Index, row: number) => string} */
