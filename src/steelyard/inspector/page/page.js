@@ -60,7 +60,7 @@ export async function mount(main, api) {
   main.dataset.ready = "";
   window.__ready = true;
   // the page can be used when its first frame is drawn, and the strip with it
-  requestAnimationFrame(() => setTimeout(() => performance.mark("steelyard-ready")));
+  requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("steelyard-ready")));
 }
 
 /** @type {(main: HTMLElement, index: Index, api: Api) => void} */
