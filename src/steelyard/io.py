@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.core.net_facts import with_file
+from steelyard.core.net_facts import found_in, with_file
 from steelyard.core.weights import Weights
 from steelyard.destinations import destination, is_distributed, is_folder
 from steelyard.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from steelyard.auditing import Audit
     from steelyard.core.divided import Processes
+    from steelyard.core.net_facts import Found
     from steelyard.core.protocols import Scope
     from steelyard.core.weight import Weight
     from steelyard.storage.source import Source
@@ -89,11 +91,11 @@ def _read(source: Source, scope: Scope) -> Weights:
     """Read a file; its weights answer what loading it would run, and a refusal names that."""
     from steelyard.formats import is_model, weights_in
 
-    def audit() -> Audit:
-        from steelyard.auditing import audit
+    def audit(found: Found | None = None) -> Audit:
+        from steelyard.auditing import audited
 
         source.whole.spent = 0  # what the reader decoded is free again, or part of the weights
-        return audit(source)
+        return audited(source, found)
 
     try:
         read = weights_in(source, scope)
@@ -106,7 +108,7 @@ def _read(source: Source, scope: Scope) -> Weights:
         error.audit = error.audit or audit()
         _refuse_code(error.audit, source, str(error).removeprefix(f"{printable(source.name)}: "), error)
         raise
-    return with_file(read, audit, source)
+    return with_file(read, partial(audit, found_in(read)), source)
 
 
 def _refuse_code(audit: Audit, source: Source, reason: str, error: FormatError | None = None) -> None:

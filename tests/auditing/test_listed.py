@@ -8,9 +8,10 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 import steelyard
-from steelyard.auditing import archives
+from steelyard.auditing import archives, plain_values
 from steelyard.auditing.quick import would_run
 from steelyard.codecs.hdf5 import reading
 
@@ -73,6 +74,50 @@ def test_a_tree_of_hdf5_is_not_read_again_and_what_it_holds_is_found_as_before(t
     assert would_run(path, listed) == anew
     assert any("compiled Python code" in what for what in anew)
     assert any("external link" in what for what in anew)
+
+
+def described(path, **metadata):
+    """Write a safetensors file of one weight with this metadata."""
+    save_file({"w": np.ones(3, "f4")}, path, metadata=metadata)
+    return str(path)
+
+
+def test_a_header_of_safetensors_is_not_decoded_again_and_its_texts_are_judged_as_before(tmp_path, monkeypatch):
+    path = described(tmp_path / "net.safetensors", note="import os; os.system('ls')", chat="{{ ''.__class__.__mro__ }}")
+    anew = steelyard.audit(path)
+    assert {finding.rule for finding in anew.findings} == {"metadata-code", "template-internals"}
+    listed = steelyard.weights(path)
+    monkeypatch.setattr(plain_values, "decoded", lambda *_: pytest.fail("decoded again"))
+    assert listed.audit.to_dict() == anew.to_dict()
+
+
+@pytest.mark.parametrize("name", ["net.npz", "net.h5", "net.rds", "net.safetensors"])
+def test_the_audit_of_weights_finds_what_that_of_their_file_finds(tmp_path, name):
+    path = str(tmp_path / name)
+    steelyard.save({"fc": {"weight": np.ones((3, 2), "f4"), "bias": np.zeros(3, "f4")}}, path)
+    if name == "net.npz":
+        archive(path, a=np.ones(3), odd=np.array([Harmful()], object))
+    found = steelyard.weights(path).audit
+    assert [each.to_dict() for each in found.findings] == [each.to_dict() for each in steelyard.audit(path).findings]
+    assert bool(found.would_run) == (name == "net.npz")
+
+
+def test_what_was_found_in_a_file_stands_neither_for_the_archive_around_it_nor_for_one_beside_it(tmp_path):
+    inner = archive(tmp_path / "inner.npz", a=np.ones(3))
+    with open(inner, "rb") as file, zipfile.ZipFile(tmp_path / "outer.zip", "w") as outer:
+        outer.writestr("model.npz", file.read())
+        outer.writestr("notes.txt", pickle.dumps(Harmful()))
+    path = str(tmp_path / "outer.zip")
+    listed = steelyard.weights(path)
+    assert would_run(path, listed) == would_run(path) != []
+    assert listed.audit.would_run == steelyard.audit(path).would_run != []
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    described(folder / "model.safetensors", note="a net")
+    described(folder / "adapter_model.safetensors", note="import os; os.system('ls')")
+    with pytest.warns(steelyard.errors.LeftOutWarning):
+        listed = steelyard.weights(folder)
+    assert [finding.rule for finding in listed.audit.findings] == ["metadata-code"]
 
 
 def test_the_file_that_was_opened_is_audited_and_not_the_one_that_took_its_place(tmp_path):

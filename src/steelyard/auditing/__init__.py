@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from steelyard.auditing.candidates import Auditors
+from steelyard.auditing.candidates import taking
 from steelyard.auditing.findings import AuditFinding
 from steelyard.auditing.folders import parts
 from steelyard.auditing.rules import DAMAGED, RULES, RUNS, UNREAD
@@ -17,6 +17,9 @@ from steelyard.auditing.walk import Walk
 from steelyard.core.weights import Weights
 from steelyard.storage.opening import open_source
 from steelyard.storage.source import Source
+
+if TYPE_CHECKING:
+    from steelyard.core.net_facts import Found
 
 
 class Audit:
@@ -89,11 +92,16 @@ def audit(source: str | os.PathLike[str] | Source | Weights) -> Audit:
     if isinstance(source, Weights):
         return source.audit or Audit(())
     opened = source if isinstance(source, Source) else open_source(os.fspath(source))
+    return audited(opened)
+
+
+def audited(opened: Source, found: Found | None = None) -> Audit:
+    """Audit an opened file; what its reader `found` in it is not looked for again."""
     if opened.is_far:
         from steelyard.auditing.quick import through
 
         return Audit(*through(opened))
-    known = Auditors()
+    known = taking(found)
     findings: list[AuditFinding] = []
     looked = 0
     for part in parts(opened):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from steelyard.codecs.compression import is_compressed
 
-    from steelyard.auditing.findings import Auditor
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from steelyard.auditing.findings import AuditFinding, Auditor, Inside, Place, TakingFound
+    from steelyard.core.net_facts import Found
     from steelyard.storage.source import Source
 
 AUDITORS = (
@@ -62,6 +65,36 @@ class Auditors:
         if name not in self._imported:
             self._imported[name] = auditor(name)
         return self._imported[name]
+
+
+def taking(found: Found | None) -> Auditors:
+    """Return the auditors, of which one takes what the reader of the file `found` in it."""
+    return Auditors(None if found is None else {found.auditor: cast("Auditor", _Listed(found))})
+
+
+class _Listed:
+    """An auditor, for a file whose reader has found its contents."""
+
+    __slots__ = ("_auditor", "_contents", "_file", "_is_stream")
+
+    def __init__(self, found: Found) -> None:
+        self._auditor = cast("TakingFound", auditor(found.auditor))
+        self._contents = found.contents
+        self._file = found.file
+        self._is_stream = found.auditor == "r"
+
+    def recognises(self, source: Source) -> bool:
+        """Recognise what the auditor recognises."""
+        return self._auditor.recognises(source)
+
+    def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+        """Look into the source; the contents of the file itself are known, those of files inside it or beside it are not."""
+        return self._auditor.findings(source, place, self._contents if self._is_known(source, place) else None)
+
+    def _is_known(self, source: Source, place: Place) -> bool:
+        """Whether this is the file, or for R the one stream of which the file is the compressed form."""
+        is_stream = self._is_stream and place.depth == 1 and is_compressed(source.whole)
+        return (source.is_file or is_stream) and source.whole.name == self._file
 
 
 def auditor(name: str) -> Auditor:

@@ -40,9 +40,14 @@ def recognises(source: Source) -> bool:
     return sniff(source)
 
 
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Judge the texts, and look into what follows the tensors."""
-    if source.head(4) == _GGUF:
+def findings(source: Source, place: Place, listed: Mapping[str, str] | None = None) -> Iterator[AuditFinding | Inside]:
+    """Judge the texts, and look into what follows the tensors.
+
+    Of a safetensors file that was `listed`, whose tensors then take every byte, these are the texts of its metadata.
+    """
+    if listed is not None:
+        yield from _texts(iter(listed.items()), place)
+    elif source.head(4) == _GGUF:
         yield from _of_gguf(source, place)
     else:
         yield from _of_safetensors(source, place)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Inside, Place
 from steelyard.codecs import limits
-from steelyard.codecs.compression import is_compressed
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.core.net_facts import opened_file
 from steelyard.dtypes import itemsize
@@ -17,9 +16,6 @@ from steelyard.formats import holds_numbers_only
 from steelyard.storage.opening import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from steelyard.auditing.findings import Auditor, TakingFound
     from steelyard.core.net_facts import Found
     from steelyard.core.weights import Weights
     from steelyard.storage.source import Source
@@ -98,37 +94,12 @@ def through(source: Source) -> tuple[list[AuditFinding], int]:
     return findings, looked
 
 
-class _Listed:
-    """An auditor, for a file whose reader has found its contents."""
-
-    __slots__ = ("_auditor", "_contents", "_is_stream")
-
-    def __init__(self, found: Found) -> None:
-        from steelyard.auditing.candidates import auditor
-
-        self._auditor = cast("TakingFound", auditor(found.auditor))
-        self._contents = found.contents
-        self._is_stream = found.auditor == "r"
-
-    def recognises(self, source: Source) -> bool:
-        """Recognise what the auditor recognises."""
-        return self._auditor.recognises(source)
-
-    def findings(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-        """Look into the source; the contents of the file itself are known, those of files inside it are not."""
-        return self._auditor.findings(source, place, self._contents if self._is_known(source, place) else None)
-
-    def _is_known(self, source: Source, place: Place) -> bool:
-        """Whether this is the file, or for R the one stream of which the file is the compressed form."""
-        return source.is_file or (self._is_stream and place.depth == 1 and is_compressed(source.whole))
-
-
 def _of_any(source: Source, found: Found | None) -> list[AuditFinding]:
-    from steelyard.auditing.candidates import Auditors
+    from steelyard.auditing.candidates import taking
     from steelyard.auditing.folders import parts
     from steelyard.auditing.walk import Walk
 
-    known = Auditors(None if found is None else {found.auditor: cast("Auditor", _Listed(found))})
+    known = taking(found)
     inside = [part for part in parts(source) if isinstance(part, Inside) and not _is_without_code(part.source)]
     return [finding for part in inside for finding in Walk(known, is_numbers).through(part).findings]
 

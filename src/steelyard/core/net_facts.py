@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """What the reader of a file found in it, which the auditor of this name takes in place of looking for it again."""
+    """What the reader of a `file` found in it, which the auditor of this name takes in place of looking for it again."""
 
     auditor: str
     contents: Any
+    file: str
 
 
 class LazyAudit:
@@ -76,9 +77,14 @@ def noted(meta: Mapping[str, object]) -> list[str]:
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
-def with_found(weights: Weights, auditor: str, contents: object) -> Weights:
+def with_found(weights: Weights, source: Source, auditor: str, contents: object) -> Weights:
     """Return weights with what their reader found in their file, for the auditor of this name."""
-    return _with_net(weights, weights._net.replace(found=Found(auditor, contents)))
+    return _with_net(weights, weights._net.replace(found=Found(auditor, contents, source.name)))
+
+
+def found_in(weights: Weights) -> Found | None:
+    """Return what the reader of weights found in their file for an auditor; None for other weights."""
+    return weights._net.found
 
 
 def opened_file(weights: Weights) -> tuple[Source, Found | None] | None:

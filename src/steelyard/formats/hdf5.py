@@ -52,7 +52,7 @@ def read(source: Source, scope: Scope) -> Weights:
     from steelyard.codecs.hdf5.reading import open_hdf5
 
     hdf5 = open_hdf5(source)
-    return with_found(_listed(hdf5, scope), "hdf5", hdf5)
+    return with_found(_listed(hdf5, scope), source, "hdf5", hdf5)
 
 
 def _listed(hdf5: Hdf5File, scope: Scope) -> Weights:

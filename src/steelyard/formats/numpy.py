@@ -74,7 +74,7 @@ def read(source: Source, scope: Scope) -> Weights:
         elif not name.endswith("/"):
             tensors.append(_raw(source, name, member))
     listed = Weights(explained(as_weights(tensors, source), facts))
-    return with_found(listed, "archives", Contents(members, frozenset(plain)))
+    return with_found(listed, source, "archives", Contents(members, frozenset(plain)))
 
 
 def _is_array(source: Source, member: Member) -> bool:

@@ -15,6 +15,7 @@ from steelyard.codecs.budget import check_json
 from steelyard.codecs.limits import is_possible
 from steelyard.codecs.metadata import dump_facts, with_facts, written_once
 from steelyard.core.copying import put
+from steelyard.core.net_facts import with_found
 from steelyard.core.readers import chunks_of
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Role, Weight
@@ -88,7 +89,9 @@ def read(source: Source, scope: Scope) -> Weights:
         from steelyard.codecs.r.torch import read_v3
 
         return read_v3(source, stored, meta)
-    return Weights(_with_removed(with_facts(stored, meta.pop("steelyard", None)), meta), meta=meta)
+    texts = dict(meta)
+    listed = Weights(_with_removed(with_facts(stored, meta.pop("steelyard", None)), meta), meta=meta)
+    return with_found(listed, source, "metadata", texts)
 
 
 def _with_removed(listed: list[Weight], meta: dict[str, str]) -> list[Weight]:

@@ -76,7 +76,7 @@ def read(source: Source, scope: Scope) -> Weights:
         meta[_ORIGINAL] = Original(source, slices, _derived(contents))
     orders = orders_of(contents, source)
     listed = Weights(weights, meta=meta, orders=orders, graph=lambda: graph_of(meta.get("networks", {}), weights))
-    return with_found(listed, "r", whole)
+    return with_found(listed, source, "r", whole)
 
 
 def _only_object(session: Vector) -> Value:
