@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.findings import AuditFinding, Place
@@ -13,13 +14,15 @@ from steelyard.errors import printable
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
 
-_MOST = 1 << 21  # bytes that are searched
+_MOST = 1 << 20  # bytes that are searched
 _BYTE_COST = 8
 """bytes of memory that a byte is charged as, for the time of the search: a name of 6 bytes takes 2 microseconds"""
 _TEXTS = b"X\x8c\x8dVUTS"  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, UNICODE; of Python 2 SHORT_BINSTRING, BINSTRING, STRING
 _DUP = 0x32
-_BARE = re.compile(rb"[()\[\]{}aeldoNQRbstu01\x81\x85-\x89\x8f-\x91\x92]*+")
+_BARE = re.compile(rb"[()\]}aeldoNQRbstu01\x81\x85-\x89\x8f-\x91\x92]++")
 """Opcodes without an argument which neither name nor store a text; of a run of them only the last matters to what follows."""
+_FIXED, _LINES, _COUNTED = range(3)
+_WIDTHS = {-2: 1, -3: 4, -4: 4, -5: 8}  # the lengths that `pickletools` has for arguments with their length before them
 
 
 def names_in(source: Source, place: Place, known: set[tuple[str, str]]) -> Iterator[AuditFinding]:
@@ -83,32 +86,43 @@ def _opcodes(data: bytes) -> Iterator[tuple[int, bytes, int]]:
 
     Of a run of bare opcodes it yields the last.
     """
-    from pickletools import opcodes
-
-    known_opcodes = {opcode.code: opcode for opcode in opcodes}
-
+    arguments = _arguments()
     at = 0
     while at < len(data):
-        run = _BARE.match(data, at)
-        at = max(at, run.end() - 1) if run else at
-        known = known_opcodes.get(chr(data[at]))
+        if (run := _BARE.match(data, at)) is not None:
+            at = run.end()
+            yield data[at - 1], b"", at - 1
+            continue
+        known = arguments[data[at]]
         if known is None:
             return
-        begin, length = at + 1, known.arg.n if known.arg else 0
-        if length >= 0:
-            end = begin + length
-        elif length == -1:  # to the end of a line, or of two
-            end = data.find(b"\n", begin)
-            if known.arg is not None and known.arg.name == "stringnl_noescape_pair" and end >= 0:
-                end = data.find(b"\n", end + 1)
+        (kind, length), begin = known, at + 1
+        if kind == _COUNTED:
+            begin += length
+            length = int.from_bytes(data[begin - length : begin], "little")
+        end = begin + length
+        if kind == _LINES:
+            end = _end_of_lines(data, begin, length)
             if end < 0:
                 return
-            yield data[at], data[begin:end], at
-            at = end + 1
-            continue
-        else:
-            width = {-2: 1, -3: 4, -4: 4, -5: 8}[length]
-            begin += width
-            end = begin + int.from_bytes(data[begin - width : begin], "little")
         yield data[at], data[begin:end], at
-        at = end
+        at = end + 1 if kind == _LINES else end
+
+
+def _end_of_lines(data: bytes, begin: int, lines: int) -> int:
+    """Return the place of the end of so many lines, -1 if there are fewer."""
+    end = data.find(b"\n", begin)
+    return end if lines == 1 or end < 0 else data.find(b"\n", end + 1)
+
+
+@lru_cache
+def _arguments() -> list[tuple[int, int] | None]:
+    """Return the argument of each opcode: the bytes of a fixed one, the lines, or the bytes of the length before it."""
+    from pickletools import opcodes
+
+    found: list[tuple[int, int] | None] = [None] * 256
+    for opcode in opcodes:
+        size = opcode.arg.n if opcode.arg else 0
+        lines = 2 if opcode.arg and opcode.arg.name == "stringnl_noescape_pair" else 1
+        found[ord(opcode.code)] = (_FIXED, size) if size >= 0 else (_LINES, lines) if size == -1 else (_COUNTED, _WIDTHS[size])
+    return found
