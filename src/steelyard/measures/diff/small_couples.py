@@ -80,5 +80,9 @@ def _are_uneven(one: Array, other: Array) -> Array:
 
 def _plain(column: Array) -> list[Any]:
     """Return a column as Python's numbers, None for NaN."""
+    missing = np.isnan(column) if column.dtype.kind == "f" else None
+    if missing is not None and missing.any():
+        column = column.astype(object)
+        column[missing] = None
     values: list[Any] = column.tolist()
-    return [None if value != value else value for value in values] if column.dtype.kind == "f" else values  # noqa: PLR0124
+    return values
