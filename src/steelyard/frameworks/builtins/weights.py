@@ -63,7 +63,8 @@ def meta(model: object) -> dict[str, Any]:
 
 
 def _is_model(member: object) -> bool:
-    return not (hasattr(member, "shape") or isinstance(member, (list, tuple)) or _is_numbers(member))
+    # the class is asked, since nested tensors of PyTorch raise where their shape is
+    return not (hasattr(type(member), "shape") or isinstance(member, (list, tuple)) or _is_numbers(member))
 
 
 def orders(model: object) -> dict[str, NamesInOrder]:
