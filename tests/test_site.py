@@ -94,6 +94,7 @@ def page_of(chromium, address):
     def page(path="", width=1440, **options):
         contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, **options))
         opened = contexts[-1].new_page()
+        opened.set_default_timeout(120_000)  # on a busy machine a page of hundreds of parts takes long
         opened.goto(address + path)
         opened.wait_for_selector("nav.md-code__nav[aria-label]", state="attached")
         return opened
