@@ -42,6 +42,25 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.adapter is not None:
         return _adapter(args)
+    difference, lines = _compared(args)
+    code = {path: code_in(path) for path in (args.before, args.after)}
+    if args.out:
+        difference.write(args.out)
+    if args.json:
+        print_json({**_record(args, difference), "would_run": code})
+    elif not args.out:
+        print(csv_text(difference) if args.csv else "\n".join(lines))
+    if args.explain and not args.csv and not args.out:
+        from steelyard.text.explanations import DIFFERENCES, VERDICTS
+
+        found = (row.verdict.kind for row in difference.rows if row.verdict)
+        explain(args, DIFFERENCES | VERDICTS, (*(DIFFERENCES if not difference.same else ()), *found))
+    warn_of_code(code)
+    return 0 if difference.same else 1
+
+
+def _compared(args: argparse.Namespace) -> tuple[Diff, list[str]]:
+    """Return the differences, and the lines that show them; histograms take another pass while progress is shown."""
     from steelyard.measures.diff import diff
     from steelyard.text.differences import SHOWN, diff_lines, verdict_figures
     from steelyard.text.progress import following_all
@@ -67,20 +86,7 @@ def run(args: argparse.Namespace) -> int:
         lines = list(diff_lines(difference, None if args.all else SHOWN, screen, histograms=histograms)) if is_text else []
         if args.explain:
             lines += map(screen.broken, verdict_figures(difference))
-    code = {path: code_in(path) for path in (args.before, args.after)}
-    if args.out:
-        difference.write(args.out)
-    if args.json:
-        print_json({**_record(args, difference), "would_run": code})
-    elif not args.out:
-        print(csv_text(difference) if args.csv else "\n".join(lines))
-    if args.explain and not args.csv and not args.out:
-        from steelyard.text.explanations import DIFFERENCES, VERDICTS
-
-        found = (row.verdict.kind for row in difference.rows if row.verdict)
-        explain(args, DIFFERENCES | VERDICTS, (*(DIFFERENCES if not difference.same else ()), *found))
-    warn_of_code(code)
-    return 0 if difference.same else 1
+    return difference, lines
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -82,6 +82,7 @@ def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int
     from steelyard.core.gc_pause import uncollected
     from steelyard.paths import passed_over
     from steelyard.text.files import files_lines
+    from steelyard.text.units import counted
 
     code: dict[str, list[str]] = {}
     with uncollected():
@@ -92,7 +93,7 @@ def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int
     if below := 0 if args.recursive else sum(_folders(path) for path in args.paths):
         print(f"{below:,} folder{'s' * (below != 1)} not looked into; -r does")
     if left := passed_over(args.paths, files, deep=args.recursive):
-        print(f"{len(left):,} archive{'s' * (len(left) != 1)} without a row: {_several(left)}; name one to look into it")
+        print(f"{counted(len(left), 'archive')} without a row: {_several(left)}; name one to look into it")
     warn_of_code(code)
     unlisted = sum(not row.is_listed for row in rows)
     return trouble(SteelyardError(f"{unlisted:,} of {len(rows):,} files cannot be listed")) if unlisted else 0

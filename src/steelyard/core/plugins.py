@@ -102,10 +102,10 @@ def framework_of(model: object) -> Framework:
     framework = _framework_of_type(cast("Hashable", type(model))) or _claimant(model)
     if framework is None:
         module, name = printable(type(model).__module__), printable(type(model).__qualname__)
-        if callable(getattr(model, "read", None)):
+        if hasattr(type(model), "read") and hasattr(type(model), "seek"):
             raise UnknownModelError(f"a {module}.{name} is an open file or a stream; pass the path of a file")
-        if callable(getattr(model, "to_numpy", None)):
-            raise UnknownModelError(f"a {module}.{name} is no model; pass the array that its to_numpy() returns")
+        if hasattr(type(model), "to_numpy"):
+            raise UnknownModelError(f"a {module}.{name} cannot be listed; pass what its to_numpy() returns")
         raise UnknownModelError(
             f"a {module}.{name} is of a framework that Steelyard does not know; known are {', '.join(names('frameworks'))}; "
             "others can be added under the entry point steelyard.frameworks"

@@ -132,7 +132,7 @@ def test_control_characters_in_printed_names_are_escaped():
         (nn.Linear, "Linear is a class; pass a model that it has made"),
         (b"abc", "bytes are no model; write them to a file, and pass its path"),
         (io.BytesIO(), "a _io.BytesIO is an open file or a stream; pass the path of a file"),
-        (pd.DataFrame({"a": [1.0]}), r"DataFrame is no model; pass the array that its to_numpy\(\) returns"),
+        (pd.DataFrame({"a": [1.0]}), r"DataFrame cannot be listed; pass what its to_numpy\(\) returns"),
         (None, "a NoneType has no weights; pass a model, an array, or a dict or list of them"),
     ],
 )

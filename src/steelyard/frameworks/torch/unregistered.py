@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from steelyard.errors import printable
+from steelyard.text.units import counted
 
 if TYPE_CHECKING:
     from steelyard.frameworks.torch.state import Part
@@ -33,8 +34,8 @@ def _notes_of(name: str, part: nn.Module, known: set[int]) -> Iterator[str]:
             continue
         left_out = {id(each): each for each in _modules_in(value) if id(each) not in known and _has_state(each)}
         if left_out:
-            path, count = printable(f"{name}.{key}" if name else key), len(left_out)
-            held = f"{path} holds {count:,} module{'s' * (count != 1)} in {_KINDS[type(value)]}"
+            path = printable(f"{name}.{key}" if name else key)
+            held = f"{path} holds {counted(len(left_out), 'module')} in {_KINDS[type(value)]}"
             yield f"{held}, which state_dict() and this listing leave out; {_REGISTERED[type(value)]} would register them"
 
 
