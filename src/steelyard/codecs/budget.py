@@ -48,6 +48,11 @@ refused, see steelyard.limits
         """Whether the readers of the file have spent more than they may."""
         return self._whole.spent > self._allowed
 
+    @property
+    def left(self) -> int:
+        """The bytes of memory that the readers of the file may still spend."""
+        return max(self._allowed - self._whole.spent, 0)
+
     def spend(self, cost: int, offset: int | None = None) -> None:
         """Take off a cost; raises `FormatError` when the budget is used up. `offset` is for the message."""
         whole = self._whole

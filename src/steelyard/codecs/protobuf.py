@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from steelyard.core.weight import Array
     from steelyard.storage.source import Source
 
+    Take = Callable[[bytes, int, int, int], int]
+    """Takes whole fields of a page from a place to an end; `take(page, base, place, end)` returns the place after the last.
+
+    `base` is the offset of the page in the source. It returns `place` where it takes none.
+    """
+
 VARINT, FIXED64, BYTES, GROUP, END_GROUP, FIXED32 = range(6)
 
 _PAGE = 1 << 14
@@ -61,13 +67,14 @@ class Field:
         """The source that the field is in."""
         return self._pages.source
 
-    def message(self, unless: tuple[int, bytes] | None = None) -> Iterator[Field]:
+    def message(self, unless: tuple[int, bytes] | None = None, alike: tuple[int, Take] | None = None) -> Iterator[Field]:
         """Iterate over the fields of the message in this field.
 
         `unless` is the number of a field and a word: such fields are left out where they are on a page without that word.
+        `alike` is a tag of one byte, and what may take fields with that tag before they are made here.
         """
         self._expect(BYTES, "a message")
-        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1, unless)
+        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1, unless, alike)
 
     def data(self, limit: int | None = None) -> bytes:
         """Return the content, at most `limit` bytes, by default as many as a text may have."""
@@ -295,7 +302,14 @@ class _Pages:
         return self.source.read(offset, length)
 
 
-def _fields(pages: _Pages, begin: int, end: int, depth: int, unless: tuple[int, bytes] | None = None) -> Iterator[Field]:
+def _fields(
+    pages: _Pages,
+    begin: int,
+    end: int,
+    depth: int,
+    unless: tuple[int, bytes] | None = None,
+    alike: tuple[int, Take] | None = None,
+) -> Iterator[Field]:
     if depth > limits.PROTOBUF_DEPTH:
         raise FormatError(pages.source.name, f"messages are nested more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
@@ -305,6 +319,9 @@ def _fields(pages: _Pages, begin: int, end: int, depth: int, unless: tuple[int, 
         if place < 0 or place + _LONGEST > len(page):
             place = pages.at(offset)
             page = pages.page
+        if alike is not None and not groups and (after := _taken(alike, pages, place, end)) > place:
+            offset = pages.base + after
+            continue
         byte = page[place]  # nearly every tag, length and number is a single byte
         tag, after = (byte, place + 1) if byte < 0x80 else _varint(pages, page, place, pages.base)
         number, wire = tag >> 3, tag & 7
@@ -330,6 +347,17 @@ def _fields(pages: _Pages, begin: int, end: int, depth: int, unless: tuple[int, 
         is_sought = unless is None or number != unless[0] or pages.may_mention(unless[1], content, length)
         if is_sought and not groups and wire != END_GROUP:
             yield Field(pages, depth, begin, tag, value, content, length)
+    _check_closed(pages, groups, begin)
+
+
+def _taken(alike: tuple[int, Take], pages: _Pages, place: int, end: int) -> int:
+    """Return the place after the fields that are taken from the last page at `place`; the message ends at the offset `end`."""
+    tag, take = alike
+    page = pages.page
+    return take(page, pages.base, place, min(end - pages.base, len(page))) if page[place] == tag else place
+
+
+def _check_closed(pages: _Pages, groups: int, begin: int) -> None:
     if groups:
         raise FormatError(pages.source.name, "a group of fields is not closed", begin)
 

@@ -12,7 +12,8 @@ from steelyard.codecs import limits
 from steelyard.codecs.budget import Budget
 from steelyard.codecs.protobuf import Field, message
 from steelyard.errors import FormatError
-from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto, small_tensor
+from steelyard.formats.onnx.initializers import INITIALIZER, Alike, Initializers
+from steelyard.formats.onnx.tensor_records import NODE_COST, Elements, TensorProto, extend, pair, small_tensor, tensor_of
 
 if TYPE_CHECKING:
     from steelyard.storage.source import Source
@@ -71,7 +72,7 @@ class GraphProto:
         self.name = ""
         self.arguments: list[str] = []  # of a function
         self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
+        self.initializers = Initializers()
         self.sparse: list[SparseTensorProto] = []
         self.inputs: list[Field] = []
         self.outputs: list[Field] = []
@@ -120,18 +121,15 @@ def _length(dim: Field) -> int | None:
     return None if length is None or length < 0 else length
 
 
-NODE_COST = 500
-"""bytes of memory that a node, an attribute or a tensor takes"""
-
-
 class _Decoder:
     """Decodes one model, and charges its nodes, attributes and tensors: two bytes of a file are enough for a node."""
 
-    __slots__ = ("budget", "source")
+    __slots__ = ("alike", "budget", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.budget = Budget(source)
+        self.alike = Alike(self.budget)
 
     # ModelProto
     # 1 ir_version     2 producer_name   3 producer_version   4 domain
@@ -157,7 +155,7 @@ class _Decoder:
 
     # GraphProto: 1 node, 5 initializer, 11 input, 12 output, 13 value_info, 15 sparse_initializer, all repeated; 2 name
     def graph(self, field: Field, graph: GraphProto) -> GraphProto:
-        for inner in field.message():
+        for inner in field.message(alike=(INITIALIZER, self.alike.taking(graph.initializers))):
             if inner.number == 1:
                 graph.nodes.append(self.node(inner))
             elif inner.number == 2:
@@ -220,7 +218,7 @@ class _Decoder:
             elif number in (6, 11):
                 attribute.graphs.append(self.graph(inner, GraphProto()))
             elif number in (2, 3, 7, 8):
-                _extend(attribute.elements, inner)
+                extend(attribute.elements, inner)
                 _set_number(attribute, inner)
             elif number in (22, 23):
                 attribute.sparse.append(self.sparse(inner))
@@ -238,36 +236,12 @@ class _Decoder:
                 sparse.dims += inner.integers()
         return sparse
 
-    # TensorProto
-    # 1 dims, repeated   2 data_type      4 float_data   5 int32_data    6 string_data
-    # 7 int64_data       8 name           9 raw_data     10 double_data  11 uint64_data
-    # 13 external_data, repeated          14 data_location: 1 is external
     def tensor(self, field: Field) -> TensorProto:
         self.budget.spend(NODE_COST, field.offset)
         data = field.held()
         if data is not None and (small := small_tensor(data, field.offset)) is not None:
             return small
-        tensor, entries, external = TensorProto(), {}, False
-        tensor.begin = field.offset
-        for inner in field.message():
-            number = inner.number
-            if number == 1:
-                tensor.dims += inner.integers()
-            elif number == 2:
-                tensor.kind = inner.signed()
-            elif number == 6:
-                tensor.strings = True
-            elif number == 8:
-                tensor.name = inner.text()
-            elif number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED):
-                _extend(tensor.elements, inner)
-            elif number == 13:
-                key, value = _pair(inner)
-                entries[key] = value
-            elif number == 14:
-                external = inner.unsigned() == 1
-        tensor.external = entries if external else None
-        return tensor
+        return tensor_of(field.message(), field.offset)
 
 
 def _set_text(attribute: AttributeProto, field: Field) -> None:
@@ -289,17 +263,6 @@ def _set_number(attribute: AttributeProto, field: Field) -> None:
         attribute.ints += field.integers(1 << 30)
 
 
-def _extend(elements: list[Elements], field: Field) -> None:
-    if not (elements and elements[-1].takes(field)):
-        elements.append(Elements(field))
-
-
-# StringStringEntryProto: 1 key, 2 value
-def _pair(field: Field) -> tuple[str, str]:
-    texts = {inner.number: inner.text(1 << 16) for inner in field.message() if inner.number in (1, 2)}
-    return texts.get(1, ""), texts.get(2, "")
-
-
 # OperatorSetIdProto: 1 domain, 2 version
 def _set_meta(model: ModelProto, field: Field) -> None:
     if field.number in _WORDS:
@@ -310,7 +273,7 @@ def _set_meta(model: ModelProto, field: Field) -> None:
         domain = fields[1].text() if 1 in fields else ""
         model.opset[domain or "ai.onnx"] = fields[2].signed() if 2 in fields else 0
     elif field.number == 14:
-        key, text = _pair(field)
+        key, text = pair(field)
         model.metadata[key] = text
 
 
@@ -346,7 +309,7 @@ def undefined_inputs(model: ModelProto) -> list[tuple[str, str]]:
         return []
     for _, graph, _ in every_graph(model):
         defined.update(graph.arguments, *map(_names, graph.inputs))
-        defined.update((tensor.name for tensor in graph.initializers), (s.values.name for s in graph.sparse))
+        defined.update(graph.initializers.names, (s.values.name for s in graph.sparse))
         for node in graph.nodes:
             defined.update(node.outputs)
             wanted.update(dict.fromkeys(node.inputs, node))

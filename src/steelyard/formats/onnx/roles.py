@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING
 
 from steelyard.core.weight import Role
@@ -78,6 +78,11 @@ class Uses:
                 for place, name in enumerate(node.inputs):
                     self._nodes.setdefault(name, []).append((path, node, place))
                 self._makers.update(dict.fromkeys(node.outputs, node.op))
+
+    @property
+    def names(self) -> Container[str]:
+        """The names of all tensors that a node takes."""
+        return self._nodes.keys()
 
     def fact(self, path: str, name: str, ndim: int) -> Fact | None:
         """Return role, axes and label of the tensor `name` of the graph at `path`, which inner graphs may use too."""

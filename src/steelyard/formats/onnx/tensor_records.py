@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from steelyard.codecs.protobuf import BYTES, Field
+
+NODE_COST = 500
+"""bytes of memory that a node, an attribute or a tensor takes"""
 
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
 """The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
@@ -52,6 +57,48 @@ class TensorProto:
         self.external: dict[str, str] | None = None
         self.strings = False
         self.begin = 0
+
+
+# TensorProto
+# 1 dims, repeated   2 data_type      4 float_data   5 int32_data    6 string_data
+# 7 int64_data       8 name           9 raw_data     10 double_data  11 uint64_data
+# 13 external_data, repeated          14 data_location: 1 is external
+def tensor_of(fields: Iterable[Field], begin: int) -> TensorProto:
+    """Decode a TensorProto from its fields, which are at the offset `begin`."""
+    tensor, entries, external = TensorProto(), dict[str, str](), False
+    tensor.begin = begin
+    for inner in fields:
+        number = inner.number
+        if number == 1:
+            tensor.dims += inner.integers()
+        elif number == 2:
+            tensor.kind = inner.signed()
+        elif number == 6:
+            tensor.strings = True
+        elif number == 8:
+            tensor.name = inner.text()
+        elif number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED):
+            extend(tensor.elements, inner)
+        elif number == 13:
+            key, value = pair(inner)
+            entries[key] = value
+        elif number == 14:
+            external = inner.unsigned() == 1
+    tensor.external = entries if external else None
+    return tensor
+
+
+def extend(elements: list[Elements], field: Field) -> None:
+    """Add a field to elements: to the last of them, or as others."""
+    if not (elements and elements[-1].takes(field)):
+        elements.append(Elements(field))
+
+
+# StringStringEntryProto: 1 key, 2 value
+def pair(field: Field) -> tuple[str, str]:
+    """Decode a key and its value."""
+    texts = {inner.number: inner.text(1 << 16) for inner in field.message() if inner.number in (1, 2)}
+    return texts.get(1, ""), texts.get(2, "")
 
 
 _SMALL = 512

@@ -21,17 +21,20 @@ from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
-from steelyard.core.weight import Refused
+from steelyard.core.roles import layer_of
+from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import UNKNOWN, itemsize
 from steelyard.errors import FormatError, SteelyardError, printable, quoted
+from steelyard.formats.onnx.initializers import Kind
 from steelyard.formats.onnx.messages import SparseTensorProto
 from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, RAW, UNSIGNED, Elements, TensorProto
 from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
-    from steelyard.core.weight import Array, Reader, Weight
+    from steelyard.core.weight import Array, Reader
+    from steelyard.formats.onnx.initializers import Initializers
 
 STRING = 8
 KINDS = {
@@ -106,6 +109,31 @@ class ExternalFiles:
                 raise FormatError(self.source.name, f"names {quoted(location)} for external data, which is a folder")
             self._files[location] = file
         return self._files[location]
+
+
+def weights_of(
+    tensors: Initializers, files: ExternalFiles, but: Container[str], other: Callable[[TensorProto], Weight]
+) -> list[Weight]:
+    """Return the weights of tensors, without roles.
+
+    Those whose elements cannot be read in place, and those called as in `but`, are made by `other`.
+    """
+    looks = dict[Kind | TensorProto, Look]()
+    for kind in {*tensors.kinds}:
+        if isinstance(kind, Kind) and in_place(kind.tensor, look := files.look(kind.tensor), files.source):
+            looks[kind] = look
+    make, source, made = Weight.__new__, files.source, list[Weight]()
+    for name, kind, offset in zip(tensors.names, tensors.kinds, tensors.offsets, strict=True):
+        if kind not in looks or name in but:
+            made.append(other(kind.named(name, offset) if isinstance(kind, Kind) else kind))
+            continue
+        weight = make(Weight)  # without its constructor, which takes longer than all else here
+        weight.shape, weight.dtype, weight.encoding, *_ = looks[kind]
+        weight.name, weight.layer, weight.read = name, layer_of(name), Stored(source, offset, weight.dtype)
+        weight.role, weight.axes, weight.trainable = Role.OTHER, "", None
+        weight.tied = weight.overlaps = weight.derivation = None
+        made.append(weight)
+    return made
 
 
 def stored_bytes(tensor: TensorProto, dtype: str) -> int:
