@@ -38,6 +38,11 @@ def tarred(content=EVIL, name="weights.ckpt"):
     return file.getvalue()
 
 
+def npy_of(numbers):
+    np.save(file := io.BytesIO(), np.array(numbers))
+    return file.getvalue()
+
+
 def npy(content=EVIL):
     file = io.BytesIO()
     np.save(file, np.zeros(2))
@@ -102,6 +107,15 @@ def encrypted():
 )
 def test_what_is_dangerous_or_cannot_be_looked_into_is_a_finding(content, rule):
     assert rule in {each.rule for each in audit(from_bytes(content, "a.bin")).findings}
+
+
+def test_the_arrays_of_equinox_follow_one_another_and_only_what_is_no_array_is_a_finding():
+    arrays = b"".join(map(npy_of, ([1.0, 2.0], [], [3])))
+    assert not audit(from_bytes(arrays, "a.eqx")).findings
+    assert {each.rule for each in audit(from_bytes(arrays, "a.npy")).findings} == {"trailing-bytes"}
+    found = audit(from_bytes(arrays + EVIL, "a.eqx")).findings
+    assert RAN in [each.what for each in found]
+    assert f"byte {len(arrays):,}" in next(each.place for each in found if each.rule == "trailing-bytes")
 
 
 def test_nesting_and_bombs_end_with_a_finding():

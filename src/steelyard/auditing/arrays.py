@@ -19,21 +19,28 @@ def recognises(source: Source) -> bool:
 
 
 def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Look into the pickle of an array of objects, and into what follows the numbers."""
-    offset, descr, _, shape = header(source)
-    if "O" in descr:
-        rest = source.part(offset, source.size - offset, "objects.pkl")
-        yield Inside(rest, Place(place.name, place.inside, place.origin + offset))
-        return
-    size = _width(descr) * prod(shape)
-    end = offset + size
-    if size and end > source.size:
-        what = f"an array of {size:,} bytes is cut: {source.size - offset:,} are left"
-        yield AuditFinding("damaged", place.at(source.size), what)
-    elif size and end < source.size:
-        what = f"{source.size - end:,} bytes follow the array, and nothing describes them"
-        yield AuditFinding("trailing-bytes", place.at(end), what)
-        yield Inside(source.part(end, source.size - end), Place(place.name, place.inside, place.origin + end))
+    """Look into the pickle of an array of objects, and into what follows the numbers; Equinox writes array after array."""
+    several, begin = place.name.lower().endswith(".eqx"), 0
+    while True:
+        rest = source.part(begin, source.size - begin)
+        here = Place(place.name, place.inside, place.origin + begin)
+        if begin and not (several and recognises(rest)):
+            yield AuditFinding("trailing-bytes", here.at(0), f"{rest.size:,} bytes follow the array, and nothing describes them")
+            yield Inside(rest, here)
+            return
+        offset, descr, _, shape = header(rest)
+        if "O" in descr:
+            inner = Place(place.name, place.inside, here.origin + offset)
+            yield Inside(rest.part(offset, rest.size - offset, "objects.pkl"), inner)
+            return
+        width = _width(descr)
+        end = offset + width * prod(shape)
+        if end > rest.size:
+            what = f"an array of {end - offset:,} bytes is cut: {rest.size - offset:,} are left"
+            yield AuditFinding("damaged", here.at(rest.size), what)
+        if not width or end >= rest.size:
+            return
+        begin += end
 
 
 def _width(descr: str) -> int:

@@ -101,6 +101,8 @@ def role_of(name: str, ndim: int) -> Role:
     if leaf in _BIAS:
         return Role.BIAS
     role = _ruled(f"{leaf_of(layer_of(name))}.0" if leaf.isdecimal() else leaf)  # every number implies the same
+    if leaf == "weight_v" and ndim == 1:
+        return Role.OTHER  # the vector of a spectral norm; the direction of a weight norm has the axes of its kernel
     return Role.OTHER if role is Role.SCALE and not ndim else role
 
 
@@ -233,13 +235,14 @@ class LayerEvidence:
     `word` is the last word of its name that is not a number, `kind` the name of its class, blank if not known.
     """
 
-    __slots__ = ("_bias", "_is_norm", "_is_packed", "_kernels", "_norms", "_roles", "_statistics")
+    __slots__ = ("_bias", "_is_norm", "_is_packed", "_is_rounded", "_kernels", "_norms", "_roles", "_statistics")
 
     def __init__(self, word: str, members: Sequence[Weight], kind: str = "") -> None:
         leaf_by_name = {weight.name: leaf_of(weight.name) for weight in members}
         leaves = {leaf_by_name[weight.name]: weight for weight in members}
         self._is_norm = _is_norm(word) or _is_norm(kind)
         self._is_packed = any(leaf in leaves for leaf in _PACKED)
+        self._is_rounded = "zero_point" in leaves
         self._bias = next((leaves[leaf] for leaf in _BIAS if leaf in leaves), None)
         named = {w.name: w.role if w.role is not Role.OTHER else role_of(w.name, len(w.shape)) for w in members}
         self._statistics = {w.shape for w in members if named[w.name] is Role.MEAN}
@@ -251,6 +254,8 @@ class LayerEvidence:
     def _role(self, weight: Weight, leaf: str, named: Role) -> Role:
         """Return the role of a weight whose name implies `named`."""
         bias, shape = self._bias, weight.shape
+        if leaf == "scale" and self._is_rounded:
+            return Role.OTHER  # the step of rounded numbers, next to their zero
         if weight.role is not Role.OTHER or leaf not in _WEIGHT or not shape:
             return named
         if self._is_packed or weight.dtype in _WORDS_OF_BITS:

@@ -158,3 +158,11 @@ def test_a_sequence_is_certain_without_a_run():
         {},
         {"weight_norm": True},
     ]
+
+
+def test_the_half_of_a_partition_that_holds_the_arrays_has_layers_but_no_certain_order():
+    arrays, _ = eqx.partition(eqx.nn.MLP(3, 2, 4, 2, key=jax.random.key(0)), eqx.is_array)
+    w = steelyard.weights(arrays)
+    assert [layer.name for layer in w.graph.layers] == ["layers[0]", "layers[1]", "layers[2]"]
+    assert not w.graph.is_execution_order
+    assert "layers[2].bias" in str(w)

@@ -275,6 +275,8 @@ def test_an_optimizer_continues_after_assign():
     np.testing.assert_allclose(model.kernel[...], 4.9, rtol=1e-6)
     held = steelyard.weights(optimizer)
     assert held["step"].role == "count"
+    moments = steelyard.weights(nnx.Optimizer(model, optax.adam(0.1), wrt=nnx.Param))
+    assert moments["opt_state/0/mu/kernel"].role == "other"  # it has the name of a kernel, and is none
     assert int(held["step"].numpy()) == 1
 
 

@@ -91,6 +91,8 @@ def test_a_net_that_haiku_made_has_roles_and_axes_and_comes_back_as_itself():
         "0/head/w": "in out",
     }
     assert {each.role.value for each in w.values()} >= {"scale", "offset", "mean", "variance", "count"}
+    assert list(w.parameters) == [name for name in w if name.startswith("0/")]
+    assert not list(steelyard.weights(made[1]).parameters)  # `hidden` of a moving average is state too
     back = w.assign({"0/head/b": np.ones(3, "float32")})
     assert back[0]["head"]["b"].tolist() == [1, 1, 1]
     assert steelyard.diff(back[1], made[1]).same

@@ -176,3 +176,12 @@ def test_an_array_that_is_in_a_tree_twice_is_tied_and_stays_so():
     assert new["d"] is other
     with pytest.raises(ShapeError, match="share one memory"):
         w.assign({"a": np.ones(3), "b/c": np.zeros(3)})
+
+
+def test_the_moments_of_an_optimizer_are_neither_kernels_nor_parameters(trained):
+    tree, _, state = trained
+    w = steelyard.weights({"net": tree, "optimizer": state})
+    assert {each.role.value for name, each in w.items() if "/mu/" in name or "/nu/" in name} == {"other"}
+    assert all(name.startswith("net/") for name in w.select(role=["kernel", "bias"]))
+    assert w.parameters.to_vector().tobytes() == np.asarray(ravel_pytree(tree)[0]).tobytes()
+    assert not list(steelyard.weights(state).parameters)

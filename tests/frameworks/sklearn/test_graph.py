@@ -8,11 +8,19 @@ import joblib
 import numpy as np
 import pytest
 from outputs import assert_close
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_selection import RFE
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression, LogisticRegression, Perceptron, PoissonRegressor, SGDOneClassSVM
-from sklearn.model_selection import GridSearchCV
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    Perceptron,
+    PoissonRegressor,
+    SGDOneClassSVM,
+)
+from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -111,6 +119,28 @@ def test_the_output_is_the_activation_of_the_last_layer(data, model, word, answe
     assert_close(found, getattr(model, answer)(x).reshape(len(x), -1))
     if word == "exponential":
         np.testing.assert_allclose(found[:, 0], np.exp(x @ model.coef_ + model.intercept_))
+
+
+WRAPPERS = {
+    "threshold": (FixedThresholdClassifier(MLPClassifier((3,), max_iter=3, random_state=0)), "predict_proba"),
+    "target": (TransformedTargetRegressor(LinearRegression(), transformer=StandardScaler()), ""),
+    "selector": (RFE(LogisticRegression(max_iter=5), n_features_to_select=60, step=4), ""),
+}
+
+
+@pytest.mark.parametrize(("model", "answer"), WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapper_of_one_net_has_its_graph_and_runs_if_it_leaves_inputs_and_outputs_alone(data, model, answer):
+    x, y = data
+    quietly(model, x, (y > 4).astype(int))
+    w = steelyard.weights(model)
+    assert [layer.name for layer in w.graph.layers] == list(w.layers)
+    assert w.graph.is_sequential == bool(answer)
+    assert "dense" in str(steelyard.architecture(model))
+    if answer:
+        assert_close(runner.run(model, [x]).outputs[0], getattr(model, answer)(x).reshape(len(x), -1)[:, -1:])
+    else:
+        with pytest.raises(UnknownModelError, match=r"changes the inputs or the outputs of its (regressor|estimator)_"):
+            runner.run(model, [x])
 
 
 def test_several_labels_have_a_unit_each(data):

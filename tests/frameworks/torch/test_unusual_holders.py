@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import steelyard
-from steelyard.errors import ShapeError
+from steelyard.errors import ShapeError, UnknownModelError
 
 
 def net():
@@ -99,6 +99,11 @@ def test_scripted_traced_frozen_and_compiled_nets_are_listed_and_written(made):
     kernels = {name.removeprefix("_orig_mod."): each.axes for name, each in w.items() if each.role == "kernel"}
     assert kernels == {"0.weight": "out in", "1.weight": "out in"}
     assert sorted(w.to_vector()) == sorted(steelyard.weights(plain).to_vector())
+    assert "0.weight" in str(w)
+    if made in ("script", "trace"):
+        assert {row.class_name for row in steelyard.architecture(model).rows} == {"Linear"}
+        with pytest.raises(UnknownModelError, match="pass the module that it was made of"):
+            steelyard.architecture(model, probe=np.ones((1, 4), "f4"))
     if made != "freeze":
         w.assign(w.to_vector() * 0 + 1)
         assert (model if made != "compile" else plain)(torch.ones(1, 4)).tolist() == [[16, 16]]

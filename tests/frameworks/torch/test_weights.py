@@ -221,6 +221,25 @@ def test_parametrised_layers_list_the_tensors_of_state_dict_and_compute_with_the
     assert_close(one(x).detach(), two(x).detach())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+def test_older_norms_have_one_kernel_and_the_vectors_of_a_spectral_norm_are_none(tmp_path):
+    older = nn.ModuleList([nn.utils.weight_norm(nn.Linear(4, 3)), nn.utils.spectral_norm(nn.Linear(4, 3))])
+    torch.save(older.state_dict(), tmp_path / "net.pt")
+    for w in (steelyard.weights(older), steelyard.weights(tmp_path / "net.pt")):
+        assert {name: each.axes for name, each in w.select(role="kernel").items()} == {
+            "0.weight_v": "out in",
+            "1.weight_orig": "out in",
+        }
+    gates = steelyard.weights(nn.utils.weight_norm(nn.LSTM(2, 3), "weight_hh_l0"))
+    assert (gates["weight_hh_l0_v"].role, gates["weight_hh_l0_v"].axes) == ("recurrent kernel", "[ifgo]*out in")
+    assert gates["weight_hh_l0_g"].role == "scale"
+
+
+def test_the_step_of_rounded_numbers_is_not_the_scale_of_a_norm():
+    w = steelyard.weights(nn.ModuleDict({"stub": torch.ao.nn.quantized.Quantize(0.5, 3, torch.quint8)}))
+    assert {name: str(each.role) for name, each in w.items()} == {"stub.scale": "other", "stub.zero_point": "other"}
+
+
 def test_pruned_layers_show_the_kernel_before_its_mask():
     layer = nn.Linear(4, 3)
     prune.l1_unstructured(layer, "weight", 0.5)

@@ -75,13 +75,24 @@ def test_two_biases_are_added_up_where_the_target_has_one():
 
 def test_a_layer_without_any_bias_cannot_fill_one():
     for bias in ("bias", "bias_ih", "bias_hh"):
-        with pytest.raises(ShapeError, match=r"lstm needs a .*bias of gate i, which lstm does not have"):
+        with pytest.raises(ShapeError, match=r"lstm of the target needs a .*bias of gate i, which lstm of the source does not"):
             moves(lstm()[0], lstm(**{bias: np.zeros(8)})[0])
     dense, _ = layer("dense", kernel=(Role.KERNEL, "in out", np.ones((2, 2))))
     biased, _ = layer("dense", kernel=(Role.KERNEL, "in out", np.ones((2, 2))), bias=(Role.BIAS, "out", np.ones(2)))
-    with pytest.raises(ShapeError, match="dense needs a bias, which dense does not have"):
+    with pytest.raises(ShapeError, match="dense of the target needs a bias, which dense of the source does not have"):
         moves(dense, biased)
     assert moves(biased, dense)[1] == [("bias", "")]
+
+
+def test_the_factors_of_an_adapter_inside_a_layer_go_into_the_factors_of_another():
+    factors = {"lora_a": (Role.OTHER, "in rank", RNG.normal(size=(4, 2))), "lora_b": (Role.OTHER, "rank out", np.ones((2, 3)))}
+    adapted = {"kernel": (Role.KERNEL, "in out", np.ones((4, 3))), **factors}
+    source, arrays = layer("dense", **adapted)
+    values, without_place = written(source, layer("dense", **adapted)[0], arrays)
+    assert np.array_equal(values["lora_a", ""].squeeze(), arrays["lora_a"])
+    assert not without_place
+    plain, _ = layer("dense", kernel=adapted["kernel"])
+    assert moves(source, plain)[1] == [("lora_a", ""), ("lora_b", "")]
 
 
 def test_a_kernel_becomes_a_direction_and_its_lengths():

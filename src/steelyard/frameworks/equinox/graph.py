@@ -170,7 +170,7 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
     if known_class(module):
         yield layer_for(name, module)
     elif type(module) is eqx.nn.Lambda:
-        yield activation_layer(name, module.fn)
+        yield _activation(name, module.fn)
     elif type(module) is eqx.nn.Sequential:
         for place, member in enumerate(module.layers):
             yield from _sequence(member, _under(name, f"layers[{place}]"))
@@ -180,17 +180,21 @@ def _sequence(module: Any, name: str) -> Iterator[Layer | None]:
         yield None
 
 
-def _perceptron(module: eqx.nn.MLP, name: str) -> Iterator[Layer]:
+def _perceptron(module: eqx.nn.MLP, name: str) -> Iterator[Layer | None]:
     """Yield the layers of an MLP; its activations have the names of their attributes, with an index."""
     last = len(module.layers) - 1
     for place, member in enumerate(module.layers):
         yield layer_for(_under(name, f"layers[{place}]"), member)
         if place < last:
-            yield activation_layer(_under(name, f"activation[{place}]"), module.activation)
-        elif (
-            module.final_activation.__module__ != eqx.nn.MLP.__module__
-        ):  # its default, no activation, is a lambda of that module
-            yield activation_layer(_under(name, "final_activation"), module.final_activation)
+            yield _activation(_under(name, f"activation[{place}]"), module.activation)
+        elif getattr(module.final_activation, "__module__", None) != eqx.nn.MLP.__module__:
+            # its default, no activation, is a lambda of that module
+            yield _activation(_under(name, "final_activation"), module.final_activation)
+
+
+def _activation(name: str, function: object) -> Layer | None:
+    """Describe an activation; None, which makes the order uncertain, where `partition` or `filter` took the function out."""
+    return None if function is None else activation_layer(name, function)
 
 
 def _under(name: str, part: str) -> str:

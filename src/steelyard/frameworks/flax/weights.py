@@ -114,13 +114,24 @@ def _leaves(model: nnx.Pytree | nnx.State) -> Iterator[tuple[str, nnx.graph.Path
 def _nnx_weights(model: nnx.Pytree | nnx.State) -> list[Weight]:
     modules = dict(nnx.iter_graph(model)) if isinstance(model, nnx.Pytree) else {}
     listed: list[Weight] = []
+    moments: dict[str, Weight] = {}  # of an optimizer: they have the names of its weights, but are none of them
     for name, path, leaf in _leaves(model):
         known = _known(modules, path)
         for weight in _parts(name, leaf):
+            held = _held(model, path, leaf, weight)
+            if isinstance(leaf, nnx.OptState) and weight.shape:
+                listed.append(held)
+                moments[weight.name] = held
+                continue
             role, axes = known.get(str(path[-1]), (Role.OTHER, ""))
             axes = _axes_of(axes, weight.shape, modules.get(path[:-1]), str(path[-1]))
-            listed.append(_held(model, path, leaf, weight).replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
-    return infer_roles(listed) if modules else with_nnx_facts(infer_roles(listed))
+            listed.append(held.replace(role=role, axes=axes, trainable=isinstance(leaf, nnx.Param)))
+    inferred = infer_roles(weight for weight in listed if weight.name not in moments)
+    inferred = inferred if modules else with_nnx_facts(inferred)
+    if not moments:
+        return inferred
+    found = moments | {weight.name: weight for weight in inferred}
+    return [found[weight.name] for weight in listed]
 
 
 def _axes_of(axes: str, shape: tuple[int, ...], owner: object, leaf: str) -> str:

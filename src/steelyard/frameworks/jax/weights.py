@@ -13,7 +13,8 @@ that hold for every linen layer. The parameters of Haiku are a tree of two level
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -27,7 +28,7 @@ from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import is_inexact
 from steelyard.errors import LossyError, NotFittedError, ShapeError, UnknownModelError, printable
 from steelyard.layers.flax.linen import with_linen_facts
-from steelyard.layers.haiku.modules import is_haiku, is_pair, with_haiku_facts
+from steelyard.layers.haiku.modules import is_haiku, is_pair, is_state, with_haiku_facts
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader
@@ -51,11 +52,16 @@ def is_immutable(model: object) -> bool:
 def parameters(model: object, listed: Sequence[Weight]) -> list[str]:
     """Return the names of the parameters: of linen's variables the collection "params", else what gradients can reach.
 
-    These are real and complex numbers, without running statistics; JAX differentiates no integers.
+    These are real and complex numbers, without running statistics, the state of Haiku's modules and that of Optax's
+    optimizers; JAX differentiates no integers.
     """
     if isinstance(model, Mapping) and "params" in model:
         return [weight.name for weight in listed if weight.name.partition("/")[0] == "params"]
-    return [weight.name for weight in listed if is_inexact(weight.dtype) and weight.role not in STATE_ROLES]
+    reached = [weight.name for weight in listed if is_inexact(weight.dtype) and weight.role not in STATE_ROLES]
+    if is_haiku(model):
+        return [name for name in reached if not is_state(name, paired=is_pair(model))]
+    moments = _of_optimizers(model)
+    return [name for name in reached if name not in moments]
 
 
 def weights(model: object) -> Iterable[Weight]:
@@ -64,10 +70,37 @@ def weights(model: object) -> Iterable[Weight]:
     Raises `UnknownModelError` for an array that is being traced, and `NotFittedError` for a shape without numbers.
     """
     leaves, _ = _flatten(model)
-    listed = with_ties(infer_roles(_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)))
+    listed = with_ties(
+        _with_roles([_weight(name, leaf) for name, leaf in leaves if not _is_skipped(leaf)], _of_optimizers(model))
+    )
     if isinstance(model, Mapping) and "params" in model:
         return with_linen_facts(listed)
     return with_haiku_facts(listed, paired=is_pair(model)) if is_haiku(model) else listed
+
+
+def _with_roles(listed: list[Weight], moments: Collection[str]) -> list[Weight]:
+    """Return the weights with their roles; the moments of an optimizer have the names of its weights, but are none of them."""
+    if not moments:
+        return infer_roles(listed)
+    known = {weight.name: weight for weight in infer_roles(weight for weight in listed if weight.name not in moments)}
+    return [known.get(weight.name) or weight for weight in listed]
+
+
+def _of_optimizers(model: object) -> Collection[str]:
+    """Return the names of the arrays inside the states of Optax's optimizers; their counters are numbers."""
+    if "optax" not in sys.modules:
+        return ()
+    return {
+        _spelled(model, (*above, *path))
+        for above, part in jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_optimizers)[0]
+        if _is_optimizers(part)
+        for path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]
+        if getattr(leaf, "shape", ())
+    }
+
+
+def _is_optimizers(part: object) -> bool:
+    return isinstance(part, tuple) and type(part).__module__.partition(".")[0] == "optax"
 
 
 def assign(model: Any, arrays: Mapping[str, Array]) -> Any:

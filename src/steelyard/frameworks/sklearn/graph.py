@@ -19,11 +19,22 @@ from sklearn.pipeline import Pipeline
 from steelyard.core.graph import Graph, Layer, Run, chained
 from steelyard.core.plugins import framework_of
 from steelyard.errors import ShapeError, UnknownModelError, printable, quoted
+from steelyard.frameworks.sklearn.members import members_of
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
 
 _WORDS = {"logistic": "sigmoid", "identity": "linear"}
+_WRAPPERS = ("best_estimator_", "estimator", "estimator_", "regressor_")
+"""The attributes that hold the only estimator of a wrapper."""
+_TRANSPARENT = (
+    "FrozenEstimator",
+    "FixedThresholdClassifier",
+    "RANSACRegressor",
+    "SelfTrainingClassifier",
+    "TunedThresholdClassifierCV",
+)
+"""Wrappers whose probabilities or predictions are those of the estimator inside."""
 _CURVES: dict[str, Callable[[Array], Array]] = {  # activation -> function, computed as scikit-learn computes it
     "linear": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
@@ -75,10 +86,8 @@ def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstim
             if running:
                 _check_steps(net)
             prefix, net = f"{prefix}.{net.steps[-1][0]}" if prefix else net.steps[-1][0], net.steps[-1][1]
-        elif "best_estimator_" in vars(net):
-            net = net.best_estimator_
-        elif type(net).__name__ == "FrozenEstimator":
-            net = net.estimator
+        elif (inner := _wrapped(net, running=running)) is not None:
+            net = inner
         else:
             break
     if {weight.name for weight in framework_of(net).weights(net)} & {"coefs_.0", "coef_"}:
@@ -86,6 +95,19 @@ def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstim
     raise UnknownModelError(
         f"a {printable(type(net).__name__)} is not one net that runs; pass the perceptron or linear model inside"
     )
+
+
+def _wrapped(model: BaseEstimator, *, running: bool) -> BaseEstimator | None:
+    """Return the estimator inside a wrapper, or None; for a run the wrapper must leave inputs and outputs as they are."""
+    attribute, members = members_of(model)
+    if attribute not in _WRAPPERS:
+        return None
+    if running and attribute != "best_estimator_" and type(model).__name__ not in _TRANSPARENT:
+        raise UnknownModelError(
+            f"a {printable(type(model).__name__)} changes the inputs or the outputs of its {attribute}, which is not part of its "
+            f"weights; pass {attribute}, and the inputs that it takes"
+        )
+    return next(member for _, member in members)
 
 
 def _is_alone(model: BaseEstimator) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from inspect import getattr_static
 from types import MethodType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -51,6 +52,7 @@ def graph(model: nn.Module, inputs: Sequence[Array] | None, without: Collection[
     if inputs is None:
         _set_activations(model, layers)
         return _unrun(inner, layers, parts, names, channels)
+    _check_runs(model)
     with untouched(inner):
         given = tensors_of(inner, inputs)
         followed = _followed(inner, given, names, prefix, _reserved(model, names), keep=False, parts=without is not None)
@@ -103,6 +105,7 @@ def run(model: nn.Module, inputs: Sequence[Array], without: Collection[str] | No
     them, unless the module does not run while its functions are watched. `without` is that of `graph`.
     """
     parts = {part: name for name, part in _parts(_checked(model)) if name not in (without or ())}
+    _check_runs(model)
     prefix, inner = _unwrapped(model)
     reserved = _reserved(model, parts)
 
@@ -133,10 +136,19 @@ def _checked(model: object) -> nn.Module:
     return model
 
 
+def _check_runs(model: nn.Module) -> None:
+    if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
+        raise UnknownModelError(
+            "a scripted or traced module cannot be watched while it runs; pass the module that it was made of"
+        )
+
+
 def _unwrapped(model: nn.Module) -> tuple[str, nn.Module]:
     """Return the model inside wrappers, and the prefix of its names."""
     names = []
-    while (name := next((key for key in _WRAPPERS if list(model._modules) == [key] and _is_wrapper(model)), None)) is not None:
+    while (
+        name := next((key for key in _WRAPPERS if [*model._modules.keys()] == [key] and _is_wrapper(model)), None)
+    ) is not None:
         names.append(name)
         model = model._modules[name]
     return ".".join(names), model
@@ -174,7 +186,7 @@ def _weighs(module: nn.Module) -> bool:
 
 def _is_chain(module: nn.Module) -> bool:
     inside = _inside(module)
-    in_turn = type(module).forward is nn.Sequential.forward and not _weighs(module)
+    in_turn = getattr_static(type(module), "forward", None) is nn.Sequential.forward and not _weighs(module)
     return not inside or (in_turn and all(_is_chain(child) for _, child in inside))
 
 
@@ -205,7 +217,8 @@ def _unhooked(module: nn.Module) -> bool:
 def _layer(name: str, module: nn.Module) -> Layer:
     bases = [base for base in type(module).__mro__ if not base.__name__.startswith("Parametrized")]
     kind, settings = kind_and_settings(module, [base.__name__ for base in bases if base.__module__.startswith("torch.nn.")])
-    return Layer(name, kind, bases[0].__name__, {**settings, **_normed(module)})
+    own = module.original_name if isinstance(module, torch.jit.ScriptModule) else bases[0].__name__
+    return Layer(name, kind, own, {**settings, **_normed(module)})
 
 
 def _normed(module: nn.Module) -> dict[str, bool]:

@@ -40,6 +40,7 @@ _KINDS = {
 _OTHERS = ("gru", "vanilla_rnn", "lstm", "multi_head_attention", "mlp", "bias")
 _NUMBER = re.compile(r"_\d+$")
 _STACK = "__layer_stack"
+_AVERAGE = re.compile(r"(.*_ema|exponential_moving_average)(_\d+)?")
 _STATISTICS = {"mean_ema": Role.MEAN, "var_ema": Role.VARIANCE}
 _KERNELS = {"w": Role.KERNEL, "w_i": Role.KERNEL, "w_h": Role.RECURRENT_KERNEL}
 
@@ -60,6 +61,15 @@ def is_haiku(tree: object) -> bool:
 def is_pair(tree: object) -> bool:
     """Whether a tree is a tuple of parameters and state, as `init` of a transformed function with state returns them."""
     return isinstance(tree, tuple) and len(tree) == 2 and all(isinstance(part, Mapping) for part in tree)
+
+
+def is_state(name: str, *, paired: bool) -> bool:
+    """Whether a name is that of state: of the second tree of a pair, or of the moving average of a norm.
+
+    >>> is_state("1/net/mask", paired=True), is_state("norm/~/var_ema/hidden", paired=False), is_state("fc/w", paired=False)
+    (True, True, False)
+    """
+    return name.startswith("1/") if paired else _AVERAGE.fullmatch(name.split("/")[-2:][0]) is not None
 
 
 def _is_module(name: object, held: object) -> bool:

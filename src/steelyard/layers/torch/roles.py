@@ -102,12 +102,17 @@ def plain_name(key: str) -> str:
 
 def role_and_axes(known: ParameterRoles, key: str, ndim: int) -> tuple[Role, str]:
     """Return the role and axes of a name: as it is, without a recurrent ending, or as changed by weight norm or pruning."""
-    direct = known.get(key) or known.get(plain_name(key))
-    if direct:
+    if direct := _row(known, key):
         return direct[0], axes_or_blank(direct[1], ndim)
     if match := re.fullmatch(_DIRECTION, key):  # weight_v, weight_orig: the kernel before its norm or mask
-        role, axes = known.get(match[1], (Role.OTHER, ""))
+        role, axes = _row(known, match[1]) or (Role.OTHER, "")
+        if key.endswith("_v") and len(axes.split()) != ndim:
+            return Role.OTHER, ""  # a vector of a spectral norm
         return role, axes_or_blank(axes, ndim)
-    if (match := re.fullmatch(_MAGNITUDE, key)) and match[1] in known:
+    if (match := re.fullmatch(_MAGNITUDE, key)) and _row(known, match[1]):
         return Role.SCALE, ""
     return Role.OTHER, ""
+
+
+def _row(known: ParameterRoles, key: str) -> tuple[Role, str] | None:
+    return known.get(key) or known.get(plain_name(key))

@@ -52,6 +52,7 @@ _BY_ROLE = {
     Role.VARIANCE: "variance",
     Role.EMBEDDING: "table",
 }
+_RANK = "rank"  # the axis that the two factors of an adapter inside a layer share
 _SPACE = re.compile(r"k[dhw]?")
 _RECURRENT = ("rnn", "lstm", "gru")
 _STATE_KERNEL = re.compile(r"(?:h[ifgorzn]?|dense_h)/kernel")
@@ -304,8 +305,10 @@ def _labels(kind: str, purpose: str, axes: str) -> tuple[str, ...]:
     """Return the canonical axes of the parts of one purpose; cached, since the layers of a net repeat them."""
     if purpose in _VECTORS or purpose.endswith(" bias"):
         return ("channel",)
-    space = [word.lstrip("-") for word in axes.split() if _SPACE.fullmatch(word.lstrip("-"))]
-    return (*_CANONICAL.get(kind, ("out", "in")), *space)
+    words = axes.split()
+    space = [word.lstrip("-") for word in words if _SPACE.fullmatch(word.lstrip("-"))]
+    rank = [_RANK] if _RANK in words else []
+    return (*_CANONICAL.get(kind, ("out", "in")), *space, *rank)
 
 
 def _purpose(kind: str, leaf: str, weight: Weight) -> str:

@@ -142,7 +142,11 @@ def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[P
     if name in _NEUTRAL or (name == "recurrent bias" and _any_bias(source)):
         return []
     what = f"{name} of gate {gate}" if gate else name
-    raise ShapeError(f"{printable(target.name)} needs a {what}, which {printable(source.name)} does not have")
+    raise ShapeError(f"{_named(target)} of the target needs a {what}, which {_named(source)} of the source does not have")
+
+
+def _named(layer: LayerWeights) -> str:
+    return printable(layer.name) or "the layer without a name"
 
 
 def _any_bias(layer: LayerWeights) -> bool:
