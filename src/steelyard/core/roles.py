@@ -21,10 +21,12 @@ numbers of a quantised layer are "other" too.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, chain, pairwise, repeat
 from operator import attrgetter
 
+from steelyard.core.names import changes, marks, templates
 from steelyard.core.weight import Role, Weight
 
 Proof = list[tuple[int, Role, str]]
@@ -151,7 +153,7 @@ def _ruled(words: str) -> Role:
     return next((role for pattern, role in _LEAVES if re.fullmatch(pattern, words)), Role.OTHER)
 
 
-_layer, _look = attrgetter("layer"), attrgetter("shape", "dtype", "role", "axes")
+_layer, _name, _look = attrgetter("layer"), attrgetter("name"), attrgetter("shape", "dtype", "role", "axes")
 _MOST_ALIKE = 100  # a layer of more weights, such as a list of parameters, is hardly repeated
 
 
@@ -162,25 +164,19 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
     themselves, which were just made: a copy of each would take as long as listing it.
     """
     listed = list(weights)
-    layers: dict[str, list[int]] = {}
-    for place, layer in enumerate(map(_layer, listed)):
-        if layer in layers:
-            layers[layer].append(place)
-        else:
-            layers[layer] = [place]
-    if any(name.startswith(COLLECTIONS) for name in layers):
-        layers = _without_collections(layers)
-    known: dict[Hashable, Proof] = {}  # layers that look alike prove the same
-    for name, places in layers.items():
-        word, kind, members = _own_word(name), classes.get(name, "") if classes else "", [listed[place] for place in places]
-        if len(members) > _MOST_ALIKE:
-            proof = _proof_of_many(word, kind, members)
-        elif (look := (word, kind, *map(_tail, members), *map(_look, members))) in known:
-            proof = known[look]
-        else:
-            proof = known[look] = _proof(word, kind, members)
-        for nth, role, axes in proof:
-            place = places[nth]
+    layers = [*map(_layer, listed)]
+    numberless = templates(layers)
+    words = _words([*zip(templates([*map(_name, listed)]), numberless, strict=True)])
+    kinds = [classes.get(plain_layer(layer), "") for layer in layers] if classes else repeat("", len(layers))
+    looks = marks([*zip(words, kinds, map(_look, listed), strict=True)])
+    order, cuts = _by_layer(layers, numberless)
+    gathered = [looks[place] for place in order]
+    alike = marks([tuple(gathered[begin:end]) for begin, end in pairwise(cuts)])
+    # layers that look alike prove the same
+    proofs = {nth: _proof([listed[place] for place in order[cuts[nth] : cuts[nth + 1]]], classes or {}) for nth in {*alike}}
+    for nth, like in enumerate(alike) if any(proofs.values()) else ():
+        for member, role, axes in proofs[like]:
+            place = order[cuts[nth] + member]
             if in_place:
                 listed[place].role, listed[place].axes = role, axes
             else:
@@ -188,17 +184,32 @@ def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = N
     return listed
 
 
-def _proof(word: str, kind: str, members: Sequence[Weight]) -> Proof:
+def _words(named: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the words that the role of a weight depends on, by its name and that of its layer: the layer's and its own."""
+    words = {(name, layer): (_own_word(plain_layer(layer)), _tail(name, layer)) for name, layer in {*named}}
+    return [words[pair] for pair in named]
+
+
+def _by_layer(layers: Sequence[str], numberless: Sequence[str]) -> tuple[Sequence[int], list[int]]:
+    """Return the places of weights in the order of their layers, and where in this order each layer begins, and the end."""
+    cuts = changes(layers)
+    names = [layers[cut] for cut in cuts[:-1]]
+    if len({*names}) == len(names) and not any(name.startswith(COLLECTIONS) for name in {*numberless}):
+        return range(len(layers)), cuts
+    together: dict[str, list[int]] = {}  # the weights of a layer may be in several collections
+    for name, (begin, end) in zip(names, pairwise(cuts), strict=True):
+        together.setdefault(plain_layer(name), []).extend(range(begin, end))
+    return [*chain.from_iterable(together.values())], [0, *accumulate(map(len, together.values()))]
+
+
+def _proof(members: Sequence[Weight], classes: Mapping[str, str]) -> Proof:
     """Return what the weights of a layer prove of those without a role."""
-    if Role.OTHER not in [weight.role for weight in members]:
+    if Role.OTHER not in [weight.role for weight in members] or (len(members) > _MOST_ALIKE and _are_numbered(members)):
         return []
-    evidence = LayerEvidence(word, members, kind)
+    layer = plain_layer(members[0].layer)
+    evidence = LayerEvidence(_own_word(layer), members, classes.get(layer, ""))
     facts = [(nth, *evidence.facts_of(weight)) for nth, weight in enumerate(members) if weight.role is Role.OTHER]
     return [(nth, role, axes) for nth, role, axes in facts if role is not Role.OTHER or axes != members[nth].axes]
-
-
-def _proof_of_many(word: str, kind: str, members: Sequence[Weight]) -> Proof:
-    return [] if _are_numbered(members) else _proof(word, kind, members)
 
 
 def _are_numbered(members: Sequence[Weight]) -> bool:
@@ -209,23 +220,10 @@ def _are_numbered(members: Sequence[Weight]) -> bool:
     return all(role_of(members[0].name, rank) is Role.OTHER for rank in ranks)
 
 
-def _without_collections(layers: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    """Join the layers whose weights are in several collections of Flax."""
-    joined: dict[str, list[int]] = {}
-    for name, places in layers.items():
-        joined.setdefault(plain_layer(name), []).extend(places)
-    return {name: sorted(places) for name, places in joined.items()}
-
-
-def _tail(weight: Weight) -> str:
-    """Return the part of a weight's name that its role depends on, besides the last word of its layer."""
-    name, layer = weight.name, weight.layer
-    above, dot, leaf = name.rpartition(".")
-    # nearly every name is that of its layer, a dot and a last word
-    if above != layer or not dot or "/" in leaf or layer.endswith(_PARAMETRIZED[:-1]):
-        leaf, own = leaf_of(name), layer_of(name)
-        if own != layer:
-            return name
+def _tail(name: str, layer: str) -> str:
+    if layer_of(name) != layer:
+        return name
+    leaf = leaf_of(name)
     return f"{leaf_of(layer)}.0" if leaf.isdecimal() else leaf
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from steelyard import sizes
 from steelyard.core.casting import common_dtype, converted
 from steelyard.core.held import Links
+from steelyard.core.names import marks
 from steelyard.core.readers import ByColumns, Live
 from steelyard.core.threads import at_once
 from steelyard.core.weight import Refused, Weight
@@ -49,12 +50,14 @@ class VectorLayout:
     def __init__(self, weights: Sequence[Weight]) -> None:
         self.weights = weights
         self.dtypes = {weight.dtype for weight in weights}
-        # `size` is a property, which takes longer than the product
+        shapes = [weight.shape for weight in weights]
+        lengths = {shape: prod(shape) for shape in {*shapes}}  # many have the same
         known = UNKNOWN not in self.dtypes
-        self.ends = list(accumulate([prod(w.shape) for w in weights] if known else [w.size for w in weights]))
-        self._memory = [read.memory for read in [weight.read for weight in weights] if isinstance(read, Live)]
+        self.ends = list(accumulate(map(lengths.__getitem__, shapes) if known else [weight.size for weight in weights]))
+        readers = [weight.read for weight in weights]
+        self._memory = [read.memory for read in readers if isinstance(read, Live)]
         self.overlapping = any(weight.overlaps is not None for weight in weights)
-        self.refused = len(self._memory) < len(weights) and any(isinstance(weight.read, Refused) for weight in weights)
+        self.refused = Refused in {*map(type, readers)}
         self.addresses: list[int] = []
         self._views: list[memoryview] = []
         self._places: list[slice] = []
@@ -138,11 +141,12 @@ def _addresses_of(memories: Sequence[Memory]) -> Callable[[], list[int]]:
 
 def layout_of(weights: Iterable[Weight]) -> VectorLayout:
     """Return where each weight is in the vector, those that are tied once: the first that is listed."""
-    first: dict[str, Weight] = {}
-    for weight in weights:
+    listed = list(weights)
+    if any(weight.tied for weight in listed):
         # the owner may be left out of a selection; then the first weight tied to it takes its place
-        first.setdefault(weight.tied or weight.name, weight)
-    return VectorLayout(list(first.values()))
+        owners = marks([weight.tied or weight.name for weight in listed])
+        listed = [listed[place] for place in dict.fromkeys(owners)]
+    return VectorLayout(listed)
 
 
 def checked_order(order: Order) -> Order:

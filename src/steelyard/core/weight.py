@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -255,3 +255,10 @@ def by_name(weights: Iterable[Weight]) -> dict[str, Weight]:
         repeated = next(name for name, count in times.items() if count > 1)
         raise ShapeError(f"two weights are called {quoted(repeated)}; rename one of them")
     return named
+
+
+def bytes_of(weights: Sequence[Weight]) -> int:
+    """Return the size of all weights in bytes."""
+    looks = [(weight.shape, weight.dtype) for weight in weights]
+    examples = dict(zip(looks, weights, strict=True))  # many are alike
+    return sum(times * examples[look].nbytes for look, times in Counter(looks).items())

@@ -9,7 +9,7 @@ from steelyard.core import operators
 from steelyard.core.lazy_graph import LazyGraph
 from steelyard.core.net_facts import NetFacts
 from steelyard.core.vector import VectorLayout, checked_order, flatten, layout_of
-from steelyard.core.weight import Refused, Weight, by_name
+from steelyard.core.weight import Refused, Weight, by_name, bytes_of
 from steelyard.errors import WeightNotFoundError, way_below
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Weights(Mapping[str, Weight]):
     @property
     def nbytes(self) -> int:
         """The size of all elements in their own dtypes, in bytes; tied weights count once."""
-        return sum(weight.nbytes for weight in self._in_vector().weights)
+        return bytes_of(self._in_vector().weights)
 
     @property
     def audit(self) -> Audit | None:
@@ -195,7 +195,7 @@ class Weights(Mapping[str, Weight]):
     @property
     def unreadable(self) -> dict[str, str]:
         """The weights whose numbers cannot be given, as far as the listing shows, each with the reason."""
-        return {name: str(each.read.error) for name, each in self._weights.items() if isinstance(each.read, Refused)}
+        return {each.name: str(each.read.error) for each in self._weights.values() if isinstance(each.read, Refused)}
 
     @property
     def layers(self) -> dict[str, Weights]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
+from steelyard.core.names import Head, changes
+from steelyard.core.names import heads as heads_of
 from steelyard.errors import printable
 
 Listed = TypeVar("Listed")
@@ -16,7 +18,6 @@ DEPTH = 6
 _HEAD = re.compile(r"[^0-9]*+[0-9]+")
 """A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _DIGITS = "0123456789"
-_NUMERALS = frozenset(_DIGITS)
 _SHORT = 18  # digits of a number that is converted quickly
 _BREAKS = ("", ".", "/")
 """What is before and after a number that is a whole part of a name; blank at an end of the name."""
@@ -90,7 +91,7 @@ def sizes_of(numerals: Sequence[str]) -> list[Any]:
     """Return keys that sort numbers by their sizes."""
     if max(map(len, numerals)) > _SHORT:
         return list(map(_by_size, numerals))
-    return [int(each or 0) for each in numerals]  # a name without a number has a blank one
+    return [*map(int, numerals)] if all(numerals) else [int(each or 0) for each in numerals]
 
 
 def _places(names: Sequence[str], depth: int) -> list[int]:
@@ -98,7 +99,7 @@ def _places(names: Sequence[str], depth: int) -> list[int]:
     if depth == DEPTH:
         return list(range(len(names)))
     heads, cuts = _runs(names)
-    if not any(heads):
+    if not any(digits for _, digits in heads):
         return list(range(len(names)))
     runs = _by_number(heads, [names[first] for first in cuts[:-1]])
     if len(heads) == len(names) and runs == list(range(len(runs))):
@@ -106,11 +107,11 @@ def _places(names: Sequence[str], depth: int) -> list[int]:
     places: list[int] = []
     known: dict[object, list[int]] = {}
     alike: dict[object, dict[str, int]] = {}
-    for head, own in _joined(runs, heads, cuts):
-        if len(own) == 1 or not head:
+    for (family, digits), own in _joined(runs, heads, cuts):
+        if len(own) == 1 or not digits:
             places += own
             continue
-        end, family = len(head), head.rstrip(_DIGITS)
+        end = len(family) + len(digits)
         rests = [names[place][end:] for place in own]
         listed = (family, *rests)
         order = known.get(listed)
@@ -130,39 +131,29 @@ def _of_block(family: str, rests: list[str], alike: dict[object, dict[str, int]]
     return order
 
 
-def _runs(names: Sequence[str]) -> tuple[list[str], list[int]]:
+def _runs(names: Sequence[str]) -> tuple[list[Head], list[int]]:
     """Return the heads of the runs of consecutive names with the same head, and the places at which they start and end."""
-    heads: list[str] = []
-    cuts: list[int] = []
-    head, end = None, 0
-    for nth, name in enumerate(names):
-        if head and name.startswith(head) and name[end : end + 1] not in _NUMERALS:
-            continue
-        found = _HEAD.match(name)
-        new = "" if found is None else found[0]
-        if new != head:
-            head, end = new, len(new)
-            heads.append(new)
-            cuts.append(nth)
-    return heads, [*cuts, len(names)]
+    listed = heads_of(names)
+    cuts = changes(listed)
+    return [listed[cut] for cut in cuts[:-1]], cuts
 
 
-def _by_number(heads: Sequence[str], names: Sequence[str]) -> list[int]:
+def _by_number(heads: Sequence[Head], names: Sequence[str]) -> list[int]:
     """Sort the runs of each family, which differ in their number only, among the places that the family has."""
-    families: dict[str, list[int]] = {}
-    for nth, head in enumerate(heads):
-        families.setdefault(head.rstrip(_DIGITS), []).append(nth)
     ordered = list(range(len(heads)))
     gathered: dict[int, list[int]] = {}
-    for family, slots in families.items():
-        if len(slots) == 1 or not heads[slots[0]]:
+    for family, slots in _families(heads).items():
+        if len(slots) == 1 or not heads[slots[0]][1]:
             continue
-        keys = sizes_of([heads[slot][len(family) :] for slot in slots])
+        keys = sizes_of([heads[slot][1] for slot in slots])
         gaps = 0 if slots[-1] - slots[0] == len(slots) - 1 else sum(two != one + 1 for one, two in pairwise(slots))
         if not gaps and keys == sorted(keys):
             continue  # in order already
         adjacent = len(slots) - 1 - gaps
-        whole = family[-1:] in _BREAKS and all(names[slot][(end := len(heads[slot])) : end + 1] in _BREAKS for slot in slots)
+        ends = [len(family) + len(heads[slot][1]) for slot in slots]
+        whole = family[-1:] in _BREAKS and all(
+            names[slot][end : end + 1] in _BREAKS for slot, end in zip(slots, ends, strict=True)
+        )
         if not whole and (gaps or all(one > two for one, two in pairwise(keys))):
             continue
         members = [slots[nth] for nth in sorted(range(len(slots)), key=keys.__getitem__)]
@@ -170,12 +161,25 @@ def _by_number(heads: Sequence[str], names: Sequence[str]) -> list[int]:
             ordered[slot] = member
         if whole and 0 < gaps <= adjacent:
             gathered |= {slot: [] for slot in slots[1:]} | {slots[0]: members}
+    if not gathered:
+        return ordered
     return [run for nth, place in enumerate(ordered) for run in gathered.get(nth, (place,))]
 
 
-def _joined(runs: Iterable[int], heads: Sequence[str], cuts: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+def _families(heads: Sequence[Head]) -> Mapping[str, Sequence[int]]:
+    """Return the places of the heads with the same words."""
+    words = [family for family, _ in heads]
+    if words.count(words[0]) == len(words):
+        return {words[0]: range(len(words))}
+    families: dict[str, list[int]] = {}
+    for nth, family in enumerate(words):
+        families.setdefault(family, []).append(nth)
+    return families
+
+
+def _joined(runs: Iterable[int], heads: Sequence[Head], cuts: Sequence[int]) -> Iterator[tuple[Head, list[int]]]:
     """Yield the head and the places of each block; consecutive runs of one block are joined."""
-    head, places = "", list[int]()
+    head, places = ("", ""), list[int]()
     for run in runs:
         if heads[run] != head:
             if places:

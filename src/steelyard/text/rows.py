@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, pairwise
-from operator import attrgetter
+from operator import and_, attrgetter, eq, sub
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from steelyard.core.weight import Weight
+from steelyard.core.names import Head, changes, marks
+from steelyard.core.names import heads as heads_of
+from steelyard.core.weight import Refused, Weight
 from steelyard.errors import SteelyardError
 from steelyard.text.order import DEPTH, natural, sizes_of
 
@@ -25,12 +26,10 @@ if TYPE_CHECKING:
     """The rest that a group has in common, and its members."""
 
 NUMBER = re.compile(r"([0-9]+)")
-_HEAD = re.compile(r"[^0-9]*+[0-9]+")
-"""A name up to the end of its first number. Use `match`: `search` would start at every character of a long name."""
 _DIGITS = "0123456789"
 _LONGEST, _HASH = 9, -2
 """The digits of the longest number that may count up, and what stands for a longer one, which is a hash."""
-_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps", "unreadable")
+_kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps")
 
 
 class Row:
@@ -96,11 +95,18 @@ def rows_of(weights: Weights, *, unfolded: bool = False, places: Sequence[int] |
     distinct = list(weights.distinct().values())
     members = list(weights.values())
     listed = [members[place] for place in (natural([weight.name for weight in members]) if places is None else places)]
-    groups = [[weight] for weight in listed] if unfolded else folded(listed, attrgetter("name"), _kind)
+    groups = [[weight] for weight in listed] if unfolded else folded(listed, attrgetter("name"), _kind_among(listed))
     if len(distinct) == len(weights):
         return [Row(group, group) for group in groups]
     counted = set(map(id, distinct))
     return [Row(group, [weight for weight in group if id(weight) in counted]) for group in groups]
+
+
+def _kind_among(listed: Sequence[Weight]) -> Callable[[Weight], object]:
+    """Return the function of what weights of one row have in common: also why they cannot be read, if any of these cannot."""
+    if not any(isinstance(weight.read, Refused) for weight in listed):
+        return _kind
+    return lambda weight: (_kind(weight), weight.unreadable)
 
 
 def counts_of(weights: Weights, rows: Sequence[Row]) -> Counts:
@@ -121,7 +127,10 @@ def folded(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callab
     >>> folded(["in", "h.0.w", "h.0.b", "h.1.w", "h.1.b"], str, len)
     [['in'], ['h.0.w', 'h.1.w'], ['h.0.b', 'h.1.b']]
     """
-    return [group for _, _, group in _folded([(name(each), kind(each), [each]) for each in listed], 0)]
+    items = list(listed)
+    kinds = marks([*map(kind, items)])  # as numbers, which are compared often
+    groups: list[Group[Listed]] = [(word, like, [each]) for word, like, each in zip(map(name, items), kinds, items, strict=True)]
+    return [group for _, _, group in _folded(groups, 0)]
 
 
 def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: Callable[[Listed], object]) -> list[list[Listed]]:
@@ -173,19 +182,17 @@ def distinguishing_numbers(first: str, last: str, name: str) -> list[str]:
 
 def _folded(groups: list[Group[Listed]], depth: int) -> list[Group[Listed]]:
     """Fold the repetition at the first number of the names, then at the next within each block."""
-    heads = ["" if (head := _HEAD.match(name)) is None else head[0] for name, _, _ in groups]
-    if depth == DEPTH or not any(heads):
+    heads = heads_of([name for name, _, _ in groups])
+    if depth == DEPTH or not any(digits for _, digits in heads):
         return groups
-    rests = [(name[len(head) :], kind) for head, (name, kind, _) in zip(heads, groups, strict=True)]
-    cuts = [0, *(nth for nth, (one, two) in enumerate(pairwise(heads), 1) if one != two), len(groups)]
-    counts = chain((_count(heads[begin]) for begin in cuts[:-1]), [("", _HASH)])  # two at a time: there may be many
+    rests = [(name[len(words) + len(digits) :], kind) for (words, digits), (name, kind, _) in zip(heads, groups, strict=True)]
+    cuts = changes(heads)
     folded: list[Group[Listed]] = []
     first = 0
-    for begin, end, stop, (count, following) in zip(cuts, cuts[1:], [*cuts[2:], 0], pairwise(counts), strict=False):
-        if following == (count[0], count[1] + 1) and rests[begin:end] == rests[end:stop]:
-            continue
-        folded += _merged(groups[first:end], rests[begin:end], depth)
-        first = end
+    for begin, end, is_repeated in zip(cuts, cuts[1:], _repeated(rests, [heads[cut] for cut in cuts[:-1]], cuts), strict=False):
+        if not is_repeated:
+            folded += _merged(groups[first:end], rests[begin:end], depth)
+            first = end
     return folded
 
 
@@ -199,8 +206,12 @@ def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[
     return _folded(merged, depth + 1)
 
 
-def _count(head: str) -> tuple[str, int]:
-    """Split a head into its words and its number, which the following block may have plus one."""
-    family = head.rstrip(_DIGITS)
-    digits = head[len(family) :]
-    return family, int(digits) if 0 < len(digits) <= _LONGEST else _HASH
+def _repeated(rests: Sequence[Rest], heads: Sequence[Head], cuts: Sequence[int]) -> list[bool]:
+    """Return for each block whether the one after it repeats it: the same words, a number plus one, and the same rests."""
+    words = [words for words, _ in heads]
+    numbers = [int(digits) if 0 < len(digits) <= _LONGEST else _HASH for _, digits in heads]
+    following = map(and_, map(eq, words, words[1:]), map((1).__eq__, map(sub, numbers[1:], numbers)))
+    if len(heads) == len(rests):
+        return [*map(and_, following, map(eq, rests, rests[1:])), False]
+    blocks = zip(following, cuts, cuts[1:], cuts[2:], strict=False)
+    return [*(follows and rests[begin:end] == rests[end:stop] for follows, begin, end, stop in blocks), False]
