@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard.core.gc_pause import uncollected
 from steelyard.inspector.index import STATISTICS
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ NORMAL = 2.0**-126
 """Smaller numbers of float32 have fewer digits."""
 
 
+@uncollected()
 def compact(index: Mapping[str, Any]) -> dict[str, Any]:
     """Return an index for a page.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import steelyard
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.errors import printable
@@ -79,6 +80,12 @@ class Row(NamedTuple):
         return "of", weight.tied or weight.name
 
 
+def places_of(source: OpenedSource, rows: Sequence[Row]) -> list[int]:
+    """Return the natural order of the newer source's weights, as `natural` does; the rows have it."""
+    places = {name: nth for nth, name in enumerate(source.weights)}
+    return [places[weight.name] for weight in (row.weights[AFTER] for row in rows) if weight is not None]
+
+
 def keys_of(rows: Sequence[Row], side: int) -> list[Key | None]:
     """Return the key of each row on one side, as `Row.key` does."""
     return [row.key(side) for row in rows]
@@ -109,6 +116,7 @@ def file_label(path: str) -> str:
     return os.path.basename(path.rstrip("/")) or path
 
 
+@uncollected()
 def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
     """Return a row for each weight, and notes on how the weights of two sources were paired.
 
@@ -133,6 +141,7 @@ def rows_of(sources: Sequence[OpenedSource]) -> tuple[list[Row], list[str]]:
     return rows, coupling.notes
 
 
+@uncollected()
 def index_of(
     sources: Sequence[OpenedSource],
     rows: Sequence[Row],
@@ -146,7 +155,8 @@ def index_of(
     `pairing` are notes on how two sources were paired; `live` means that a server answers further questions. `folded` are the
     folded rows of the newer source, if they are known.
     """
-    folded = folded_rows(sources[AFTER].weights) if folded is None else folded
+    places = places_of(sources[AFTER], rows)
+    folded = folded_rows(sources[AFTER].weights, places=places) if folded is None else folded
     columns = _facts([row.weight for row in rows])
     columns["start"] = _starts(sources[AFTER].weights, rows)
     columns |= {word: [None] * len(rows) for word in STATISTICS}
@@ -159,7 +169,7 @@ def index_of(
         "live": live,
         "headline": sentence(sources[AFTER].weights, folded),
         "changed": "",
-        "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights)],
+        "notes": [*(printable(note, 1000) for note in pairing), *_reordered(sources[AFTER].weights, places)],
         "sources": [_source_record(each, None if side else folded) for side, each in enumerate(sources)],
         "columns": columns,
         "spark": None,
@@ -182,9 +192,9 @@ def _facts(shown: Sequence[Weight]) -> dict[str, Any]:
     return columns | {word: np.array(columns[word], np.float64) for word in ("size", "bytes")}
 
 
-def _reordered(after: Weights) -> list[str]:
-    """Return a note if the rows are in another order than the newer source."""
-    note = order_note(after)
+def _reordered(after: Weights, places: list[int]) -> list[str]:
+    """Return a note if the rows, which have the weights at these places, are in another order than the newer source."""
+    note = order_note(after, places)
     return [note] if note else []
 
 

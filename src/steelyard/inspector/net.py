@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.packing import packed, parts_of
 from steelyard.core.roles import plain_layer
+from steelyard.core.weight import Refused
 from steelyard.errors import ShapeError, SteelyardError, printable, quoted
-from steelyard.inspector.index import AFTER
+from steelyard.inspector.index import AFTER, places_of
 
 if TYPE_CHECKING:
     from steelyard.core.weights import Weights
@@ -29,6 +32,7 @@ _RANGE = re.compile(r"\[([0-9]+)-[0-9]+\]")
 _CODES = "packed; --effective shows its numbers"
 
 
+@uncollected()
 def net_record(view: str, sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
     """Return what one of the `VIEWS` shows; `error` says why there is nothing. Raises `ShapeError` for another view."""
     if view not in VIEWS:
@@ -44,13 +48,16 @@ def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any
     from steelyard.measures.grid import layout_of
 
     shown = [row.weight for row in rows]
-    found = layout_of(shown)
+    found = layout_of(shown, ordered=len(sources) == 1)
     names = [weight.name for weight in shown]
-    places = np.array([found.places.get(name, (-1, -1)) for name in names], np.int32).reshape(-1, 2)
+    nowhere = -1, -1
+    spots = chain.from_iterable(found.places.get(name, nowhere) for name in names)
+    places = np.fromiter(spots, np.int32, 2 * len(names)).reshape(-1, 2)
     places[places[:, 1] >= COLUMNS] = -1
     outside = {*found.outside}
-    codes = dict.fromkeys(parts_of(packed(sources[AFTER].weights)), _CODES)
-    notes = {nth: note for nth, weight in enumerate(shown) if (note := weight.unreadable or codes.get(weight.name))}
+    codes = parts_of(packed(sources[AFTER].weights))
+    noted = [(nth, each) for nth, each in enumerate(shown) if each.name in codes or isinstance(each.read, Refused)]
+    notes = {nth: weight.unreadable or _CODES for nth, weight in noted}
     return {
         "kind": found.kind,
         "rows": list(found.rows),
@@ -64,11 +71,11 @@ def _grid(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any
 
 
 def _size(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[str, Any]:
-    from steelyard.measures.size import size
+    from steelyard.measures.size import size_of
     from steelyard.measures.size.beside import beside
 
     opened = sources[AFTER]
-    record = size(opened.weights).to_dict()
+    record = size_of(opened.weights, places=places_of(opened, rows)).to_dict()
     if isinstance(opened.source, (str, os.PathLike)):
         record["beside"] = beside(opened.source, opened.weights)._asdict()
     first = _first_rows(rows)
@@ -93,12 +100,14 @@ def _architecture(sources: Sequence[OpenedSource], rows: Sequence[Row]) -> dict[
 
 def _first_rows(rows: Iterable[Row]) -> Callable[[str], int]:
     """Return a function that finds the first row of a layer, or of the first of repeated ones, -1 for none."""
-    known: dict[str, int] = {}
-    for nth, weight in enumerate(row.weight for row in rows):
-        known.setdefault(weight.name, nth)
-        name = plain_layer(weight.layer)
+    shown = [row.weight for row in rows]
+    known = _first([weight.name for weight in shown])
+    layers = [weight.layer for weight in shown]
+    first_of = _first(layers)
+    for layer in dict.fromkeys(layers):
+        name, nth = plain_layer(layer), first_of[layer]
         for _ in range(32):
-            if not name or name in known:
+            if not name or known.get(name, nth + 1) <= nth:
                 break
             known[name] = nth
             name = name[: max(name.rfind("."), name.rfind("/"), 0)]
@@ -108,6 +117,11 @@ def _first_rows(rows: Iterable[Row]) -> Callable[[str], int]:
         return known.get(one, -1)
 
     return first
+
+
+def _first(words: Sequence[str]) -> dict[str, int]:
+    """Return the first place of each word."""
+    return dict(zip(reversed(words), range(len(words) - 1, -1, -1), strict=True))
 
 
 VIEWS: dict[str, Callable[[Sequence[OpenedSource], Sequence[Row]], dict[str, Any]]] = {

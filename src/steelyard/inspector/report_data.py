@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steelyard import sizes
+from steelyard.core.gc_pause import uncollected
 from steelyard.core.threads import in_turn
 from steelyard.core.weight import Weight
 from steelyard.errors import SteelyardError
@@ -32,6 +33,7 @@ from steelyard.inspector.index import (
     finding_record,
     index_of,
     keys_of,
+    places_of,
 )
 from steelyard.inspector.net import VIEWS, net_record
 from steelyard.inspector.panels import add_panels
@@ -126,7 +128,7 @@ def report_data(
 ) -> ReportData:
     """Measure every weight of one or two sources. An unreadable weight is listed with its error, and counted."""
     room, axes = _picture_room(rows), (Axis(), Axis())
-    folded = folded_rows(sources[AFTER].weights)
+    folded = folded_rows(sources[AFTER].weights, places=places_of(sources[AFTER], rows))
     index = index_of(sources, rows, pairing, live=False, folded=folded)
     measured: list[dict[Key, MeasuredWeight]] = [{} for _ in sources]
     statistics = [Statistics() for _ in sources]
@@ -174,6 +176,7 @@ def _room_for(listed: Sized) -> int:
     return OF_MANY if len(listed) >= MANY else DETAILED
 
 
+@uncollected()
 def _picture_room(rows: Sequence[Row]) -> int:
     """Return the most cells that a picture may have: small weights need few, and all others share the rest equally."""
     needed: Counter[int] = Counter()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from steelyard.core.gc_pause import uncollected
 from steelyard.inspector.details import rounded_column
 from steelyard.inspector.index import STATISTICS
 from steelyard.measures.check.survey import glances
@@ -41,6 +42,7 @@ class Statistics:
             self.columns[word].append(value)
 
 
+@uncollected()
 def columns_of_rows(keys: Sequence[Keys], sides: Sequence[Statistics]) -> dict[str, list[object]]:
     """Return the statistics in each row, rounded: those of its weight on the first side that has one; `keys` are by side."""
     columns = {word: rounded_column([*chain.from_iterable(side.columns[word] for side in sides)]) for word in STATISTICS}

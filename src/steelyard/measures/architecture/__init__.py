@@ -282,13 +282,10 @@ def _leaf(weight: Weight) -> str:
 
 def _tree_rows(counted: Sequence[Counted], parameters: int) -> Iterator[LayerRow]:
     """Yield the tree of layers by their names, with the shapes of their weights."""
-    held: dict[str, dict[str, tuple[int, ...]]] = {}
-    for layer in layers_of(counted):
-        held[layer.name] = {}
-    shapes = {weight.name: (weight, weight.shape) for weight, _, _ in counted}
-    for layer in layers_of(counted):
-        held[layer.name] = {_leaf(shapes[name][0]) or name: shapes[name][1] for name in layer.weights}
-    for depth, node in (found for top in tree_of(layers_of(counted)) for found in top.walk()):
+    layers = layers_of(counted)
+    weights = {weight.name: weight for weight, _, _ in counted}
+    held = {layer.name: {_leaf(weights[name]) or name: weights[name].shape for name in layer.names} for layer in layers}
+    for depth, node in (found for top in tree_of(layers) for found in top.walk()):
         yield _tree_row(node, depth, held.get(node.first, {}) if not node.children else {}, parameters)
 
 

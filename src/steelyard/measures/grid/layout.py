@@ -42,8 +42,10 @@ class Layout(NamedTuple):
         return {**self._asdict(), "places": places}
 
 
-def layout_of(weights: Iterable[Weight]) -> Layout:
+def layout_of(weights: Iterable[Weight], *, ordered: bool = False) -> Layout:
     """Return where each weight is in the grid; rows and columns are in the natural order of the names.
+
+    Weights that are `ordered` are in it already.
 
     >>> import numpy as np, steelyard
     >>> net = {f"h.{nth}.{part}.weight": np.ones((2, 2)) for nth in range(3) for part in ("attn", "mlp")}
@@ -52,9 +54,9 @@ def layout_of(weights: Iterable[Weight]) -> Layout:
     (['h.0', 'h.1', 'h.2'], ['attn.weight', 'mlp.weight'], (1, 1), ['wte.weight'])
     """
     given = list(weights)
-    listed = [given[place] for place in natural([weight.name for weight in given])]
-    counted = [weight for weight in listed if weight.role == Role.COUNT]
-    held = [weight for weight in listed if weight.role != Role.COUNT] or listed
+    listed = given if ordered else [given[place] for place in natural([weight.name for weight in given])]
+    counted = [weight for weight in listed if weight.role is Role.COUNT]
+    held = [weight for weight in listed if weight.role is not Role.COUNT] or listed
     left_out = [weight.name for weight in counted] if len(held) < len(listed) else []
     for kind, find in (("blocks", _by_block), ("layers", _by_layer)):
         runs = find(held)

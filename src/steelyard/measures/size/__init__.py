@@ -16,14 +16,15 @@ from steelyard.io import weights as weights_of
 from steelyard.measures.size.beside import Beside, beside
 from steelyard.measures.size.encodings import Encoding, encodings
 from steelyard.measures.size.tally import Tally, sum_of, tally_of
-from steelyard.measures.size.tree import Layer, Node, tree_of
+from steelyard.measures.size.tree import Layer, Node, rest_of, tree_of
 from steelyard.measures.stored import stored_bytes
 from steelyard.text import tabular
-from steelyard.text.order import in_natural_order
+from steelyard.text.order import natural
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
     from steelyard.core.weights import Weights
+    from steelyard.measures.size.tree import Held
 
     Counted = tuple[Weight, Tally, bool | None]
     """A weight with what it counts, and whether it is a parameter."""
@@ -191,9 +192,14 @@ def size(source: object, *, scope: Literal["model", "all"] = "all") -> Size:
     if scope not in ("model", "all"):
         raise ShapeError(f'scope is {scope!r}; it must be "model" or "all"')
     stored = weights_of(source)
-    aside = beside(source, stored) if scope == "all" and isinstance(source, (str, os.PathLike)) else _NOTHING
+    return size_of(stored, beside(source, stored) if scope == "all" and isinstance(source, (str, os.PathLike)) else _NOTHING)
+
+
+def size_of(stored: Weights, aside: Beside = _NOTHING, places: Sequence[int] | None = None) -> Size:
+    """Return the size of weights; `aside` is what their file has beside them, `places` their natural order, where it is known."""
     counted = list(counted_weights(stored))
-    nodes = tree_of(layers_of(counted))
+    same = places is not None and [weight.name for weight, _, _ in counted] == [*stored]  # none are packed
+    nodes = tree_of(layers_of(counted, places if same else None))
     total = total_of(counted)
     known = ((weight, is_parameter) for weight, _, is_parameter in counted if weight.tied is None)
     return Size(total, _rows(nodes, total, counted), encodings(known), aside)
@@ -226,13 +232,20 @@ def total_of(counted: Sequence[Counted]) -> Tally:
     return sum_of(tally for _, tally, _ in counted)
 
 
-def layers_of(counted: Sequence[Counted]) -> list[Layer]:
-    """Return the layers by name, without the collections of Flax; a weight that is in no layer is one of its own."""
-    layers: dict[str, dict[str, Tally]] = {}
-    for weight, tally, _ in in_natural_order(counted, lambda each: each[0].name):
+def layers_of(counted: Sequence[Counted], places: Sequence[int] | None = None) -> list[Layer]:
+    """Return the layers by name, without the collections of Flax; a weight that is in no layer is one of its own.
+
+    `places` is the natural order of the weights, where it is known.
+    """
+    layers: dict[str, list[tuple[str, Tally]]] = {}
+    pairs: dict[tuple[str, Tally], tuple[str, Tally]] = {}
+    for place in natural([weight.name for weight, _, _ in counted]) if places is None else places:
+        weight, tally, _ = counted[place]
         name = plain_layer(weight.layer) or weight.name
-        layers.setdefault(name, {})[weight.name] = tally
-    return [Layer(name, weights) for name, weights in layers.items()]
+        pair = rest_of(weight.name, name), tally
+        layers.setdefault(name, []).append(pairs.setdefault(pair, pair))
+    known: dict[tuple[int, ...], Held] = {}
+    return [Layer(name, known.setdefault(tuple(map(id, own)), tuple(own))) for name, own in layers.items()]
 
 
 def _rows(nodes: Sequence[Node], total: Tally, counted: Sequence[Counted]) -> list[SizeRow]:

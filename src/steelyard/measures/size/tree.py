@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from steelyard.measures.size.tally import Tally, sum_of
 from steelyard.text.rows import span
+
+if TYPE_CHECKING:
+    Held = tuple[tuple[str, Tally], ...]
 
 _DEEPEST = 32
 """Maximum words of a name that are levels of the tree; a hostile one may have thousands."""
@@ -15,15 +18,26 @@ _SHARED = 8
 """The depth to which parts are compared with others, so that those that are alike are looked at once."""
 _WORDS = re.compile(r"(?<!^)([./])")
 """What separates words; ONNX begins names with a slash, which separates nothing."""
+APART = "\0"
+"""Marks the name of a weight that does not begin with that of its layer."""
 _COUNTED = re.compile(r"([^0-9]*)([0-9]{1,9})([^0-9]*)")
 """A word that may count up."""
 
 
 class Layer(NamedTuple):
-    """A layer, whose name begins with the names of the parts that it is in, and the tally of each weight by its full name."""
+    """A layer, whose name begins with the names of the parts that it is in, and what it `held`: its weights with their tallies.
+
+    A weight has the rest of its name after the layer's, or, if its name begins otherwise, `APART` and the whole name. Layers that
+    hold the same, whatever their names, may have the same `held`.
+    """
 
     name: str
-    weights: Mapping[str, Tally]
+    held: Held
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its weights."""
+        return [rest.removeprefix(APART) if rest.startswith(APART) else self.name + rest for rest, _ in self.held]
 
 
 class _Split(NamedTuple):
@@ -100,12 +114,18 @@ def tree_of(layers: Iterable[Layer]) -> list[Node]:
 
     A level with a single node has no node of its own. A layer with others inside it has a node for each of its own weights.
 
-    >>> net = [Layer(f"h.{n}.{word}", {"w": Tally(size)}) for n in range(12) for word, size in (("attn", 4), ("mlp", 8))]
+    >>> net = [Layer(f"h.{n}.{word}", ((".w", Tally(size)),)) for n in range(12) for word, size in (("attn", 4), ("mlp", 8))]
     >>> [(depth, node.label, node.times, node.tally.parameters) for top in tree_of(net) for depth, node in top.walk()]
     [(0, 'h.[0-11]', 12, 144), (1, 'attn', 12, 48), (1, 'mlp', 12, 96)]
     """
-    known: dict[object, int] = {}
-    split = [_Split(_words(layer.name), layer, known.setdefault(_held(layer), len(known))) for layer in layers]
+    numbers: dict[Held, int] = {}
+    of_object: dict[int, int] = {}  # most layers share theirs
+    split = []
+    for layer in layers:
+        number = of_object.get(id(layer.held))
+        if number is None:
+            number = of_object[id(layer.held)] = numbers.setdefault(layer.held, len(numbers))
+        split.append(_Split(_words(layer.name), layer, number))
     return [_short(node) for node in _folded(_level(split, 0))]
 
 
@@ -119,14 +139,14 @@ def _words(name: str) -> list[str]:
     return split
 
 
-def _held(layer: Layer) -> object:
-    """Return what a layer holds, whatever its name: the names of its weights within it, and their tallies."""
-    end, own = len(layer.name), layer.weights
-    return tuple([(name[end:] if _is_within(name, layer.name) else f"\0{name}", tally) for name, tally in own.items()])
+def rest_of(weight: str, layer: str) -> str:
+    r"""Return the rest of a weight's name after that of its layer, or `APART` and the name if it does not begin so.
 
-
-def _is_within(weight: str, layer: str) -> bool:
-    return weight.startswith(layer) and weight[len(layer) : len(layer) + 1] in (".", "/")
+    >>> rest_of("fc.weight", "fc"), rest_of("coefs_.0", "0")
+    ('.weight', '\x00coefs_.0')
+    """
+    end = len(layer)
+    return weight[end:] if weight.startswith(layer) and weight[end : end + 1] in (".", "/") else APART + weight
 
 
 def _level(named: Sequence[_Split], depth: int) -> list[Node]:
@@ -162,17 +182,18 @@ def _node(named: Sequence[_Split], depth: int) -> Node:
     ends = [each.layer for each in named if each.ends_at(depth)]
     inner = [each for each in named if not each.ends_at(depth)]
     if not inner:
-        return Node(label, (name, name), sum_of(ends[0].weights.values()), mark=mark)
-    children = [_own(weight, name, tally) for layer in ends for weight, tally in layer.weights.items()]
+        return Node(label, (name, name), sum_of(tally for _, tally in ends[0].held), mark=mark)
+    children = [_own(rest, layer.name, tally) for layer in ends for rest, tally in layer.held]
     children += _level(inner, depth + 1)
     return Node(label, (name, name), sum_of(child.tally for child in children), _folded(children), mark=mark)
 
 
-def _own(weight: str, layer: str, tally: Tally) -> Node:
+def _own(rest: str, layer: str, tally: Tally) -> Node:
     """Return the node of a weight of a layer that has others inside."""
-    within = _is_within(weight, layer)
-    cut = len(layer) if within else 0
-    return Node(weight[cut + within :], (weight, weight), tally, mark=weight[cut : cut + within])
+    if rest.startswith(APART):
+        name = rest.removeprefix(APART)
+        return Node(name, (name, name), tally)
+    return Node(rest[1:], (layer + rest, layer + rest), tally, mark=rest[:1])
 
 
 def _folded(nodes: Sequence[Node]) -> list[Node]:
