@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii as quote
 from typing import TYPE_CHECKING, Any
 
 from steelyard.codecs.budget import check_json
-from steelyard.core.roles import infer_roles, layer_of
+from steelyard.core.roles import infer_roles, layers_of
 from steelyard.core.weight import Role, Weight
 
 if TYPE_CHECKING:
@@ -70,12 +70,9 @@ def explained(stored: Iterable[Weight], facts: Mapping[str, Mapping[str, Any]]) 
     ordered = [_explained(name, fact, named) for name, fact in facts.items()]
     known = [weight for weight in ordered if weight is not None]
     rest = [weight for name, weight in named.items() if name not in facts]
-    return known + infer_roles(map(_in_layer, rest), in_place=True)
-
-
-def _in_layer(weight: Weight) -> Weight:
-    weight.layer = layer_of(weight.name)
-    return weight
+    for weight, layer in zip(rest, layers_of([weight.name for weight in rest]), strict=True):
+        weight.layer = layer
+    return known + infer_roles(rest, in_place=True)
 
 
 def parsed(text: str) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from steelyard.core.net_facts import with_net
+
 if TYPE_CHECKING:
     from steelyard.core.graph import Setting, Shape
     from steelyard.core.weight import Weight
@@ -41,9 +43,7 @@ class Computation(NamedTuple):
 
 def with_computation(weights: Weights, computation: Callable[[], Computation]) -> Weights:
     """Return the weights of a file with the function that lists its operators."""
-    made = weights.with_weights(weights.values())
-    made._net = weights._net.replace(computation=computation)
-    return made
+    return with_net(weights, weights._net.replace(computation=computation))
 
 
 def computation_of(weights: Weights) -> Computation | None:

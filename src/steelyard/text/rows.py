@@ -104,7 +104,7 @@ def rows_of(weights: Weights, *, unfolded: bool = False, places: Sequence[int] |
 
 def _kind_among(listed: Sequence[Weight]) -> Callable[[Weight], object]:
     """Return the function of what weights of one row have in common: also why they cannot be read, if any of these cannot."""
-    if not any(isinstance(weight.read, Refused) for weight in listed):
+    if Refused not in {type(weight.read) for weight in listed}:
         return _kind
     return lambda weight: (_kind(weight), weight.unreadable)
 

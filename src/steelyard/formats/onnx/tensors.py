@@ -21,7 +21,7 @@ from steelyard.codecs.limits import is_bomb, is_possible
 from steelyard.codecs.protobuf import unpacked
 from steelyard.codecs.sparse_runs import dense_reader
 from steelyard.codecs.subbyte import BITS, bytes_of, decoded, packed_bytes
-from steelyard.core.roles import layer_of
+from steelyard.core.roles import layers_of
 from steelyard.core.weight import Refused, Role, Weight
 from steelyard.dtypes import UNKNOWN, itemsize
 from steelyard.errors import FormatError, SteelyardError, printable, quoted
@@ -123,13 +123,14 @@ def weights_of(
         if isinstance(kind, Kind) and in_place(kind.tensor, look := files.look(kind.tensor), files.source):
             looks[kind] = look
     make, source, made = Weight.__new__, files.source, list[Weight]()
-    for name, kind, offset in zip(tensors.names, tensors.kinds, tensors.offsets, strict=True):
+    layers = layers_of(tensors.names)
+    for name, layer, kind, offset in zip(tensors.names, layers, tensors.kinds, tensors.offsets, strict=True):
         if kind not in looks or name in but:
             made.append(other(kind.named(name, offset) if isinstance(kind, Kind) else kind))
             continue
         weight = make(Weight)  # without its constructor, which takes longer than all else here
         weight.shape, weight.dtype, weight.encoding, *_ = looks[kind]
-        weight.name, weight.layer, weight.read = name, layer_of(name), Stored(source, offset, weight.dtype)
+        weight.name, weight.layer, weight.read = name, layer, Stored(source, offset, weight.dtype)
         weight.role, weight.axes, weight.trainable = Role.OTHER, "", None
         weight.tied = weight.overlaps = weight.derivation = None
         made.append(weight)
