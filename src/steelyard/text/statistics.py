@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
-from steelyard.text.order import in_natural_order, order_note
+from steelyard.text.order import in_natural_order, natural, order_note
 from steelyard.text.rows import folded, span
 from steelyard.text.table import AXIS_ROLES, MOST_ROWS, TIMES, Column, drawn, name_text, nonfinite_line, number_text
 from steelyard.text.terminal import Screen, screen_of
@@ -35,27 +35,28 @@ def stats_lines(stats: Stats, screen: Screen, *, unfolded: bool = False, most: i
     if not stats.rows:
         yield "no weights"
         return
-    rows = grouped(stats, unfolded=unfolded)
+    places = natural([row.name for row in stats.rows])
+    rows = grouped(stats, unfolded=unfolded, places=places)
     yield from drawn(stats_columns(stats, rows[:most]), screen, len(rows))
     yield from map(screen.broken, left_out(stats.left_out))
-    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats))
+    yield from (screen.paint(screen.broken(line), "dim") for line in reordered(stats, places))
     if len(rows[:most]) > MOST_DRAWN:
         yield screen.broken(f"histograms are not drawn, since there are more than {MOST_DRAWN:,} rows; --select chooses some")
     for line in nonfinite(stats):
         yield screen.paint(screen.broken(line), "red")
 
 
-def grouped(stats: Stats, *, unfolded: bool = False) -> list[list[WeightStats]]:
-    """Return the rows in groups, in natural order; repeated blocks are folded unless `unfolded`."""
-    listed = in_natural_order(stats.rows, _name)
+def grouped(stats: Stats, *, unfolded: bool = False, places: list[int] | None = None) -> list[list[WeightStats]]:
+    """Return the rows in groups, in natural order, which `places` has if it is known; repeated blocks fold unless `unfolded`."""
+    listed = in_natural_order(stats.rows, _name) if places is None else [stats.rows[place] for place in places]
     if unfolded or stats.by != "weight":
         return [[row] for row in listed]
     return folded(listed, _name, _kind)
 
 
-def reordered(stats: Stats) -> Iterator[str]:
-    """Yield a line if the groups are in another order than the rows of the statistics."""
-    if line := order_note(map(_name, stats.rows)):
+def reordered(stats: Stats, places: list[int] | None = None) -> Iterator[str]:
+    """Yield a line if the groups are in another order, which `places` has if it is known, than the rows of the statistics."""
+    if line := order_note(map(_name, stats.rows), places):
         yield line
 
 
