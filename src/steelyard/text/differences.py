@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from steelyard.core.names import marks
 from steelyard.core.weight import Role
 from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
@@ -98,20 +99,10 @@ def one_sided(diff: Diff) -> Iterator[str]:
 
 def grouped(rows: Sequence[Difference]) -> list[list[Difference]]:
     """Group the rows of repeated blocks that differ in the same way; sort the groups by their greatest change."""
-    labels = list(map(_label, rows))
-    known: dict[object, int] = {}
-    kinds = [known.setdefault(kind, len(known)) for kind in map(_kind, rows)]  # as numbers, which are compared often
+    labels = [row.label for row in rows]
+    kinds = marks([row.look for row in rows])  # as numbers, which are compared often
     groups = folded_apart(range(len(rows)), labels.__getitem__, kinds.__getitem__)
     return [[rows[place] for place in group] for group in sorted(groups, key=min)]
-
-
-def _label(row: Difference) -> str:
-    return f"{row.source} -> {row.name}" if row.name and row.source and row.source != row.name else row.name or row.source
-
-
-def _kind(row: Difference) -> object:
-    """Return the key by which rows are grouped; a row that is not finite is never hidden in another's group."""
-    return row.kind, row.paired_by, row.shapes, row.dtypes, row.role, row.layout, bool(row.nonfinite)
 
 
 def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool = False) -> list[Column]:
@@ -137,14 +128,14 @@ def _change(row: Difference) -> float:
 
 
 def _spanned(group: Sequence[Difference]) -> str:
-    return name_text(span(_label(group[0]), _label(group[-1])))
+    return name_text(span(group[0].label, group[-1].label))
 
 
 def _which(group: Sequence[Difference], row: Difference) -> str:
     """Return the indices of the block whose statistics represent the group."""
     if len(group) == 1 or row.kind != "changed":
         return ""
-    return ", ".join(distinguishing_numbers(_label(group[0]), _label(group[-1]), _label(row)))
+    return ", ".join(distinguishing_numbers(group[0].label, group[-1].label, row.label))
 
 
 def _histograms(rows: Sequence[Difference]) -> Column:
@@ -160,7 +151,7 @@ def _histograms(rows: Sequence[Difference]) -> Column:
 
 def difference_line(row: Difference) -> str:
     """Format one difference as one line."""
-    return "  ".join(filter(None, (name_text(_label(row)), *_figures(row), _what_of([row]))))
+    return "  ".join(filter(None, (name_text(row.label), *_figures(row), _what_of([row]))))
 
 
 def _figures(row: Difference) -> tuple[str, ...]:

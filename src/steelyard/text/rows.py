@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import and_, attrgetter, eq, sub
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from steelyard.core.names import Head, changes, marks
+from steelyard.core.names import Head, changes, marks, templates
 from steelyard.core.names import heads as heads_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.errors import SteelyardError
+from steelyard.text.grids import in_grid
 from steelyard.text.order import DEPTH, natural, sizes_of
 
 Listed = TypeVar("Listed")
@@ -29,6 +30,8 @@ NUMBER = re.compile(r"([0-9]+)")
 _DIGITS = "0123456789"
 _LONGEST, _HASH = 9, -2
 """The digits of the longest number that may count up, and what stands for a longer one, which is a hash."""
+_MANY = 100
+"""Names that may be a grid; fewer are folded number by number at once."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps")
 
 
@@ -141,12 +144,28 @@ def folded_apart(listed: Iterable[Listed], name: Callable[[Listed], str], kind: 
     >>> folded_apart(["h.1.w", "h.0.b", "h.0.w"], str, len)
     [['h.0.w', 'h.1.w'], ['h.0.b']]
     """
-    alike: dict[object, list[tuple[list[str], Group[Listed]]]] = {}
-    for each in listed:
-        word, like = name(each), kind(each)
-        parts = NUMBER.split(word, DEPTH)
-        alike.setdefault((*parts[::2], like), []).append((parts[1::2], (word, like, [each])))
-    return [part for members in alike.values() for _, _, part in _folded(_in_order(members), 0)]
+    items = list(listed)
+    words, likes = list(map(name, items)), list(map(kind, items))
+    alike: dict[object, list[int]] = {}
+    for place, key in enumerate(zip(_shared(words), likes, strict=True)):
+        alike.setdefault(key, []).append(place)
+    groups: list[list[Listed]] = []
+    for places in alike.values():
+        named = [words[place] for place in places]
+        order = in_grid(named) if len(places) >= _MANY else None
+        if order is not None:
+            groups.append([items[places[nth]] for nth in order])
+            continue
+        members = [(NUMBER.split(words[at], DEPTH)[1::2], (words[at], likes[at], [items[at]])) for at in places]
+        groups += [part for _, _, part in _folded(_in_order(members), 0)]
+    return groups
+
+
+def _shared(words: Sequence[str]) -> list[object]:
+    """Return what each name has in common with others that differ in their first numbers only."""
+    found = templates(words)
+    long = {each for each in {*found} if each.count("0") > DEPTH}
+    return [tuple(NUMBER.split(word, DEPTH)[::2]) if each in long else each for word, each in zip(words, found, strict=True)]
 
 
 def _in_order(members: list[tuple[list[str], Group[Listed]]]) -> list[Group[Listed]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
 from steelyard.io import readable_weights
+from steelyard.measures.diff.difference import EQUAL, LONELY, MEASURED, Difference, Figures
 from steelyard.paths import is_spread
 from steelyard.text import tabular
 
@@ -22,85 +22,8 @@ if TYPE_CHECKING:
     from steelyard.measures.diff.entries import Sums, Tolerance
     from steelyard.measures.diff.pairing import Couple, Coupling, Names
     from steelyard.measures.diff.verdicts import Verdict
-    from steelyard.numerics.summary import Summary
 
-
-_NUMBERS = ("count", "changed", "over_tolerance", "nonfinite", "max_abs", "signed_max", "mean_abs", "relative", "cosine")
-"""The statistics of two weights that were compared."""
-
-
-class Difference:
-    """The difference of one weight: `name` is its name in the second source, `source` in the first; one of them may be blank.
-
-    `kind` is "equal" (every bit), "changed", "renamed" (the same numbers under another name), "shape" (not compared), "added"
-    or "removed". `paired_by` is the evidence for the pair: "name", "name without a prefix", "rule", "layer" (as in `transfer`),
-    "same numbers" or, for a weight that follows its layer, "numbers of its layer". `shapes` and `dtypes`
-    are those of both sides. `changed` counts the entries whose bits differ, `over_tolerance` those that differ by more than the
-    tolerance. `max_abs`, at the index `place`, and `mean_abs` are the
-    maximum and the mean of |after - before|; `signed_max` is after - before at `place` (its magnitude for complex numbers).
-    `relative` is ||after - before|| / ||before||, and `cosine` is the cosine similarity of both sides; both are None where an
-    l2 norm is zero or overflows. `nonfinite` counts the entries that are NaN or infinite on one side and different on the
-    other; all other statistics exclude entries that are not finite. `layout` is the layout change that was applied to the
-    first source, and `verdict` the kind of difference, if there is evidence of one.
-    """
-
-    __slots__ = (
-        *("_sides", "changed", "cosine", "count", "dtypes", "kind", "layout", "max_abs", "mean_abs", "name", "nonfinite"),
-        *("over_tolerance", "paired_by", "place", "relative", "role", "shapes", "signed_max", "source", "verdict"),
-    )
-
-    def __init__(self, kind: str, one: Weight | None, other: Weight | None, paired_by: str = "", layout: str = "") -> None:
-        self.kind = kind
-        self.source = one.name if one else ""
-        self.name = other.name if other else ""
-        self.shapes = (one.shape if one else None, other.shape if other else None)
-        self.dtypes = (one.dtype if one else None, other.dtype if other else None)
-        self.role = other.role if other else one.role if one else None
-        self.paired_by = paired_by
-        self.layout = layout
-        self.count = other.size if other else one.size if one else 0
-        self.changed = self.over_tolerance = self.nonfinite = 0
-        self.signed_max = self.max_abs = self.mean_abs = 0.0
-        self.relative: float | None = 0.0
-        self.cosine: float | None = 1.0
-        self.place: tuple[int, ...] | None = None
-        self.verdict: Verdict | None = None
-        self._sides = (one, other)
-
-    def summary(self) -> Summary | None:
-        """Read both sides once more, and return the summary of after - before: range, moments and histogram.
-
-        None if there is no partner of the same shape, or if this row was unpickled, since it then has no weights.
-        """
-        from steelyard.measures.diff.summary import summary_of_difference
-
-        one, other = self._sides
-        return summary_of_difference(one, other) if one and other and one.shape == other.shape else None
-
-    def __getstate__(self) -> object:
-        """Return the statistics without the weights, which may belong to a live model."""
-        return None, {slot: getattr(self, slot) for slot in self.__slots__} | {"_sides": (None, None)}
-
-    def __repr__(self) -> str:
-        from steelyard.text.differences import difference_line
-
-        return difference_line(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain Python, for JSON."""
-        compared = self.kind in ("equal", "changed", "renamed")
-        return {
-            "name": self.name,
-            "source": self.source,
-            "kind": self.kind,
-            "paired_by": self.paired_by,
-            "layout": self.layout,
-            "shapes": [shape and list(shape) for shape in self.shapes],
-            "dtypes": list(self.dtypes),
-            **({word: _plain(getattr(self, word)) for word in _NUMBERS} if compared else {}),
-            "place": self.place and list(self.place),
-            "verdict": self.verdict and self.verdict.to_dict(),
-        }
+__all__ = ["Diff", "Difference", "diff", "differences"]
 
 
 class Diff:
@@ -188,7 +111,7 @@ def _table_row(row: Difference) -> dict[str, Any]:
     sides = {"shape_before": shapes[0], "shape_after": shapes[1], "dtype_before": dtypes[0], "dtype_after": dtypes[1]}
     facts = {"name": row.name, "source": row.source, "kind": row.kind, "paired_by": row.paired_by, "layout": row.layout}
     record = row.to_dict()
-    numbers = {word: record.get(word) for word in _NUMBERS}
+    numbers = {word: record.get(word) for word in MEASURED}
     place = row.place and ", ".join(map(str, row.place))
     return {**facts, **sides, **numbers, "place": place, "verdict": row.verdict and row.verdict.what}
 
@@ -293,49 +216,44 @@ def _packing(one: Weights, other: Weights) -> list[str]:
 def differences(couples: Sequence[Couple], tolerance: Tolerance | None = None, *, verdicts: bool = True) -> list[Difference]:
     """Return a row for each couple, in order."""
     from steelyard.measures.diff.entries import Tolerance, side_by_side
+    from steelyard.measures.diff.verdicts import verdict
 
+    explain = verdict if verdicts else None
     limit, are_comparable = tolerance or Tolerance(), [each.comparable for each in couples]
     compared = [(each.one, each.other) for each in compress(couples, are_comparable) if each.one and each.other]
     sums = side_by_side(compared, limit)
     marked = zip(couples, are_comparable, strict=True)
-    return [_row(each, next(sums), verdicts=verdicts) if is_comparable else _lonely(each) for each, is_comparable in marked]
+    return [_row(each, next(sums), explain) if is_comparable else _lonely(each) for each, is_comparable in marked]
 
 
 def _lonely(each: Couple) -> Difference:
     """Return the row of a weight without a partner, or with one of another shape."""
     kind = "removed" if each.other is None else "added" if each.one is None else "shape"
-    row = Difference(kind, each.one, each.other, each.why if kind == "shape" else "")
-    row.relative = row.cosine = None
-    return row
+    return Difference(kind, each.one, each.other, each.why if kind == "shape" else "", figures=LONELY)
 
 
-def _row(each: Couple, sums: Sums, *, verdicts: bool) -> Difference:
+def _row(each: Couple, sums: Sums, explain: Callable[[Weight, Weight, Sums], Verdict | None] | None) -> Difference:
     """Return the row of two weights of one shape."""
-    from steelyard.core.indexing import place_of
-
-    retyped = each.one is not None and each.other is not None and each.one.dtype != each.other.dtype
-    kind = "changed" if sums.changed or retyped else "renamed" if each.is_renamed else "equal"
-    row = Difference(kind, each.one, each.other, each.why, each.layout)
-    row.changed, row.over_tolerance, row.nonfinite = sums.changed, sums.over_tolerance, sums.nonfinite
-    if sums.changed:
-        row.max_abs, row.mean_abs = sums.max_abs, sums.total / max(row.count, 1)
-        row.signed_max = -sums.max_abs if sums.falls else sums.max_abs
-        row.relative, row.cosine = sums.relative, sums.cosine
-        row.place = place_of(row.shapes[1] or (), sums.place) if sums.place >= 0 else None
-    if verdicts and kind == "changed" and each.one and each.other:
-        from steelyard.measures.diff.verdicts import verdict
-
-        row.verdict = verdict(each.one, each.other, sums)
+    one, other, why, layout = each
+    if not sums.changed and (one is None or other is None or one.dtype == other.dtype):
+        return Difference("renamed" if each.is_renamed else "equal", one, other, why, layout)
+    row = Difference("changed", one, other, why, layout, _figures(sums, other) if sums.changed and other else EQUAL)
+    if explain and one and other:
+        row.verdict = explain(one, other, sums)
     return row
 
 
-def _plain(number: float | None) -> float | str | None:
-    """Return a number that JSON can represent: an overflow as a word."""
-    return number if number is None or isfinite(number) else "Infinity" if number > 0 else "-Infinity"
+def _figures(sums: Sums, other: Weight) -> Figures:
+    largest = -sums.max_abs if sums.falls else sums.max_abs
+    mean = sums.total / max(other.size, 1)
+    counts = sums.changed, sums.over_tolerance, sums.nonfinite
+    return Figures(*counts, sums.max_abs, largest, mean, sums.relative, sums.cosine, sums.place)
+
+
+_RANKS = {kind: rank for rank, kind in enumerate(("shape", "removed", "added", "changed", "renamed", "equal"))}
 
 
 def _by_change(row: Difference) -> tuple[int, float, float]:
     """Sort key of rows: first those without a partner, then those not finite, then by relative change."""
-    kinds = ("shape", "removed", "added", "changed", "renamed", "equal")
     change = row.relative if row.relative is not None else float("inf")
-    return kinds.index(row.kind), -float(row.nonfinite > 0), -change
+    return _RANKS[row.kind], -float(row.nonfinite > 0), -change

@@ -26,6 +26,7 @@ from steelyard.measures.diff.arithmetic import (
     real,
     total_and_norm,
 )
+from steelyard.measures.diff.ruled_out import FEW
 from steelyard.measures.diff.small_couples import TINY, columns_of
 from steelyard.numerics.blocks import BlockReader, blocks_of, is_shared, pairs_of, runs
 from steelyard.numerics.matrices import as_float64
@@ -50,7 +51,7 @@ class Sums:
     is the sum of all absolute differences. `apart`, `one` and `other` are the l2 norms of the difference and of both sides.
     All of these exclude entries that are NaN or infinite; `nonfinite` counts those that differ between the sides. `equal`
     lists the runs of equal entries, whose norms were not computed. `cosine` and `relative` are set once all parts are merged.
-    `sides` are the numbers of both sides of a small weight that changed, since they have been read already. `may_be_cast` and
+    `sides` are the numbers of both sides of a small weight that changed, as far as a verdict needs them again. `may_be_cast` and
     `may_be_scaled` are false where such a verdict is ruled out, and `may_be_explained` where every verdict on entries is.
     """
 
@@ -85,11 +86,15 @@ class Sums:
         self.sides: tuple[Array, Array] | None = None
         self.may_be_cast = self.may_be_scaled = self.may_be_explained = True
 
-    def take(self, figures: tuple[Any, ...]) -> None:
-        """Take the figures of a row from `small_couples.Columns`."""
-        self.changed, self.over_tolerance, self.place, self.falls, self.max_abs, self.total, *rest = figures
-        self.apart, self.one, self.other, self.relative, self.cosine, *possible = rest
-        self.may_be_cast, self.may_be_scaled, self.may_be_explained = possible
+    @classmethod
+    def of_row(cls, figures: tuple[Any, ...]) -> Sums:
+        """Return sums with the figures of a row of `small_couples.Columns`, of which most are used once."""
+        sums = cls.__new__(cls)
+        sums.changed, sums.over_tolerance, sums.place, sums.falls, sums.max_abs, sums.total = figures[:6]
+        sums.apart, sums.one, sums.other, sums.relative, sums.cosine = figures[6:11]
+        sums.may_be_cast, sums.may_be_scaled, sums.may_be_explained = figures[11:]
+        sums.nonfinite, sums.equal, sums.sides = 0, [], None
+        return sums
 
     def merge(self, later: Sums) -> None:
         """Merge the sums of later entries."""
@@ -177,17 +182,17 @@ def _of_rows(
     """Yield the place and the sums of each small couple, whose numbers are rows that differ."""
     columns, desk = columns_of(before, after, tolerance), desk_of(sizes.DIFF_BLOCK)
     marks = zip(columns.are_alone.tolist(), columns.are_uneven.tolist(), strict=True)
-    for (place, couple), x, y, figures, (is_alone, is_uneven) in zip(named, before, after, columns.rows(), marks, strict=True):
-        sums = Sums()
-        sums.sides = x, y
+    are_tested = before.shape[1] >= FEW * FEW
+    for at, ((place, couple), figures, (is_alone, is_uneven)) in enumerate(zip(named, columns.rows(), marks, strict=True)):
+        sums = Sums() if is_alone else Sums.of_row(figures)
+        if are_tested or is_alone or is_uneven or sums.may_be_explained:
+            sums.sides = before[at], after[at]
         if is_alone:
             with np.errstate(all="ignore"):
-                sums.add(x, y, 0, tolerance, desk)
+                sums.add(before[at], after[at], 0, tolerance, desk)
             _settled(*couple, [sums])
-        else:
-            sums.take(figures)
-            if is_uneven:
-                _measure_again(*couple, sums)
+        elif is_uneven:
+            _measure_again(*couple, sums)
         yield place, sums
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SPARE = {"float32": np.uint32((1 << 13) - 1), "float64": np.uint64((1 << 29) - 1)}
 """The last bits of a fraction that are zero in all numbers of the narrower types: float16 has 10 of 23 bits, float32 23 of 52."""
+FEW = 8
+"""With fewer entries, or fewer distinct numbers, a weight may be a multiple or a cast of another by chance."""
 SPARSE = 0.05
 """Edits are sparse up to this share of changed entries."""
 _SLACK = 64  # times the rounding of the type: the exact test allows 2

@@ -33,7 +33,7 @@ class Columns(NamedTuple):
     figures: tuple[Array, ...]
 
     def rows(self) -> zip[tuple[Any, ...]]:
-        """Return the figures of each row in the order of `Sums.take`."""
+        """Return the figures of each row in the order of `Sums.of_row`."""
         return zip(*(_plain(column) for column in self.figures), strict=True)
 
 

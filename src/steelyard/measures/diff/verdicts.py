@@ -16,7 +16,7 @@ from steelyard import sizes
 from steelyard.core.weight import Weight
 from steelyard.dtypes import is_floating, itemsize, numpy_dtype
 from steelyard.measures.diff.arithmetic import bits
-from steelyard.measures.diff.ruled_out import SPARE, have_other_norms, is_sparse
+from steelyard.measures.diff.ruled_out import FEW, SPARE, have_other_norms, is_sparse
 from steelyard.numerics.blocks import blocks_of, pairs_of
 from steelyard.numerics.matrices import chance_range, matrix_shape, one_blas_thread, row_blocks, sample, share_of
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     Holds = Callable[[Array, Array], bool]
 
 LOWER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float32")
-FEW = 8
-"""With fewer entries, or fewer distinct numbers, a weight may be a multiple or a cast of another by chance."""
 FIRST = 1 << 12
 """Number of entries that are tested first."""
 LARGE = 1 << 20
