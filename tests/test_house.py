@@ -179,6 +179,11 @@ def test_no_name_is_escaped_twice_by_the_quotes_around_it():
     assert [path.name for path in FILES if twice.search(path.read_text("utf-8"))] == []
 
 
+def test_one_function_says_how_many_more_names_there_are():
+    written = {path.name for path in FILES if re.search(r"\" and \{len\([^}]*\} more\" if", path.read_text())}
+    assert written == {"errors.py"}, "first_of of steelyard.errors shortens a list of names"
+
+
 def test_no_public_name_is_hidden_by_a_folder_or_module():
     beside = {path.stem for path in SOURCE.iterdir()}
     functions = {name for name in steelyard.__all__ if callable(getattr(steelyard, name))}

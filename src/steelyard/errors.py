@@ -35,11 +35,14 @@ Each message is one line: what was found, where, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from steelyard.auditing import Audit
+
+
+Item = TypeVar("Item")
 
 
 def printable(text: object, limit: int = 200) -> str:
@@ -69,6 +72,17 @@ def quoted(text: object, limit: int = 200) -> str:
     shown = printable(text, limit)
     mark = '"' if "'" in shown and '"' not in shown else "'"
     return f"{mark}{shown}{mark}"
+
+
+def first_of(items: Sequence[Item], most: int, say: Callable[[Item], str] = printable) -> str:
+    """Return at most so many of some items as `say` shows them, and how many more there are.
+
+    Examples:
+        >>> first_of(["a", "b"], 2), first_of(["a", "b", "c", "d"], 2), first_of(["a", "b"], 1, quoted)
+        ('a, b', 'a, b and 2 more', "'a' and 1 more")
+    """
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return f"{', '.join(map(say, items[:most]))}{more}"
 
 
 NEAR = 0.5

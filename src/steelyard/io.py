@@ -19,6 +19,7 @@ from steelyard.errors import (
     ShapeError,
     UnsafeFileError,
     WeightNotFoundError,
+    first_of,
     printable,
     quoted,
 )
@@ -279,7 +280,7 @@ def _left_out(folder: Source, used: set[str]) -> str:
         others += [name for name in sorted(archives) if has_models(os.path.join(folder.path, name))]
     if not others:
         return ""
-    shown = ", ".join(printable(name) for name in others[:5]) + (f" and {len(others) - 5:,} more" if len(others) > 5 else "")
+    shown = first_of(others, 5)
     is_adapter = all(name.startswith("adapter_model.") for name in others)
     way = "--adapter or merge_adapter merges it" if is_adapter else "pass a file to choose it"
     model = printable(next((name for name in is_read if is_read[name]), "that of its folders"))

@@ -335,6 +335,8 @@ def test_parameters_and_buffers_are_distinguished_by_roles_without_a_framework()
         match=r"it is not known whether these are parameters or buffers: x0, x1, x2, x3, x4 and 2 more; select weights by name",
     ):
         unknown.parameters  # noqa: B018 - asking is what fails
+    with pytest.raises(ShapeError, match=r"buffers: \(unnamed\); select"):
+        _ = steelyard.weights(np.ones(2)).parameters
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.codecs import limits
-from steelyard.errors import SteelyardError, printable
+from steelyard.errors import SteelyardError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -43,9 +43,8 @@ def part_of(number: int, parts: list[str], missing: list[str], whole: str) -> st
     sentence = f"is part {number:,} of {len(parts):,} of a model"
     if not missing:
         return f"{sentence}; {whole}"
-    more = f" and {len(missing) - NAMED:,} more" if len(missing) > NAMED else ""
     verb = "is" if len(missing) == 1 else "are"
-    return f"{sentence}, and {', '.join(map(printable, missing[:NAMED]))}{more} {verb} missing"
+    return f"{sentence}, and {first_of(missing, NAMED)} {verb} missing"
 
 
 def numbered_parts(name: str) -> tuple[int, list[str]] | None:

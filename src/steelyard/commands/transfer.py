@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from steelyard.commands import add_effective, add_file, add_skip, code_in, print_json, warn_of_code
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.transfers import Proof, TransferPlan
@@ -96,8 +96,7 @@ def _report(args: argparse.Namespace, out: str, plan: TransferPlan, proof: Proof
     print(f"{printable(out)}: {many} from {printable(args.file)}, {changed:,} of them in another layout")
     for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
-            more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
-            print(f"{title}: {', '.join(map(printable, names[:8]))}{more}")
+            print(f"{title}: {first_of(names, 8)}")
     for note in plan.notes:
         print(f"differs: {note}")
     print(proof)

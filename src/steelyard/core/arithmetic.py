@@ -15,7 +15,7 @@ from steelyard.core.plugins import couples
 from steelyard.core.selection import NAMED, refuse_unreadable
 from steelyard.core.stacked import relaid
 from steelyard.dtypes import is_inexact, itemsize
-from steelyard.errors import OperandError, ShapeError, printable, quoted
+from steelyard.errors import OperandError, ShapeError, first_of, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.computed import Function
@@ -191,8 +191,7 @@ def _sides(absent: Sequence[str], nth: int, new: Sequence[str]) -> Iterator[tupl
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(quoted(name) for name in names[:NAMED]) + more
+    return first_of(names, NAMED, quoted)
 
 
 def _refuse_packed(model: Weights) -> None:

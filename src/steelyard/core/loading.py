@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from steelyard.errors import printable, quoted
+from steelyard.errors import first_of, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.core.wrappers import Side, Wrapping
@@ -144,5 +144,4 @@ def _change(mine: Side, theirs: Side) -> str:
 
 
 def _first(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
-    return f"{', '.join(texts[:NAMED])}{more}"
+    return first_of(texts, NAMED, str)

@@ -16,6 +16,7 @@ from steelyard.errors import (
     ShapeError,
     SteelyardError,
     UnreadableError,
+    first_of,
     meant,
     printable,
     quoted,
@@ -98,9 +99,9 @@ def of_kind(weights: Mapping[str, Weight], order: NamesInOrder | None, *, parame
     Raises `ShapeError` for weights for which neither is known.
     """
     known = list(_kinds(weights, order))
-    unknown = [printable(weight.name) for weight, is_one in known if is_one is None]
+    unknown = [weight.name for weight, is_one in known if is_one is None]
     if unknown:
-        names = ", ".join(unknown[:NAMED]) + (f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else "")
+        names = first_of(unknown, NAMED, lambda name: printable(name) or "(unnamed)")
         raise ShapeError(f"it is not known whether these are parameters or buffers: {names}; select weights by name")
     return [weight for weight, is_one in known if is_one is parameters]
 
@@ -187,9 +188,8 @@ def unreadable_line(reasons: Mapping[str, str], total: int) -> str:
     >>> unreadable_line({"fc.packed": "is packed"}, 9)
     "1 of 9 weights, which cannot be read: 'fc.packed' (is packed)"
     """
-    named = ", ".join(f"{quoted(name)} ({reason})" for name, reason in [*reasons.items()][:NAMED])
-    more = f" and {len(reasons) - NAMED:,} more" if len(reasons) > NAMED else ""
-    return f"{len(reasons):,} of {total:,} weights, which cannot be read: {named}{more}"
+    named = first_of(list(reasons.items()), NAMED, lambda each: f"{quoted(each[0])} ({each[1]})")
+    return f"{len(reasons):,} of {total:,} weights, which cannot be read: {named}"
 
 
 def _trouble_of(weight: Weight) -> str | None:

@@ -19,7 +19,7 @@ from steelyard.core.readers import ByColumns, Live
 from steelyard.core.threads import at_once
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN, is_floating
-from steelyard.errors import MixedDtypeWarning, ShapeError, quoted
+from steelyard.errors import MixedDtypeWarning, ShapeError, first_of, quoted
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -189,8 +189,8 @@ def warn_of_integers(layout: VectorLayout) -> None:
     if floats and (together := common_dtype(layout.dtypes)) != (alone := common_dtype(floats)):
         names = [weight.name for weight in layout.weights if not is_floating(weight.dtype)]
         warnings.warn(
-            f"the vector is {together}, though the floats are {alone}, since it holds the integers of {quoted(names[0])}"
-            f"{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}; w.parameters.to_vector() leaves counters out, "
+            f"the vector is {together}, though the floats are {alone}, since it holds the integers of "
+            f"{first_of(names, 1, quoted)}; w.parameters.to_vector() leaves counters out, "
             "and dtype= shows that this is intended",
             MixedDtypeWarning,
             stacklevel=5,

@@ -13,7 +13,7 @@ from steelyard.device.elements import laid_out, plain
 from steelyard.device.exported import Export, Loss, Options, Table
 from steelyard.device.symbols import Symbols
 from steelyard.dtypes import is_floating, is_inexact, itemsize, numpy_dtype
-from steelyard.errors import NonFiniteWarning, ShapeError, printable
+from steelyard.errors import NonFiniteWarning, ShapeError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, Reader, Weight
@@ -63,10 +63,9 @@ def _refuse_bare_codes(weights: Weights) -> None:
     """Raise `ShapeError` for packed weights whose scales are facts of the file, and no weights: codes alone say nothing."""
     bare = [weight for weight in packed(weights) if weight.derivation and len(weight.derivation.parts) == 1]
     if bare:
-        more = f" and {len(bare) - 1:,} more" if len(bare) > 1 else ""
         raise ShapeError(
-            f"{printable(bare[0].name)}{more}: codes whose scales are not weights of the file; steelyard.effective(source), "
-            "or --effective, has the numbers of the net; nothing was written"
+            f"{first_of([weight.name for weight in bare], 1)}: codes whose scales are not weights of the file; "
+            "steelyard.effective(source), or --effective, has the numbers of the net; nothing was written"
         )
 
 

@@ -14,7 +14,7 @@ from steelyard.codecs.sets import prefixed
 from steelyard.codecs.tar import is_tar, tar_members
 from steelyard.codecs.zip import directory, is_zip, member_source, mentions
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, first_of
 from steelyard.storage.source import Source
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ def read(source: Source, scope: Scope) -> Weights:
         raise FormatError(source.name, "is a pack without a model of TensorFlow Lite")
     meta: dict[str, object] = {"models": models}
     if others:
-        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
-        meta["notes"] = [f"the pack also holds {', '.join(map(printable, others[:_NAMED]))}{more}, which were not read"]
+        meta["notes"] = [f"the pack also holds {first_of(others, _NAMED)}, which were not read"]
     return Weights(listed, meta=meta)
 
 

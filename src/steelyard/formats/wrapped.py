@@ -17,7 +17,7 @@ from steelyard.codecs.compression import begins, is_compressed
 from steelyard.codecs.tar import first_names, is_tar
 from steelyard.codecs.zip import mentions
 from steelyard.core.net_facts import noted
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.errors import FormatError, SteelyardError, first_of, printable
 from steelyard.storage.source import open_path
 
 if TYPE_CHECKING:
@@ -210,6 +210,5 @@ def _without_parts(names: Iterable[str]) -> Iterator[str]:
 def _with_note(weights: Weights, others: list[str]) -> Weights:
     if not others:
         return weights
-    more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
-    note = f"the archive also holds {', '.join(map(printable, others[:_NAMED]))}{more}, which were not read"
+    note = f"the archive also holds {first_of(others, _NAMED)}, which were not read"
     return weights.with_weights(weights.values(), meta={**weights.meta, "notes": [*noted(weights.meta), note]})

@@ -22,7 +22,7 @@ from steelyard.core.plugins import framework_of
 from steelyard.core.selection import NAMED
 from steelyard.core.weights import Weights
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, UnknownModelError, printable
+from steelyard.errors import ReadOnlyError, ShapeError, SteelyardError, UnknownModelError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.effective import Pieces
@@ -132,7 +132,7 @@ def _refusal(model: Any, listed: Mapping[str, Weight], differing: list[str]) -> 
                 f"{printable(weight.name)} and {printable(weight.overlaps)} overlap in memory, and the values of "
                 f"{printable(differing[0])} do not agree with both; the model has its old numbers back"
             )
-    named = ", ".join(map(printable, differing[:NAMED])) + (" and more" if len(differing) > NAMED else "")
+    named = first_of(differing, NAMED)
     return ReadOnlyError(
         f"the {type(model).__name__} holds other numbers than were assigned to {named}; it has its old ones back"
     )

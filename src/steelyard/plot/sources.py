@@ -8,7 +8,7 @@ from typing import Any
 
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import AmbiguityError, ShapeError, printable
+from steelyard.errors import AmbiguityError, ShapeError, first_of, printable
 from steelyard.io import weights
 from steelyard.text.order import in_natural_order
 from steelyard.text.units import counted
@@ -45,9 +45,8 @@ def one_weight(source: Any, name: str | None, fits: Callable[[Weight], object], 
         held = f"{counted(len(listed), 'weight')}, and none is" if listed else "no weights, so none is"
         raise ShapeError(f"there is nothing to draw: the source has {held} {what}")
     if len(fitting) > 1 and not first:
-        names = ", ".join(printable(weight.name) for weight in fitting[:NAMED])
-        more = f" and {len(fitting) - NAMED:,} more" if len(fitting) > NAMED else ""
+        names = first_of(fitting, NAMED, lambda weight: printable(weight.name))
         raise AmbiguityError(
-            f"the choice is ambiguous, since each of {len(fitting):,} weights is {what}: {names}{more}; name one of them"
+            f"the choice is ambiguous, since each of {len(fitting):,} weights is {what}: {names}; name one of them"
         )
     return fitting[0]

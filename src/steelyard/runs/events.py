@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from steelyard.core.indexing import place_of
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.runs.curves import STATE, broken, known_updates
 from steelyard.text import tabular
 
@@ -210,9 +210,7 @@ def alarms(run: Any) -> list[str]:
     chosen = {fact.name for fact in run.layout.recorded if fact.trainable is False}
     still = [name for name in frozen(run) if name not in chosen]
     if still:
-        some = ", ".join(map(printable, still[:3]))
-        more = f" and {len(still) - 3:,} more" if len(still) > 3 else ""
-        found.append(f"frozen in the last {min(len(run) - 1, STILL):,} records: {some}{more}")
+        found.append(f"frozen in the last {min(len(run) - 1, STILL):,} records: {first_of(still, 3)}")
     return found
 
 

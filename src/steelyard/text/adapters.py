@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from steelyard.errors import first_of
 from steelyard.text.differences import columns, figure
 from steelyard.text.table import FINDINGS, name_text
 from steelyard.text.units import counted
@@ -22,8 +23,7 @@ def adapter_lines(merge: AdapterMerge) -> Iterator[str]:
     counts = Counter(each.verdict for each in merge.layers)
     yield f"{counted(len(merge.layers), 'layer')}: " + ", ".join(f"{n:,} {word}" for word, n in counts.items())
     if merge.others:
-        more = f" and {len(merge.others) - FINDINGS:,} more" if len(merge.others) > FINDINGS else ""
-        yield f"changed without an adapter: {', '.join(map(name_text, merge.others[:FINDINGS]))}{more}"
+        yield f"changed without an adapter: {first_of(merge.others, FINDINGS, name_text)}"
 
 
 def _verdict(layer: LayerMerge) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.sizes import percent
 from steelyard.text.table import MOST_ROWS, TIMES, Column, drawn, name_text
 from steelyard.text.terminal import Screen, cut, screen_of
@@ -74,8 +74,7 @@ def from_text(row: LayerRow) -> str:
         return ""
     counts = {name: row.sources.count(name) for name in dict.fromkeys(row.sources)}
     named = [f"{cut(name_text(name), _SOURCE)}{f' ({TIMES}{count})' if count > 1 else ''}" for name, count in counts.items()]
-    more = f" and {len(named) - _SOURCES:,} more" if len(named) > _SOURCES else ""
-    return f"{', '.join(named[:_SOURCES])}{more}"
+    return first_of(named, _SOURCES, str)
 
 
 def remarks(found: Architecture) -> Iterator[str]:
@@ -89,5 +88,4 @@ def remarks(found: Architecture) -> Iterator[str]:
     else:
         yield f"{_ORDERS[found.order]}{f'; {found.why}' if found.why else ''}"
     if found.outside:
-        more = f" and {len(found.outside) - _NAMED:,} more" if len(found.outside) > _NAMED else ""
-        yield f"in no layer of the graph: {', '.join(map(name_text, found.outside[:_NAMED]))}{more}"
+        yield f"in no layer of the graph: {first_of(found.outside, _NAMED, name_text)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 
 _RAN = "would have run "
 _SHOWN = 160
@@ -21,5 +21,4 @@ def code_line(file: str, ran: Sequence[str]) -> str:
     first = (
         f"run {printable(calls[0], _SHOWN)}" if calls else f"run code or reach out of the file, which {printable(ran[0], _SHOWN)}"
     )
-    more = f" and {len(ran) - 1:,} more" if len(ran) > 1 else ""
-    return f"loading {printable(file)} with its own library would {first}{more}; see steelyard check"
+    return f"loading {printable(file)} with its own library would {first_of([first, *ran[1:]], 1, str)}; see steelyard check"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.table import MOST_ROWS, Column, drawn, name_text, number_text
 from steelyard.text.terminal import Screen, screen_of
 from steelyard.text.units import counted, in_units
@@ -77,9 +77,7 @@ def _cell(name: str, value: Any, *, whole: bool) -> str:
 
 def _text(value: Any, *, whole: bool) -> str:
     if isinstance(value, list):
-        shown = value if whole else value[:SHOWN]
-        rest = f" and {len(value) - len(shown):,} more" if len(value) > len(shown) else ""
-        return ", ".join(_text(each, whole=whole) for each in shown) + rest
+        return first_of(value, len(value) if whole else SHOWN, lambda each: _text(each, whole=whole))
     if isinstance(value, dict):
         value = value.get("what", value)
     return "" if value is None else name_text(str(value)) if value != "" else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.core.names import marks
 from steelyard.core.weight import Role
+from steelyard.errors import first_of
 from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
 from steelyard.text.rows import distinguishing_numbers, folded_apart, span
@@ -230,10 +231,9 @@ def _moved(row: Difference) -> bool:
 
 
 def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Callable[[Difference], str]) -> str:
-    named = ", ".join(f"{name_text(row.name)} ({measure_of(row)})" for row in rows[:FINDINGS])
-    more = f" and {len(rows) - FINDINGS:,} more" if len(rows) > FINDINGS else ""
+    named = first_of(rows, FINDINGS, lambda row: f"{name_text(row.name)} ({measure_of(row)})")
     verb = "" if what.startswith("changed") else "are " if len(rows) > 1 else "is "
-    return f"{len(rows):,} of {counted(total, 'weight')} {verb}{what}: {named}{more}"
+    return f"{len(rows):,} of {counted(total, 'weight')} {verb}{what}: {named}"
 
 
 def _percent(row: Difference) -> str:

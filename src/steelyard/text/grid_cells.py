@@ -7,7 +7,7 @@ from itertools import groupby, takewhile
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.rows import folded_apart, span
 from steelyard.text.table import FINDINGS, NAME_LIMIT, TIMES, name_text
 
@@ -172,9 +172,7 @@ def remarks(grid: Grid) -> Iterator[str]:
         what = "the statistic of all their numbers" if grid.value not in COMPARING else "that of the one that changed most"
         yield f"a cell of several weights, as of experts, has {what}"
     if grid.left_out:
-        shown = ", ".join(map(name_text, grid.left_out[:1]))
-        more = f" and {len(grid.left_out) - 1:,} more" if len(grid.left_out) > 1 else ""
-        yield f"left out, since counters are no parts of a net: {shown}{more}"
+        yield f"left out, since counters are no parts of a net: {first_of(grid.left_out, 1, name_text)}"
 
 
 def changes(grid: Grid) -> str:
@@ -198,8 +196,7 @@ def spanned(labels: Sequence[str], most: int = FINDINGS) -> str:
     'h.[8-10], wte'
     """
     groups = folded_apart(labels, str, lambda _: None)
-    named = [name_text(span(group[0], group[-1])) for group in groups[:most]]
-    return ", ".join(named) + (f" and {len(groups) - most:,} more" if len(groups) > most else "")
+    return first_of(groups, most, lambda group: name_text(span(group[0], group[-1])))
 
 
 def wrong(grid: Grid) -> Iterator[str]:
@@ -219,9 +216,8 @@ def wrong(grid: Grid) -> Iterator[str]:
 def _listed(cells: Sequence[Cell], what: str, *, nonfinite: bool = False) -> Iterable[str]:
     if not cells:
         return []
-    named = (_names(cell) + (f" ({cell.note})" if nonfinite and cell.note else "") for cell in cells[:FINDINGS])
-    more = f" and {len(cells) - FINDINGS:,} more" if len(cells) > FINDINGS else ""
-    return [f"{what} {', '.join(named)}{more}"]
+    named = first_of(cells, FINDINGS, lambda cell: _names(cell) + (f" ({cell.note})" if nonfinite and cell.note else ""))
+    return [f"{what} {named}"]
 
 
 def _names(cell: Cell) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.errors import first_of
 from steelyard.text.grid_cells import Labels, cell_text, labels_of, remarks, spans, title, wrong
 from steelyard.text.markup import CELL, LARGEST, LIMIT, ROOM, lines, more, page, shown, within
 from steelyard.text.table import name_text, number_text
@@ -106,7 +107,7 @@ def _cell(cell: Cell | None, grid: Grid) -> str:
 
 
 def _tooltip(cell: Cell) -> str:
-    names = name_text(cell.names[0]) + (f" and {len(cell.names) - 1:,} more" if len(cell.names) > 1 else "")
+    names = first_of(cell.names, 1, name_text)
     return shown(": ".join(filter(None, (names, number_text(cell.value), cell.note))), CELL)
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import isfinite, log10, nan
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.sparkline import BARS
 from steelyard.text.table import MOST_ROWS, Column, drawn, name_text, number_text
 from steelyard.text.terminal import Screen, screen_of
@@ -281,9 +281,7 @@ def comparison_lines(found: RunComparison) -> Iterator[str]:
     elif not found.same_start:
         yield "so they have different seeds, or different inputs before the first record"
     else:
-        some = ", ".join(map(printable, found.first[:3]))
-        more = f" and {len(found.first) - 3:,} more" if len(found.first) > 3 else ""
-        yield f"they part at step {found.parted:,}: {some}{more}"
+        yield f"they part at step {found.parted:,}: {first_of(found.first, 3)}"
     if found.distances is None or found.relative is None:
         yield "distances are not known, since the sketches have different seeds or orders of weights"
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.escaping import escaped_path
 from steelyard.text.order import in_natural_order
 from steelyard.text.table import name_text
@@ -88,9 +88,8 @@ def summary_line(summary: Summary, inside: str = "") -> str:
     )
     parts = [f"{count:,} {word}" for count, word in counts if count]
     if summary.unread:
-        shown = ", ".join(printable(name.removeprefix(inside)) for name in summary.unread[:NAMED])
-        more = f" and {len(summary.unread) - NAMED:,} more" if len(summary.unread) > NAMED else ""
-        parts.append(f"{len(summary.unread):,} not looked into: {shown}{more}")
+        shown = first_of(summary.unread, NAMED, lambda name: printable(name.removeprefix(inside)))
+        parts.append(f"{len(summary.unread):,} not looked into: {shown}")
     if not (summary.code or summary.damaged or summary.found or summary.unread):
         parts.insert(0, f"nothing{' new' * bool(summary.known)} would run")
     if summary.known:
@@ -121,9 +120,8 @@ def digest_lines(digest: Digest, what: str = "all", *, each: bool = True) -> Ite
 
 def unsure_line(digest: Digest) -> str:
     """Name the weights whose axis order is not known."""
-    names = ", ".join(map(name_text, digest.unsure[:NAMED]))
-    more = f" and {len(digest.unsure) - NAMED:,} more" if len(digest.unsure) > NAMED else ""
-    return f"{_weights(len(digest.unsure))} may have an axis order other than assumed here: {names}{more}"
+    names = first_of(digest.unsure, NAMED, name_text)
+    return f"{_weights(len(digest.unsure))} may have an axis order other than assumed here: {names}"
 
 
 def _weights(count: int) -> str:

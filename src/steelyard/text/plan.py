@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.transfers.plan import TransferPlan
@@ -35,6 +35,6 @@ def plan_remarks(plan: TransferPlan) -> Iterator[str]:
         yield plan.wrapped.note
     for title, names in (("unchanged", plan.unchanged), ("unused", plan.unused)):
         if names:
-            shown = ", ".join(map(printable, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+            shown = first_of(names, 8)
             yield f"{title}: {shown}"
     yield from (f"differs: {note}" for note in plan.notes)

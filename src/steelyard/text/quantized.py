@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 from steelyard.text.differences import columns, figure
 from steelyard.text.table import TIMES, name_text
 from steelyard.text.units import counted, in_units
@@ -98,8 +98,7 @@ def left_lines(left: Mapping[str, str]) -> Iterator[str]:
     for name, reason in left.items():
         reasons.setdefault(str(reason), []).append(str(name))
     for reason, names in reasons.items():
-        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-        yield f"left as they are, {printable(reason)}: {', '.join(map(name_text, names[:3]))}{more}"
+        yield f"left as they are, {printable(reason)}: {first_of(names, 3, name_text)}"
 
 
 def low_rank_lines(found: Sequence[LowRank]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from steelyard.errors import first_of
 from steelyard.numerics.weight_stats import TOGETHER, WeightStats, merged
 from steelyard.text.order import in_natural_order, natural, order_note
 from steelyard.text.rows import folded, span
@@ -137,6 +138,5 @@ def nonfinite(stats: Stats) -> Iterator[str]:
 def left_out(names: Sequence[str]) -> Iterator[str]:
     """Yield a line that names the weights without statistics by the axis, if there are any."""
     if names:
-        shown = ", ".join(name_text(name) for name in names[:LEFT_OUT])
-        more = f" and {len(names) - LEFT_OUT:,} more" if len(names) > LEFT_OUT else ""
-        yield f"left out, since they lack this axis or have no numbers, or their axes are not known: {shown}{more}"
+        shown = first_of(names, LEFT_OUT, name_text)
+        yield f"left out, since they lack this axis or have no numbers, or their axes are not known: {shown}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.net_facts import noted
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import UNKNOWN
-from steelyard.errors import SteelyardError, printable
+from steelyard.errors import SteelyardError, first_of, printable
 from steelyard.storage.source import Stored
 from steelyard.text.order import natural, order_note
 from steelyard.text.rows import Measured, Row, counts_of, rows_of
@@ -178,9 +178,8 @@ def nonfinite_line(bad: Sequence[NonFinite], total: int, what: str = "weight") -
     >>> nonfinite_line([NonFinite("encoder.bias", 1, 0, (17,)), NonFinite("step", 0, 1, ())], 148)
     '2 of 148 weights are not finite: encoder.bias[17] (1 NaN), step (1 Inf)'
     """
-    named = ", ".join(f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})" for each in bad[:FINDINGS])
-    more = f" and {len(bad) - FINDINGS:,} more" if len(bad) > FINDINGS else ""
-    return f"{len(bad):,} of {total:,} {what}s {'are' if len(bad) > 1 else 'is'} not finite: {named}{more}"
+    named = first_of(bad, FINDINGS, lambda each: f"{name_text(each.name)}{list(each.first) or ''} ({each.counts})")
+    return f"{len(bad):,} of {total:,} {what}s {'are' if len(bad) > 1 else 'is'} not finite: {named}"
 
 
 def live_findings(weights: Weights) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from steelyard.core.places import LEAVES
 from steelyard.core.weight import Role
 from steelyard.core.wrappers import shapes_of, wrapping
-from steelyard.errors import AmbiguityError, printable
+from steelyard.errors import AmbiguityError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Weight
@@ -83,9 +83,8 @@ def notes_of_orders(source: Net, target: Net, pairs: Iterable[Pair]) -> Iterator
             for name, axes in squares.items() if {*mine.values()} != {*theirs.values()} else ():  # equal ones move nothing
                 found.setdefault((word, axes), []).append(printable(name))
     for (word, axes), names in found.items():
-        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
         order = axes.replace(" ", "-")
-        yield f"the {word} does not show the order of the axes of {', '.join(names[:NAMED])}{more}, square; {order} was assumed"
+        yield f"the {word} does not show the order of the axes of {first_of(names, NAMED, str)}, square; {order} was assumed"
 
 
 def _squares(net: Net, layer: LayerWeights) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from steelyard.core.dense_stack import DenseLayer, DenseStack
 from steelyard.core.graph import Layer, in_line
 from steelyard.core.plugins import framework_of
-from steelyard.errors import AmbiguityError, ShapeError, SteelyardError, printable, quoted
+from steelyard.errors import AmbiguityError, ShapeError, SteelyardError, first_of, printable, quoted
 from steelyard.io import weights
 from steelyard.transfers.pairing.net import Net
 
@@ -238,7 +238,7 @@ def _orders(layers: list[LayerWeights], sizes: Mapping[int, tuple[int, ...]]) ->
 
 def _listed(names: Iterable[str]) -> str:
     shown = [printable(name) for name in names]
-    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
+    return first_of(shown, 8, str)
 
 
 def _check_scaled(networks: Mapping[str, Mapping[str, object]]) -> None:

@@ -27,7 +27,7 @@ from steelyard.core.weight import Role
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_floating
 from steelyard.editing.merging.pairing import like_first
-from steelyard.errors import FileMissingError, FormatError, LeftOutWarning, ShapeError, printable
+from steelyard.errors import FileMissingError, FormatError, LeftOutWarning, ShapeError, first_of, printable
 from steelyard.io import readable_weights, write
 from steelyard.storage.source import from_bytes
 
@@ -104,8 +104,7 @@ def _parts(first: Weights, second: Weights, rank: int, epsilon: float) -> tuple[
     rest = [name for name in changed if name not in named]
     left = [name for name in rest if _layer(name) in layers or not _layer(name)]
     if left:
-        more = f" and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
-        what = f"{', '.join(map(printable, left[:NAMED]))}{more}"
+        what = first_of(left, NAMED)
         warnings.warn(f"left out, since an adapter of PEFT has no place for them: {what}", LeftOutWarning, stacklevel=3)
     kept = dict.fromkeys(_layer(name) for name in rest if name not in left)
     whole = {layer: [weight for name, weight in second.items() if _layer(name) == layer] for layer in kept}

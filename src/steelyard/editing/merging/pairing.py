@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from steelyard.core.computed import promoted
 from steelyard.core.selection import NAMED
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array, DType, Reader, Weight
@@ -63,8 +63,7 @@ def _refuse_names(first: Weights, absent: Sequence[str], added: Sequence[str], n
 
 
 def _named(verb: str, names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{verb} {', '.join(map(printable, names[:NAMED]))}{more}"
+    return f"{verb} {first_of(names, NAMED)}"
 
 
 def _with_rows(weight: Weight, other: Weight, nth: int, rows: Rows) -> Weight:

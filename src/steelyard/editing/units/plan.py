@@ -12,7 +12,7 @@ from steelyard.editing.units.constants import shifted_biases, without_kernels
 from steelyard.editing.units.cutting import cuts_of, shape_after, without, zeroed
 from steelyard.editing.units.rebuilding import rebuilt, run_of, twin_of
 from steelyard.editing.units.tracing import constants_in
-from steelyard.errors import ShapeError, printable
+from steelyard.errors import ShapeError, first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.core.coupling import Axis, Couplings
@@ -156,7 +156,7 @@ class _Fold:
 
 
 def _listed(units: list[int]) -> str:
-    return ", ".join(map(str, units[:_SHOWN])) + (f" and {len(units) - _SHOWN} more" if len(units) > _SHOWN else "")
+    return first_of(units, _SHOWN)
 
 
 def _spelled(shape: tuple[int, ...]) -> str:

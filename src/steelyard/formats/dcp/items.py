@@ -11,7 +11,7 @@ from steelyard.codecs.limits import is_bomb
 from steelyard.codecs.pickle.arrays import PickledTensor, refused
 from steelyard.codecs.torch.archive import open_archive
 from steelyard.dtypes import UNKNOWN, itemsize
-from steelyard.errors import FileMissingError, FormatError, printable, quoted
+from steelyard.errors import FileMissingError, FormatError, first_of, printable, quoted
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.values import Pickled
@@ -128,7 +128,7 @@ def pickled(metadata: Source, files: Files, name: str, tensor: Tensor) -> Pickle
         return refused(metadata, f"{quoted(name)} is of type {printable(word, 60) or 'unknown'}, which is not read", shape)
     lost = sorted({info.file for _, _, info in chunks if info is not None and files.lacks(info)})
     if lost:
-        which = ", ".join(map(quoted, lost[:3])) + (f" and {len(lost) - 3:,} more" if len(lost) > 3 else "")
+        which = first_of(lost, 3, quoted)
         verb = "is" if len(lost) == 1 else "are"
         return refused(metadata, f"{quoted(name)} is in {which}, which {verb} missing in the folder", shape, dtype)
     parts: list[Chunk] = []

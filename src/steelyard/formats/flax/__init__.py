@@ -27,7 +27,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import ITEMSIZES, UNKNOWN, itemsize
-from steelyard.errors import FormatError, TieLostWarning, printable, quoted
+from steelyard.errors import FormatError, TieLostWarning, first_of, printable, quoted
 from steelyard.formats.flax import elsewhere
 from steelyard.layers.flax.linen import with_linen_facts
 from steelyard.layers.flax.nnx import with_nnx_facts
@@ -269,8 +269,7 @@ def write(weights: Weights, path: Path) -> None:
 def _warn_of_ties(weights: Weights, path: Path) -> None:
     tied = [f"{printable(name)} and {printable(owner)}" for name, owner in owners(weights).items() if name != owner]
     if tied:
-        more = f" and {len(tied) - 1:,} more" if len(tied) > 1 else ""
-        what = f"{printable(path)} cannot hold that {tied[0]}{more} are tied; it has the numbers of each"
+        what = f"{printable(path)} cannot hold that {first_of(tied, 1, str)} are tied; it has the numbers of each"
         warnings.warn(what, TieLostWarning, stacklevel=4)
 
 

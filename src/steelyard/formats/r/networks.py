@@ -19,7 +19,7 @@ from steelyard.core.members import dotted, prefixed
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Role, Weight
 from steelyard.core.weights import Weights
-from steelyard.errors import FormatError, printable, quoted
+from steelyard.errors import FormatError, first_of, printable, quoted
 from steelyard.formats.r.layer_lists import is_monmlp, monmlp, neuralnet
 from steelyard.formats.r.linear import is_linear, linear
 from steelyard.formats.r.neuron_lists import amore, rsnns
@@ -247,8 +247,7 @@ def meta_of(contents: Contents) -> dict[str, Any]:
     notes = list(dict.fromkeys(note for _, network in networks for note in network.notes))
     training = [dotted(prefix, name) if " " not in name else name for prefix, network in networks for name in network.training]
     if training:
-        more = f" and {len(training) - 6} more" if len(training) > 6 else ""
-        notes.append(f"this file also holds training data ({', '.join(map(printable, training[:6]))}{more})")
+        notes.append(f"this file also holds training data ({first_of(training, 6)})")
     notes += [f"this file also holds {model}" for leaf in contents.dead[:5] if (model := _dead_model(leaf))]
     meta: dict[str, Any] = {"networks": {prefix: network.facts for prefix, network in networks}} if networks else {}
     if len(contents.files) == 1 and not contents.files[0][0] and not networks:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from steelyard import sizes
 from steelyard.core.roles import plain_layer
 from steelyard.core.weight import Role, Weight
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 
 NUMBERS, LAYER = "same numbers", "numbers of its layer"
 """The evidence for a pair: its own numbers, or those of other weights of its layer."""
@@ -245,5 +245,4 @@ def _constant_note(rest: tuple[list[Layer], list[Layer]]) -> Iterator[str]:
 
 def _named(members: list[_Member]) -> str:
     """Name the first few weights."""
-    names = ", ".join(printable(each.weight.name) for each in members[:NAMED])
-    return f"{names} and {len(members) - NAMED:,} more" if len(members) > NAMED else names
+    return first_of(members, NAMED, lambda each: printable(each.weight.name))
