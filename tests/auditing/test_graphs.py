@@ -208,3 +208,13 @@ def test_external_data_of_one_tensor_among_others_is_found():
     (finding,) = audit(from_bytes(content, "m.onnx")).findings
     assert finding.rule == "onnx-outside"
     assert "the numbers of b" in finding.what
+
+
+@pytest.mark.parametrize("length", [1, 100, 300, 20_000])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_tensors_of_any_length_are_passed_over_up_to_one_with_external_data(length, share):
+    others = [field(5, field(1, 2), field(8, f"w{nth}"), field(9, bytes(length))) for nth in range(400 if length < 1000 else 20)]
+    place = round(share * len(others))
+    content = onnx(*others[:place], tensor(5, "../secret", "b"), *others[place:], node("PyOp", "own"))
+    assert {rule for _, rule in found(content, "m.onnx")} == {"onnx-outside", "onnx-python"}
+    assert found(onnx(*others, node("Relu")), "m.onnx") == []

@@ -14,9 +14,14 @@ from steelyard.errors import SteelyardError, UnsafeFileError, printable
 
 if TYPE_CHECKING:
     from steelyard.codecs.flatbuffers import Table
+    from steelyard.codecs.protobuf import Take
     from steelyard.storage.source import Source
 
 _ORT = b"ORTM"
+_INITIALIZER = 0x2A
+"""The tag of an initializer in a graph."""
+_FILE = b"location"
+"""A word that each tensor has whose elements are in another file."""
 _FIRST = tuple(bytes([byte]) for byte in (0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2, 0xCA, 0xD2))
 """The first bytes of a model: tags of its fields with one byte, or the first byte of a longer tag."""
 _PYTHON = re.compile(
@@ -62,6 +67,7 @@ def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
 def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
     """Walk through a model without recursion; its functions define the operators of their domains."""
     pending: list[tuple[str, Field]] = []
+    silent = _INITIALIZER, _past_silent()
     for field in message(source):
         if field.wire == BYTES and field.number in (7, 20, 25):
             pending.append(({7: "graph", 20: "training", 25: "function"}[field.number], field))
@@ -72,14 +78,34 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
         if kind == "node":
             yield from _of_node(field, local)
         inside = []
-        for inner in field.message(unless=(5, b"location") if kind == "graph" else None):
+        for inner in field.message(alike=silent if kind == "graph" else None):
             word = _INSIDE[kind].get(inner.number)
             if word == "tensor":  # at once: a graph may have many, which the last page that was read holds
-                if inner.mentions(b"location"):
+                if inner.mentions(_FILE):
                     yield from _of_tensor(inner, source)
             elif word:
                 inside.append((word, inner))
         pending += reversed(inside)
+
+
+def _past_silent() -> Take:
+    """Return what passes over initializers on a page that names no file: a graph may have hundreds of thousands."""
+    searched, names_file = b"", True
+
+    def after(page: bytes, _base: int, place: int, end: int) -> int:
+        nonlocal searched, names_file
+        if page is not searched:
+            searched, names_file = page, _FILE in page
+        while not names_file and place + 2 < end and page[place] == _INITIALIZER:
+            begin, length = place + 2, page[place + 1]
+            if length > 0x7F:
+                begin, length = place + 3, length + (page[place + 2] - 1 << 7)
+            if begin + length > end:  # it ends on another page, as all do whose length has three bytes
+                break
+            place = begin + length
+        return place
+
+    return after
 
 
 # GraphProto: 1 node, 5 initializer, 15 sparse_initializer     NodeProto: 5 attribute

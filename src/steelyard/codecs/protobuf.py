@@ -67,14 +67,13 @@ class Field:
         """The source that the field is in."""
         return self._pages.source
 
-    def message(self, unless: tuple[int, bytes] | None = None, alike: tuple[int, Take] | None = None) -> Iterator[Field]:
+    def message(self, alike: tuple[int, Take] | None = None) -> Iterator[Field]:
         """Iterate over the fields of the message in this field.
 
-        `unless` is the number of a field and a word: such fields are left out where they are on a page without that word.
         `alike` is a tag of one byte, and what may take fields with that tag before they are made here.
         """
         self._expect(BYTES, "a message")
-        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1, unless, alike)
+        return _fields(self._pages, self.offset, self.offset + self.length, self.depth + 1, alike)
 
     def data(self, limit: int | None = None) -> bytes:
         """Return the content, at most `limit` bytes, by default as many as a text may have."""
@@ -88,7 +87,7 @@ class Field:
         """Whether the content has these bytes; true for one that is too long to look."""
         if self.length > _PAGE:
             return True
-        return self._pages.may_mention(word, self.offset, self.length) and word in self._pages.read(self.offset, self.length)
+        return word in self._pages.read(self.offset, self.length)
 
     def held(self) -> bytes | None:
         """Return the content if the page that was read last has it; None otherwise."""
@@ -269,13 +268,12 @@ def varint(value: int) -> bytes:
 class _Pages:
     """A source that is read in pages and keeps the last one: tags are close together, contents far apart."""
 
-    __slots__ = ("base", "mention", "page", "source")
+    __slots__ = ("base", "page", "source")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.base = 0
         self.page = b""
-        self.mention: tuple[bytes, bytes, bool] | None = None
 
     def at(self, offset: int) -> int:
         """Load the page with the tag and the length at `offset`, at most 20 bytes, and return their place in it."""
@@ -286,15 +284,6 @@ class _Pages:
             return 0
         return place
 
-    def may_mention(self, word: bytes, offset: int, length: int) -> bool:
-        """Whether content may have these bytes: false where it is on a page without them, which is searched once."""
-        page = self.page
-        if not 0 <= offset - self.base <= len(page) - length:
-            return True
-        if self.mention is None or self.mention[0] is not page or self.mention[1] != word:
-            self.mention = page, word, word in page
-        return self.mention[2]
-
     def read(self, offset: int, length: int) -> bytes:
         place = offset - self.base
         if place >= 0 and place + length <= len(self.page):
@@ -302,14 +291,7 @@ class _Pages:
         return self.source.read(offset, length)
 
 
-def _fields(
-    pages: _Pages,
-    begin: int,
-    end: int,
-    depth: int,
-    unless: tuple[int, bytes] | None = None,
-    alike: tuple[int, Take] | None = None,
-) -> Iterator[Field]:
+def _fields(pages: _Pages, begin: int, end: int, depth: int, alike: tuple[int, Take] | None = None) -> Iterator[Field]:
     if depth > limits.PROTOBUF_DEPTH:
         raise FormatError(pages.source.name, f"messages are nested more than {limits.PROTOBUF_DEPTH} levels deep", begin)
     offset, groups = begin, 0
@@ -343,9 +325,7 @@ def _fields(
                 pages.source.name, f"field {number} claims {length:,} bytes, but its message ends after {end - content:,}", offset
             )
         offset = content + length
-        # a field that is left out gets no object: a graph may have hundreds of thousands of tensors
-        is_sought = unless is None or number != unless[0] or pages.may_mention(unless[1], content, length)
-        if is_sought and not groups and wire != END_GROUP:
+        if not groups and wire != END_GROUP:
             yield Field(pages, depth, begin, tag, value, content, length)
     _check_closed(pages, groups, begin)
 
