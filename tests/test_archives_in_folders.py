@@ -13,6 +13,7 @@ import pytest
 import steelyard
 from steelyard.cli import main
 from steelyard.errors import FileMissingError
+from steelyard.formats import wrapped
 from steelyard.paths import expanded, models_below
 
 FOUND = ["net.safetensors", "net.safetensors.gz", "net.tar.gz", "old.tar", "one.zip", "other.safetensors"]
@@ -49,6 +50,16 @@ def zipped(path, members):
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
             archive.writestr(name, data)
+
+
+def test_each_archive_of_a_folder_is_opened_once_to_expand_it(folder, monkeypatch):
+    opened = []
+    whole = wrapped.models_in
+    monkeypatch.setattr(wrapped, "models_in", lambda source: opened.append(source.name) or whole(source))
+    below, _ = models_below([str(folder)])
+    assert f"{folder}/several.zip" in opened
+    assert len(opened) == len(set(opened))
+    assert f"{folder}/several.zip!/a.safetensors" in below
 
 
 def test_the_models_in_archives_are_among_the_files_of_a_folder(folder):

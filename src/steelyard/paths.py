@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from steelyard.errors import SteelyardError
+
+FoundIn = Callable[[str], list[str]]
+"""Returns the models in a file whose suffix alone does not tell."""
 
 _STREAMS = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Suffixes of compressed files, before which a weight file has its own: others, such as tables, are not opened."""
@@ -74,11 +78,15 @@ def below(paths: Iterable[str], *, models: bool = True) -> dict[str, bool]:
     A folder that is one model stands for its files; an index stands for its shards; the models of an archive of several follow
     it. Without `models`, each file is one.
     """
+    return _all_below(paths, _found_in if models else None)
+
+
+def _all_below(paths: Iterable[str], found_in: FoundIn | None) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for path in paths:
         for file in _expanded_to(path):
             if os.path.isdir(file):
-                found.update(_below(file, models=models))
+                found.update(_below(file, found_in))
             else:
                 found[file] = found.get(file, False) or file == path
     return found
@@ -91,12 +99,13 @@ def models_below(paths: Iterable[str]) -> tuple[list[str], int]:
     """
     found: dict[str, bool] = {}
     links = 0
+    found_in = cache(_found_in)  # an archive is opened once, to expand it and to see whether it is a model itself
     for path in paths:
         inside = f"{os.path.realpath(path)}{os.sep}"
-        for file, is_named in below([path]).items():
+        for file, is_named in _all_below([path], found_in).items():
             hidden = os.path.basename(file).startswith(".")
             is_model = is_named or os.path.isdir(file) or (file.lower().endswith(_suffixes()) and not hidden)
-            if models := [file] if is_model else _found_in(file):
+            if models := [file] if is_model else found_in(file):
                 is_out = not is_named and os.path.islink(file) and not os.path.realpath(file).startswith(inside)
                 links += is_out
                 found |= {} if is_out else dict.fromkeys(models, True)
@@ -134,14 +143,17 @@ def _expanded_to(path: str) -> list[str]:
     return sorted(glob(path, recursive=True)) or [path]
 
 
-def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
-    """Yield a folder that is one model; or all files in it, without the shards of an index, and those in its folders."""
+def _below(folder: str, found_in: FoundIn | None) -> Iterator[tuple[str, bool]]:
+    """Yield a folder that is one model; or all files in it, without the shards of an index, and those in its folders.
+
+    `found_in` returns the models in a file; without it, each file is one.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except PermissionError:
         yield folder, False  # opening it reports the error, and the others are found
         return
-    if models and _is_one_model(folder):
+    if found_in and _is_one_model(folder):
         yield folder, True
         return
     folders, files = [], []
@@ -151,13 +163,13 @@ def _below(folder: str, *, models: bool) -> Iterator[tuple[str, bool]]:
             folders += [path] if entry.name not in LEFT_OUT else []
         elif not os.path.isdir(path):  # entry.is_dir() would raise an error for a link to itself
             files.append(path)
-    left_out = _read_through_others(folder, {os.path.basename(path) for path in files}) if models else set()
+    left_out = _read_through_others(folder, {os.path.basename(path) for path in files}) if found_in else set()
     for path in files:
         if os.path.basename(path) not in left_out:
-            inside = _found_in(path) if models else []
+            inside = found_in(path) if found_in else []
             yield from ((name, False) for name in dict.fromkeys([path, *inside]))
     for path in folders:
-        yield from _below(path, models=models)
+        yield from _below(path, found_in)
 
 
 def _is_one_model(folder: str) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from steelyard.errors import printable
+from steelyard.errors import first_of, printable
 
 if TYPE_CHECKING:
     from steelyard.measures.check.inventory import Item
@@ -46,7 +46,7 @@ def bom_text(items: Sequence[Item], version: str, moment: int | None = None) -> 
 def _component(item: Item) -> dict[str, Any]:
     kind = "machine-learning-model" if item.is_model else "file"
     record: dict[str, Any] = {"type": kind, "bom-ref": printable(item.name, 2000), "name": printable(item.name, 2000)}
-    if item.sha256 and not item.files:
+    if item.sha256:
         record["hashes"] = [{"alg": "SHA-256", "content": item.sha256}]
     if item.licences:
         record["licenses"] = [{"license": _licence(name)} for name in item.licences]
@@ -61,8 +61,10 @@ def _inner(item: Item, outer: str) -> dict[str, Any]:
 
 
 def _properties(item: Item) -> list[tuple[str, str]]:
-    facts = [("format", item.format), ("bytes", str(item.size)), ("outcome", item.outcome)]
+    facts = [("format", item.format), ("bytes", "" if item.size is None else str(item.size)), ("outcome", item.outcome)]
     facts += [("weights", str(item.weights))] if item.is_model else []
+    if closed := [each.name for each in item.files or (item,) if each.size is None and "://" not in each.name]:
+        facts += [("not-opened", first_of(closed, len(closed)))]
     found = [("finding", f"{each.severity} {each.rule}: {printable(each.what, 2000)}") for each in item.findings]
     return [(name, value) for name, value in facts if value] + found
 

@@ -112,7 +112,7 @@ def diff_columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, hist
 
 
 def _columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histograms: bool) -> Iterator[Column]:
-    most = [max(group, key=_change) for group in groups]
+    most = [max(group, key=lambda row: row.greatness) for group in groups]
     yield Column("name", [_spanned(group) for group in groups], head="weight")
     yield Column("most in", [_which(group, row) for group, row in zip(groups, most, strict=True)])
     cells_of = [_figures(row) for row in most]
@@ -125,7 +125,8 @@ def _columns(groups: Sequence[Sequence[Difference]], screen: Screen, *, histogra
 
 
 def _change(row: Difference) -> float:
-    return float("inf") if row.relative is None else row.relative
+    """Return the change of the numbers that are finite on both sides."""
+    return row.greatness[1]
 
 
 def _spanned(group: Sequence[Difference]) -> str:

@@ -162,7 +162,9 @@ def test_a_glance_has_the_statistics_of_each_small_weight_without_findings():
 def test_the_first_of_repeated_blocks_shows_what_the_layers_of_all_imply():
     blocks = {f"h.{nth}.{leaf}": np.ones(shape) for nth in range(5) for leaf, shape in BLOCK.items()}
     levels = {f"lstm.weight_{which}_l{nth}": np.ones((8, 2)) for which in ("ih", "hh") for nth in range(3)}
-    for net in (blocks, levels, blocks | levels, {"wte.weight": np.ones((9, 4)), **blocks}):
+    levels |= {f"lstm.bias_{which}_l{nth}": np.ones(8) for which in ("ih", "hh") for nth in range(3)}
+    listed = {f"net.{leaf}{nth}": np.ones(shape) for leaf, shape in (("w", (3, 4)), ("b", (3,))) for nth in range(3)}
+    for net in (listed, blocks, levels, blocks | levels, {"wte.weight": np.ones((9, 4)), **blocks}):
         weights = steelyard.weights(net)
         rows = rows_of(weights)
         assert len(rows) < len(weights)

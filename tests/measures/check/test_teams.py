@@ -193,6 +193,22 @@ def test_sarif_has_what_its_schema_requires(folder, capsys):
     }
 
 
+def test_a_bill_of_materials_names_the_files_of_a_model_that_cannot_be_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("net").mkdir()
+    save_file({"fc.weight": np.ones((2, 3), np.float32)}, "net/model.safetensors")
+    Path("net/config.json").write_text('{"model_type": "bert"}')
+    Path("net/loop.txt").symlink_to("loop.txt")
+    main(["check", "net", "--bom", "a.json"])
+    (model,) = json.loads(Path("a.json").read_text())["components"]
+    facts = {each["name"].removeprefix("steelyard:"): each["value"] for each in model["properties"]}
+    files = {each["name"]: each for each in model["components"]}
+    assert facts["not-opened"] == "loop.txt"
+    assert "hashes" not in files["loop.txt"]
+    assert facts["bytes"] == str(Path("net/model.safetensors").stat().st_size + 22)
+    assert "steelyard:bytes" not in {each["name"] for each in files["loop.txt"]["properties"]}
+
+
 def test_a_bill_of_materials_has_digests_licences_and_findings_and_is_equal_for_equal_files(folder, capsys, monkeypatch):
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
     said(capsys, "check", folder, "--bom", "a.json", status=3)

@@ -128,8 +128,6 @@ def judged(weights: Weights, rows: Sequence[Row] | None = None) -> dict[str, Wei
 
 def _known_of_rows(weights: Weights, rows: Sequence[Row]) -> dict[str, Weight]:
     """Return what the layers of the first of each repeated block imply for those of all."""
-    if not all(map(_repeats_layers, rows)):
-        return known_facts(weights)
     known = known_facts(weights.with_weights(row.weight for row in rows))
     made: dict[str, Weight] = {}
     for row in rows:
@@ -137,12 +135,6 @@ def _known_of_rows(weights: Weights, rows: Sequence[Row]) -> dict[str, Weight]:
         if facts is not row.weight:
             made |= {each.name: with_facts(each, facts.role, facts.axes) for each in row.weights}
     return made
-
-
-def _repeats_layers(row: Row) -> bool:
-    """Whether the weights of a row are of different layers, rather than several of one layer, such as `weight_hh_l0`."""
-    first, last = row.weights[0], row.weights[-1]
-    return first.name.removeprefix(first.layer) == last.name.removeprefix(last.layer)
 
 
 def known_facts(weights: Weights) -> dict[str, Weight]:

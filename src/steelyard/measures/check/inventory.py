@@ -21,12 +21,16 @@ _KEYS = ("license", "licence", "general.license", "general.license.name", "model
 
 
 class Item(NamedTuple):
-    """A file, or a folder that is one model with its files; `name` is relative to the folder of the inventory."""
+    """A file, or a folder that is one model with its files; `name` is relative to the folder of the inventory.
+
+    `size` is None and `sha256` blank for a URL, and for a file that cannot be opened; a folder has the size of its other files,
+    and no digest but theirs.
+    """
 
     name: str
     is_model: bool
     format: str
-    size: int
+    size: int | None
     sha256: str
     licences: tuple[str, ...]
     weights: int
@@ -45,26 +49,32 @@ def inventory(outcomes: Sequence[Outcome], errors: Mapping[str, str], folder: st
 def _item(path: str, outcome: Outcome | None, folder: str) -> Item:
     known = _format(path) if outcome is not None and outcome.word != NO_MODEL else ""
     is_model = bool(known)
-    inside = list(files_below(path)) if os.path.isdir(path) else []
+    is_folder = os.path.isdir(path)
+    inside = [
+        Item(_relative(each, path), False, "", *_size_and_digest(each), (), 0, "", ())
+        for each in (files_below(path) if is_folder else ())
+    ]
     return Item(
         _relative(path, folder),
         is_model,
         known,
-        *_size_and_digest(path),
+        *((sum(each.size or 0 for each in inside), "") if is_folder else _size_and_digest(path)),
         tuple(dict.fromkeys(_licences(path))) if is_model else (),
         outcome.check.weights if outcome is not None else 0,
         outcome.word if outcome is not None else "unreadable",
         outcome.check.findings if outcome is not None else (),
-        tuple(Item(_relative(each, path), False, "", *_size_and_digest(each), (), 0, "", ()) for each in inside),
+        tuple(inside),
     )
 
 
-def _size_and_digest(path: str) -> tuple[int, str]:
-    """Return 0 and "" for what cannot be opened, such as a link to itself; the check of it says why."""
+def _size_and_digest(path: str) -> tuple[int | None, str]:
+    """Return None and "" for a URL, and for what cannot be opened, such as a link to itself; the check of it says why."""
+    if "://" in path:
+        return None, ""
     try:
         return size_of(path), sha256_of(path)
     except OSError:
-        return 0, ""
+        return None, ""
 
 
 def _relative(path: str, folder: str) -> str:

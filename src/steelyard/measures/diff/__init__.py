@@ -255,5 +255,5 @@ _RANKS = {kind: rank for rank, kind in enumerate(("shape", "removed", "added", "
 
 def _by_change(row: Difference) -> tuple[int, float, float]:
     """Sort key of rows: first those without a partner, then those not finite, then by relative change."""
-    change = row.relative if row.relative is not None else float("inf")
-    return _RANKS[row.kind], -float(row.nonfinite > 0), -change
+    nonfinite, change = row.greatness
+    return _RANKS[row.kind], -float(nonfinite), -change

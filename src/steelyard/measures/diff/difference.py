@@ -170,6 +170,11 @@ class Difference:
 
         return place_of(self.shapes[1] or (), self._figures.place) if self._figures.place >= 0 else None
 
+    @property
+    def greatness(self) -> tuple[bool, float]:
+        """What rows are ordered by: a change to or from NaN or Inf is the greatest, then one from zero, then by `relative`."""
+        return self.nonfinite > 0, float("inf") if self.relative is None else self.relative
+
     def summary(self) -> Summary | None:
         """Read both sides once more, and return the summary of after - before: range, moments and histogram.
 

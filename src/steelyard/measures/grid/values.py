@@ -152,14 +152,10 @@ def cell_of_differences(names: Sequence[str], rows: Mapping[str, Difference], me
     known = [rows[name] for name in names if name in rows]
     if not known:
         return Cell(None, tuple(names), "not compared")
-    row = max(known, key=_change)
+    row = max(known, key=lambda row: row.greatness)
     assert measure.of_difference is not None  # the caller has chosen one of `OF_TWO`
     value = measure.of_difference(row) if row.kind in ("equal", "changed", "renamed") else None
     return Cell(value, tuple(names), _note(row), row.nonfinite)
-
-
-def _change(row: Difference) -> float:
-    return float("inf") if row.relative is None or row.nonfinite else row.relative
 
 
 def _note(row: Difference) -> str:
