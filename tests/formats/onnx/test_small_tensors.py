@@ -13,7 +13,7 @@ from steelyard.auditing.quick import would_run
 from steelyard.codecs.protobuf import Field, _Pages
 from steelyard.formats.onnx.messages import model
 from steelyard.formats.onnx.tensor_records import small_tensor
-from steelyard.storage.source import from_bytes, open_path
+from steelyard.storage.source import open_path
 
 TENSORS = [
     helper.make_tensor("plain", TensorProto.FLOAT, [2], [0.5, 1.0]),
@@ -91,25 +91,6 @@ def test_an_audit_makes_no_object_for_a_tensor_that_is_stored_in_the_file(tmp_pa
         made.clear()
         assert len(steelyard.audit(path).findings) == count
         assert count or len(made) < 30
-
-
-def test_a_page_that_mentions_a_word_is_searched_for_each_content():
-    pages = _Pages(from_bytes(b"a location b"))
-    pages.at(0)
-    assert pages.may_mention(b"location", 0, 2)
-    assert not pages.may_mention(b"elsewhere", 0, 2)
-    assert pages.may_mention(b"elsewhere", 4, 20)  # beyond the page
-
-
-LISTING = """
-import sys, tracemalloc
-import steelyard
-steelyard.weights(sys.argv[1])
-tracemalloc.start()
-listed = steelyard.weights(sys.argv[1])
-print(*tracemalloc.get_traced_memory())
-"""
-"""In a process of its own, without the threads of other tests."""
 
 
 def test_a_listed_tensor_takes_little_memory(tmp_path):
