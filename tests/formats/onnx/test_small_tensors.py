@@ -93,6 +93,17 @@ def test_an_audit_makes_no_object_for_a_tensor_that_is_stored_in_the_file(tmp_pa
         assert count or len(made) < 30
 
 
+LISTING = """
+import sys, tracemalloc
+import steelyard
+steelyard.weights(sys.argv[1])
+tracemalloc.start()
+listed = steelyard.weights(sys.argv[1])
+print(*tracemalloc.get_traced_memory())
+"""
+"""In a process of its own, without the threads of other tests."""
+
+
 def test_a_listed_tensor_takes_little_memory(tmp_path):
     path = tmp_path / "many.onnx"
     many = [helper.make_tensor(f"layers.{nth}.w", TensorProto.FLOAT, [2], [0.0, 1.0]) for nth in range(500)]
