@@ -280,3 +280,16 @@ def test_the_figures_of_a_block_are_those_of_the_exact_sums():
             assert [getattr(one, word) for word in ("mean", "std", "l1", "l2", "rms")] == [
                 getattr(merged, word) for word in ("mean", "std", "l1", "l2", "rms")
             ]
+
+
+def test_the_bins_of_many_parts_are_added_to_the_same_counts_by_sorting_and_in_one_pass(monkeypatch):
+    parts = list(summaries([from_array(name, array) for name, array in small_arrays().items()]))
+    found = []
+    for threshold in (1, 1 << 30):
+        monkeypatch.setattr(sizes, "SORT_THRESHOLD", threshold)
+        whole = Summary()
+        for part in parts:
+            whole.merge(part)
+        found.append({kind: [(each.dtype, each.tolist()) for each in bins] for kind, bins in whole.histogram.bins().items()})
+    assert found[0] == found[1]
+    assert sum(found[0]["float32"][1][1]) == whole.moments.count

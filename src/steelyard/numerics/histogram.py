@@ -80,11 +80,7 @@ class Histogram:
         self._dense = {}
         for kind, parts in self._sparse.items():
             if len(parts) > 1:
-                codes, counts = (np.concatenate(each) for each in zip(*parts, strict=True))
-                distinct, places = np.unique(codes, return_inverse=True)
-                summed = np.zeros(len(distinct), np.int64)
-                np.add.at(summed, places, counts)
-                self._sparse[kind] = [(distinct, summed)]
+                self._sparse[kind] = [_added(*(np.concatenate(each) for each in zip(*parts, strict=True)))]
         return {kind: parts[0] for kind, parts in self._sparse.items()}
 
     def points(self) -> tuple[Array, Array]:
@@ -164,6 +160,18 @@ def _counts(codes: Array) -> Array:
     pairs = np.bincount(codes[:even].view(np.uint16), minlength=1 << 16).reshape(256, 256)
     whole: Array = pairs.sum(axis=0) + pairs.sum(axis=1) + np.bincount(codes[even:], minlength=256)
     return whole
+
+
+def _added(codes: Array, counts: Array) -> tuple[Array, Array]:
+    """Return each code once, in ascending order, with the sum of its counts."""
+    if codes.size >= sizes.SORT_THRESHOLD:
+        whole = np.bincount(codes, weights=counts)  # in float64, which is exact for as many numbers as a memory has
+        used = np.flatnonzero(whole)
+        return used.astype(codes.dtype), whole[used].astype(np.int64)
+    distinct, places = np.unique(codes, return_inverse=True)
+    summed = np.zeros(len(distinct), np.int64)
+    np.add.at(summed, places, counts)
+    return distinct, summed
 
 
 def _own(values: Array) -> Array:

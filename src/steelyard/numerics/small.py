@@ -17,7 +17,7 @@ from steelyard.core.together import read_rows as rows_together
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import numpy_dtype
 from steelyard.numerics.histogram import upper
-from steelyard.numerics.moments import CANCELLING, Block, Moments, is_moderate
+from steelyard.numerics.moments import CANCELLING, Block, is_moderate
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -159,10 +159,8 @@ def _of_rows(rows: Array, new: Callable[[], Summary]) -> Iterator[Summary | None
         deviation = None
         if total * total >= CANCELLING * size * square:
             deviation = 0.0 if least == greatest else _deviation(row, total / size)
-        moments = Moments(near)
-        moments.begin(Block(size, total, magnitude, square, deviation), least, greatest, none, nearly)
         summary = new()
-        summary.begin(moments, codes, counts)
+        summary.begin(Block(size, total, magnitude, square, deviation), (least, greatest, none, nearly), codes, counts)
         yield summary
 
 

@@ -18,7 +18,7 @@ from steelyard.core.weight import Weight
 from steelyard.numerics import fast
 from steelyard.numerics.blocks import blocks_of, is_shared
 from steelyard.numerics.histogram import ERROR, UPPER, Histogram, is_counted
-from steelyard.numerics.moments import Moments, sums_of
+from steelyard.numerics.moments import Block, Moments, sums_of
 from steelyard.numerics.small import runs_of_small, small_summaries
 from steelyard.numerics.weight_stats import NEAR
 
@@ -83,9 +83,13 @@ class Summary:
         elif block.size:
             self._measure(_real(block), start, rank)
 
-    def begin(self, moments: Moments, codes: Array, counts: Array) -> None:
-        """Take the moments of a weight's finite numbers, and the counts of their shared bins; nothing was added before."""
-        self._measured = self._all = moments
+    def begin(self, block: Block, figures: tuple[float, float, int, int], codes: Array, counts: Array) -> None:
+        """Take the sums and `figures` of a weight's finite numbers, and the counts of their shared bins; it is the first.
+
+        `figures` are the least and the greatest number, and how many are zero and near zero.
+        """
+        self._measured.begin(block, *figures)
+        self._all = self._measured
         if self.wide:
             self.histogram.begin(codes, counts)
 

@@ -166,10 +166,10 @@ def merged(rows: Sequence[WeightStats], name: str) -> WeightStats:
 
 def _first(summary: Summary, listed: Sequence[Weight]) -> tuple[str, tuple[int, ...]] | None:
     """Return the weight and the index of the first number that is not finite."""
-    from steelyard.core.indexing import place_of
-
     if summary.first is None:
         return None
+    from steelyard.core.indexing import place_of
+
     weight = listed[summary.first[0]]
     return weight.name, place_of(weight.shape, summary.first[1])
 
