@@ -55,7 +55,8 @@ def _numbers(column: Sequence[Any], kinds: set[type], *, brief: bool) -> Array |
     missing = column.count(None) if NoneType in kinds else 0
     if missing == len(column):
         return None
-    if int in kinds and max(abs(each) for each in column if type(each) is int) > LARGEST_INTEGER:
+    integers = column if kinds == {int} else [each for each in column if type(each) is int]
+    if integers and (max(integers) > LARGEST_INTEGER or min(integers) < -LARGEST_INTEGER):
         return None
     numbers = np.array(column, np.float64)
     if np.isnan(numbers).sum() != missing:
@@ -69,18 +70,20 @@ def _numbers(column: Sequence[Any], kinds: set[type], *, brief: bool) -> Array |
 
 def _repeated(column: Sequence[Any]) -> Any:
     """Return a column as items and the number of each row's item, unless most items are distinct."""
-    objects = dict(zip(map(id, column), column, strict=True))  # most are the same few objects
-    places: dict[object, int] = {}
-    known = {place: places.setdefault(_key(each), len(places)) for place, each in objects.items()}
+    keys = _hashable(column) if list in set(map(type, column)) else column
+    places = {key: nth for nth, key in enumerate(dict.fromkeys(keys))}
     if 2 * len(places) > len(column) + 1 or len(places) > MOST_ITEMS:
         return column
     items = [list(key) if isinstance(key, tuple) else key for key in places]
-    at = list(map(known.__getitem__, map(id, column)))
-    return {"of": items, "at": np.array(at, np.uint8 if len(items) <= 1 << 8 else np.uint16)}
+    at = np.fromiter(map(places.__getitem__, keys), np.uint8 if len(items) <= 1 << 8 else np.uint16, len(column))
+    return {"of": items, "at": at}
 
 
-def _key(item: Any) -> object:
-    return tuple(item) if isinstance(item, list) else item
+def _hashable(column: Sequence[Any]) -> list[Any]:
+    """Return a column with tuples for lists, of which most are the same few objects."""
+    objects = dict(zip(map(id, column), column, strict=True))
+    known = {place: tuple(each) if isinstance(each, list) else each for place, each in objects.items()}
+    return list(map(known.__getitem__, map(id, column)))
 
 
 def _beginnings(column: Sequence[str | None], names: Sequence[str]) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
-from itertools import accumulate
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,8 +85,11 @@ def places_of(source: OpenedSource, rows: Sequence[Row]) -> list[int]:
     return [places[weight.name] for weight in (row.weights[AFTER] for row in rows) if weight is not None]
 
 
+@uncollected()
 def keys_of(rows: Sequence[Row], side: int) -> list[Key | None]:
     """Return the key of each row on one side, as `Row.key` does."""
+    if side == AFTER:
+        return [None if (weight := row.weights[AFTER]) is None else ("of", weight.tied or weight.name) for row in rows]
     return [row.key(side) for row in rows]
 
 
@@ -180,7 +182,7 @@ def index_of(
 def _facts(shown: Sequence[Weight]) -> dict[str, Any]:
     """Return the facts of weights as columns."""
     columns: dict[str, Any] = {word: list(map(attrgetter(word), shown)) for word in FACTS}
-    columns["role"] = list(map(attrgetter("role.value"), shown))
+    columns["role"] = list(map(attrgetter("role._value_"), shown))  # `value` is a function of Python, which takes longer
     columns["encoding"] = [weight.derivation.scheme if weight.derivation else weight.encoding for weight in shown]
     kinds = list(zip(columns["shape"], columns["dtype"], strict=True))
     of_kind = {
@@ -203,9 +205,9 @@ def _starts(after: Weights, rows: Sequence[Row]) -> Array:
 
     The vector has the order of the source, which may be another than that of the rows.
     """
-    listed = list(after.distinct().values())
-    ends = accumulate((weight.size for weight in listed), initial=0)
-    starts: dict[str | None, int] = {weight.name: start for weight, start in zip(listed, ends, strict=False)}
+    layout = after._in_vector()
+    names_of = map(attrgetter("name"), layout.weights)
+    starts: dict[str | None, int] = dict(zip(names_of, [0, *layout.ends], strict=False))
     names = (None if weight is None else weight.name for weight in (row.weights[AFTER] for row in rows))
     return np.array([starts.get(name, -1) for name in names], np.float64)
 

@@ -105,12 +105,12 @@ def _first_rows(rows: Iterable[Row]) -> Callable[[str], int]:
     layers = [weight.layer for weight in shown]
     first_of = _first(layers)
     for layer in dict.fromkeys(layers):
-        name, nth = plain_layer(layer), first_of[layer]
+        name, nth = plain_layer(layer) if "/" in layer else layer, first_of[layer]
         for _ in range(32):
             if not name or known.get(name, nth + 1) <= nth:
                 break
             known[name] = nth
-            name = name[: max(name.rfind("."), name.rfind("/"), 0)]
+            name = name[: max(name.rfind("."), name.rfind("/"), 0)] if "/" in name else name.rpartition(".")[0]
 
     def first(name: str) -> int:
         one = name if name in known else _RANGE.sub(r"\1", name.partition(" \u2026 ")[0])

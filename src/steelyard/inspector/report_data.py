@@ -128,7 +128,8 @@ def report_data(
 ) -> ReportData:
     """Measure every weight of one or two sources. An unreadable weight is listed with its error, and counted."""
     room, axes = _picture_room(rows), (Axis(), Axis())
-    folded = folded_rows(sources[AFTER].weights, places=places_of(sources[AFTER], rows))
+    with uncollected():
+        folded = folded_rows(sources[AFTER].weights, places=places_of(sources[AFTER], rows))
     index = index_of(sources, rows, pairing, live=False, folded=folded)
     measured: list[dict[Key, MeasuredWeight]] = [{} for _ in sources]
     statistics = [Statistics() for _ in sources]
@@ -311,10 +312,12 @@ def _outlines(seen: Seen, axis_end: float) -> dict[str, Any]:
     return {"end": axis_end, "bins": SPARK_BINS, "cells": cells.reshape(-1)}
 
 
+@uncollected()
 def _details(rows: Sequence[Row], seen: Sequence[Seen], compared: Comparisons) -> list[list[Any]]:
     """Return the details of each row on each side; those of the newer source have the picture of the difference."""
     if len(seen) == 1:
-        return [[each and each.detail, None] for each in seen[AFTER]]
+        nothing = [None, None]
+        return [nothing if each is None else [each.detail, None] for each in seen[AFTER]]
     details = []
     for row, both in zip(rows, zip(*seen, strict=True), strict=True):
         sides = [None if each is None else each.detail for each in both]

@@ -26,6 +26,7 @@ class Statistics:
         self.columns: dict[str, list[object]] = {word: [] for word in STATISTICS}
         self.places: dict[Key, int] = {}
 
+    @uncollected()
     def glance(self, weights: Mapping[Key, Weight], facts: Facts) -> None:
         """Add those small weights that have no findings, without looking at each; `facts` are as `judged` returns them."""
         plain = {weight.name: key for key, weight in weights.items() if key == ("of", weight.name)}

@@ -67,14 +67,10 @@ def layout_of(weights: Iterable[Weight], *, ordered: bool = False) -> Layout:
 
 
 def _by_block(held: Sequence[Weight]) -> list[Run]:
-    names = [_placed_name(weight) for weight in held]
-    plain = [_without_collection(name) for name in names]
+    """Find blocks by names that say where a weight is: that of `onnx::Conv_193` is its layer's, `/layer1/conv1/Conv/kernel`."""
+    names = [weight.name if weight.layer in weight.name else f"{weight.layer}/{weight.role.value}" for weight in held]
+    plain = [_without_collection(name) for name in names] if any(name.startswith(COLLECTIONS) for name in names) else names
     return blocks_of(plain if len(set(plain)) == len(names) else names, [weight.shape for weight in held])
-
-
-def _placed_name(weight: Weight) -> str:
-    """Return a name that says where the weight is: that of `onnx::Conv_193` is its layer's, `/layer1/conv1/Conv/kernel`."""
-    return weight.name if _has_place(weight) else f"{weight.layer}/{weight.role.value}"
 
 
 def _has_place(weight: Weight) -> bool:

@@ -241,11 +241,16 @@ def layers_of(counted: Sequence[Counted], places: Sequence[int] | None = None) -
     pairs: dict[tuple[str, Tally], tuple[str, Tally]] = {}
     for place in natural([weight.name for weight, _, _ in counted]) if places is None else places:
         weight, tally, _ = counted[place]
-        name = plain_layer(weight.layer) or weight.name
+        name = _layer_of(weight) or weight.name
         pair = rest_of(weight.name, name), tally
         layers.setdefault(name, []).append(pairs.setdefault(pair, pair))
     known: dict[tuple[int, ...], Held] = {}
     return [Layer(name, known.setdefault(tuple(map(id, own)), tuple(own))) for name, own in layers.items()]
+
+
+def _layer_of(weight: Weight) -> str:
+    layer = weight.layer
+    return plain_layer(layer) if "/" in layer else layer
 
 
 def _rows(nodes: Sequence[Node], total: Tally, counted: Sequence[Counted]) -> list[SizeRow]:
@@ -266,7 +271,7 @@ def _roles(counted: Sequence[Counted], names: Container[str]) -> dict[str, str]:
     """Return the roles of some layers, which are those of their largest weights, and of weights, by their names."""
     largest: dict[str, Weight] = {}
     for weight, _, _ in counted:
-        for name in (plain_layer(weight.layer) or weight.name, weight.name):
+        for name in (_layer_of(weight) or weight.name, weight.name):
             if name in names and (name not in largest or weight.size > largest[name].size):
                 largest[name] = weight
     return {name: str(weight.role) for name, weight in largest.items()}

@@ -47,9 +47,6 @@ class _Split(NamedTuple):
     layer: Layer
     held: int
 
-    def ends_at(self, depth: int) -> bool:
-        return len(self.words) == 2 * depth + 1
-
 
 class Node:
     """A layer, or a part of the net with several; one that stands for repeated parts has their sums, and counts them in `times`.
@@ -179,8 +176,9 @@ def _node(named: Sequence[_Split], depth: int) -> Node:
     words = named[0].words
     label, mark = words[2 * depth], words[2 * depth - 1] if depth else ""
     name = "".join(words[: 2 * depth + 1])
-    ends = [each.layer for each in named if each.ends_at(depth)]
-    inner = [each for each in named if not each.ends_at(depth)]
+    length = 2 * depth + 1
+    ends = [each.layer for each in named if len(each.words) == length]
+    inner = [each for each in named if len(each.words) > length] if ends else named
     if not inner:
         return Node(label, (name, name), sum_of(tally for _, tally in ends[0].held), mark=mark)
     children = [_own(rest, layer.name, tally) for layer in ends for rest, tally in layer.held]
