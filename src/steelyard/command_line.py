@@ -40,6 +40,7 @@ examples:
   steelyard diff before.pt after.onnx     what changed
   steelyard help diff                     what diff prints, and all its options"""
 _CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: (?P<quote>['\"])(?P<word>.*)(?P=quote) \(choose from")
+_NAMING = {"the following arguments are required: ": "needs", "unrecognized arguments: ": "takes no further argument:"}
 _KINDS = {"invalid int value: ": " is not a whole number", "invalid float value: ": " is not a number"}
 
 
@@ -126,10 +127,11 @@ def _misuse(parser: argparse.ArgumentParser, given: Sequence[str], message: str)
         name, is_kind, word = message.partition(f": {beginning}")
         if is_kind:
             return f"{name}: {word}{what}"
-    if message.startswith("the following arguments are required: "):
-        return f"{parser.prog} needs {message.partition(': ')[2]}{more}"
-    if message.startswith("unrecognized arguments: "):
-        return f"{parser.prog} takes no further argument: {printable(message.partition(': ')[2])}{more}"
+    if message.endswith((": expected one argument", ": expected at least one argument")):
+        return f"{parser.prog} needs a value after {message.partition(':')[0]}{more}"
+    for beginning, what in _NAMING.items():
+        if message.startswith(beginning):
+            return f"{parser.prog} {what} {printable(message.removeprefix(beginning))}{more}"
     return printable(message, 2000)
 
 

@@ -46,7 +46,7 @@ MISTAKES = {
     "show a b c": "steelyard show takes no further argument: c; steelyard show --help explains it",
     "spectra x --top-k w": "--top-k: 'w' is not a whole number",
     "check x --fail-on eror": "--fail-on is 'eror', but must be one of info, warning, error; did you mean 'error'?",
-    "ls x --select": "--select: expected one argument",
+    "ls x --select": "steelyard ls needs a value after --select; steelyard ls --help explains it",
 }
 
 
@@ -138,3 +138,12 @@ def test_help_of_a_command_goes_by_both_words_and_wraps_at_the_terminal():
 def test_version_is_that_of_the_package():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert run("--version").stdout == f"steelyard {version}\n"
+
+
+def test_a_name_before_its_file_and_a_blank_path_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    steelyard.save({"fc.weight": np.ones((2, 3))}, "a.npz")
+    assert main(["show", "fc.weight", "a.npz"]) == main(["ls", ""]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("the file comes first: steelyard show a.npz fc.weight")
+    assert second.startswith("error: '': No such file or directory; ")

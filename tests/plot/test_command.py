@@ -104,7 +104,7 @@ def test_a_name_from_the_file_is_no_path_in_that_of_the_picture(folder, capsys):
         (["-o", "net.png", "--kind", "filters"], "none is a convolution of images"),
         (["-o", "net.png", "--kind", "heads"], "the number of heads of attn is not known; pass heads"),
         (["--kind", "embedding", "--labels", "missing.txt"], "No such file or directory"),
-        (["-o", "missing/net.png"], "No such file or directory"),
+        (["-o", "missing/net.png"], "no such folder to write into; make it first"),
     ],
 )
 def test_a_picture_that_cannot_be_written_is_an_error_of_one_line(args, what, folder, capsys):

@@ -125,7 +125,7 @@ def test_a_file_is_closed_as_soon_as_nothing_can_read_from_it(tmp_path, suffix):
 def test_a_folder_that_is_not_there_is_named_and_no_temporary_file(tmp_path, capsys):
     steelyard.save({"w": np.zeros(2)}, tmp_path / "a.npz")
     assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "none" / "b.npz")]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: no such folder to write into; make it first\n"
 
 
 def test_a_folder_in_the_place_of_a_file_is_named_and_no_temporary_file(tmp_path):

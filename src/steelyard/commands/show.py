@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ def run(args: argparse.Namespace) -> None:
 
     steelyard show model.safetensors 'fc1.weight[3,:5]'
     """
+    if args.name and not os.path.lexists(args.file) and os.path.isfile(args.name):
+        name, file = printable(args.file), printable(args.name)
+        raise ShapeError(f"{name} is no file; the file comes first: steelyard show {file} {name}")
     weights = opened(args.file, args)
     if args.metadata:
         _print_metadata(weights, args)

@@ -63,8 +63,15 @@ def _named(pattern: Pattern) -> Callable[[Weight], bool]:
     """Return the test of a pattern, of several, or of a function of a weight."""
     if callable(pattern):
         return lambda weight: bool(pattern(weight))
-    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    patterns = _words(pattern, "pattern")
     return lambda weight: any(fits(weight.name, each) for each in patterns)
+
+
+def _words(given: str | Iterable[str], what: str) -> list[str]:
+    words = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if wrong := [word for word in words if not isinstance(word, str)]:
+        raise ShapeError(f"{what} is {quoted(wrong[0])}; it must be text, or several")
+    return words
 
 
 def _warn_of_empty(weights: Iterable[Weight], trainable: bool | None) -> None:
@@ -85,7 +92,7 @@ def names_in_order(orders: Mapping[str, NamesInOrder], word: str) -> Iterable[st
 def _roles(role: str | Iterable[str] | None) -> frozenset[Role] | None:
     if role is None:
         return None
-    words = [role] if isinstance(role, str) else list(role)
+    words = _words(role, "role")
     known = {str(r) for r in Role}
     for word in words:
         if word not in known:

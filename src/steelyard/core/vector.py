@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise, repeat
 from math import prod
 from operator import getitem, setitem
+from operator import index as whole
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard import sizes
@@ -118,6 +119,10 @@ class VectorLayout:
 
     def locate(self, index: int, order: Order) -> tuple[Weight, tuple[int, ...]]:
         """Return the weight to which entry `index` of the vector belongs, and the element's index in the weight."""
+        try:
+            index = whole(index)
+        except TypeError:
+            raise ShapeError(f"an entry of the vector is a whole number, not {quoted(index)}") from None
         if not -self.size <= index < self.size:
             raise ShapeError(f"entry {index:,} is outside the vector, which has {self.size:,} entries")
         index %= self.size
@@ -156,12 +161,21 @@ def checked_order(order: Order) -> Order:
     return order
 
 
+def _known(dtype: DTypeLike) -> DType:
+    import numpy as np
+
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise ShapeError(f"dtype is {quoted(dtype)}, which NumPy does not know; pass one such as 'float32'") from None
+
+
 def flatten(layout: VectorLayout, order: Order, dtype: DTypeLike | None = None, out: Array | None = None) -> Array:
     """Copy every weight to its offset in one vector, in `out` if given; conversions to another dtype are checked."""
     import numpy as np
 
     if out is None:
-        out = np.empty(layout.size, vector_dtype(layout) if dtype is None else np.dtype(dtype))
+        out = np.empty(layout.size, vector_dtype(layout) if dtype is None else _known(dtype))
     elif out.shape != (layout.size,) or dtype not in (None, out.dtype) or not out.flags.writeable:
         raise ShapeError(
             f"out has shape {out.shape} and type {out.dtype}; the vector needs a writable array of shape ({layout.size},)"

@@ -207,6 +207,8 @@ def apply_patch(before: object, path: str | os.PathLike[str], *, skip_unreadable
     weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch. Weights of
     `before` that cannot be read are refused, or left out with `skip_unreadable`.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ShapeError(f"a patch is a file, whose path comes second, not a {printable(type(path).__name__)}")
     base, stored = readable_weights(before, skip_unreadable=skip_unreadable), readable_weights(path)
     file = str(path)
     head = _head(file, stored)

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import BinaryIO
 
-from steelyard.errors import FormatError
+from steelyard.errors import FileMissingError, FormatError, printable
 
 RANDOM = 8  # random bytes in the name of a temporary file
 _SYNCED: ContextVar[bool] = ContextVar("synced", default=True)
@@ -51,8 +51,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     remove_abandoned(folder, prefix)
     try:
         temporary, handle = _temporary(folder, prefix)
+    except FileNotFoundError:
+        raise without_folder(folder) from None
     except OSError as error:
-        error.filename = folder if isinstance(error, FileNotFoundError) else os.fspath(path)  # the path as the user wrote it
+        error.filename = os.fspath(path)  # the path as the user wrote it
         raise
     try:
         with open(handle, "w+b") as file:
@@ -67,6 +69,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+def without_folder(folder: str) -> FileMissingError:
+    """Return the error for a file that is to be written into a folder that does not exist."""
+    return FileMissingError(f"{printable(folder)}: no such folder to write into; make it first")
 
 
 @contextmanager

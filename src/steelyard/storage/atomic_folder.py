@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from steelyard.errors import FormatError
-from steelyard.storage.atomic import RANDOM, lock, sync_folder
+from steelyard.storage.atomic import RANDOM, lock, sync_folder, without_folder
 
 _SUFFIX = ".tmp"
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fcntl.h and linux/fs.h
@@ -28,6 +28,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _remove_abandoned(path.parent, prefix)
     try:
         aside, handle = _new(path.parent, prefix)
+    except FileNotFoundError:
+        raise without_folder(str(path.parent)) from None
     except OSError as error:
         error.filename = os.fspath(path.parent)  # not the hidden folder in it
         raise

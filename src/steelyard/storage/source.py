@@ -188,7 +188,9 @@ def open_path(path: str | os.PathLike[str]) -> Source:
         if isinstance(error, OSError) and error.errno in _NOT_MISSING:
             remedy = "; close some, or raise the limit (ulimit -n)" * (error.errno in (errno.EMFILE, errno.ENFILE))
             raise FormatError(path, f"cannot be opened: {reason}{remedy}") from None
-        raise FileMissingError(f"{printable(path)}: {reason}; pass the path of a weight file, or a model") from None
+        raise FileMissingError(
+            f"{printable(path) or quoted(path)}: {reason}; pass the path of a weight file, or a model"
+        ) from None
     if stat.S_ISDIR(file.kind):
         return Source(path, 0, file.fill, lambda name: _beside(path, name), path)
     if not stat.S_ISREG(file.kind):

@@ -139,3 +139,12 @@ def test_control_characters_in_printed_names_are_escaped():
 def test_what_is_passed_for_a_model_by_mistake_is_told_from_one(given, told):
     with pytest.raises(UnknownModelError, match=told):
         steelyard.weights(given)
+
+
+@pytest.mark.parametrize("paths", [["a.pt", "b.pt"], ("a.pt",), {"first": "a.pt"}])
+def test_a_container_of_paths_alone_is_refused_and_not_listed_as_empty(paths):
+    for look in (steelyard.weights, steelyard.check, steelyard.size):
+        with pytest.raises(UnknownModelError, match=r"has no weights, but text, such as 'a\.pt'; .*several as \[steelyard"):
+            look(paths)
+    assert list(steelyard.weights({"note": "text", "w": np.ones(2)})) == ["w"]
+    assert not steelyard.weights({})

@@ -51,6 +51,11 @@ def weights(model: object) -> Iterable[Weight]:
             listed.append(prefixed(path, weight))
             if not weight.name:
                 bare.append(listed[-1])
+    if not listed and (texts := [part for _, part in _places(model) if isinstance(part, (str, bytes))]):
+        raise UnknownModelError(
+            f"this {printable(type(model).__name__)} has no weights, but text, such as {quoted(texts[0])}; "
+            "a file is given by its path alone, several as [steelyard.weights(path) for path in paths]"
+        )
     inferred = {weight.name: weight for weight in infer_roles(bare)}
     return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
 

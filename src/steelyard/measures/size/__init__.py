@@ -140,8 +140,8 @@ class Size:
             >>> size({"fc.weight": np.zeros((256, 256), "float32")}).fits(0.0001)
             {'int8': 66560, 'q8_0': 69632, 'q4_0': 36864, 'q4_K': 36864}
         """
-        if not gigabytes > 0:
-            raise ShapeError(f"{gigabytes!r} gigabytes is no size of a memory; it must be positive")
+        if not isinstance(gigabytes, (int, float)) or not gigabytes > 0:
+            raise ShapeError(f"{gigabytes!r} gigabytes is no size of a memory; it must be a positive number")
         return {word: each.nbytes for word, each in self.encodings.items() if each.nbytes <= gigabytes * 1e9}
 
     def __repr__(self) -> str:
