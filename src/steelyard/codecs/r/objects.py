@@ -179,6 +179,7 @@ class Objects:
             size = min(size * int(extent), 1 << 64)
         if size != value.length:
             raise self.error(f"holds an array of shape {'x'.join(map(str, shape))} on {value.length:,} elements")
+        value.shape = tuple(map(int, shape))
 
 
 # The readers below begin after the flags of their item.

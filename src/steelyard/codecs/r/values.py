@@ -45,10 +45,10 @@ class Vector:
 
     `source` is the decoded stream of a vector of numbers or texts, and `offset` the position of the first number in it; None
     if the stream does not contain the numbers in binary (ASCII, compact sequences). `byteorder` is that of the stream,
-    "<" or ">".
+    "<" or ">". `shape` is the attribute "dim" where it was read already, to be checked.
     """
 
-    __slots__ = ("attributes", "byteorder", "items", "kind", "length", "numbers", "offset", "source", "strings")
+    __slots__ = ("attributes", "byteorder", "items", "kind", "length", "numbers", "offset", "shape", "source", "strings")
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Vector:
         self.strings = strings
         self.items = items
         self.attributes: Attributes = {}
+        self.shape: tuple[int, ...] | None = None
         stored = numbers if isinstance(numbers, Stored) else None
         self.source: Source | None = stored.source if stored else None
         self.offset: int | None = stored.offset if stored else None
@@ -90,6 +91,8 @@ class Vector:
     @property
     def dim(self) -> tuple[int, ...] | None:
         """The shape of a matrix or array, whose numbers are column-major; None for a plain vector."""
+        if self.shape is not None:
+            return self.shape
         extents = self.attributes.get("dim")
         return tuple(int(n) for n in extents.plain()) if isinstance(extents, Vector) and extents.numbers else None
 
