@@ -1,10 +1,13 @@
 """The audit of pickles: each call, name and state that weights do not need is named, with its place."""
 
 import pickle
+import random
+import re
 
 import pytest
 
-from steelyard.auditing import audit
+from steelyard.auditing import audit, pickles
+from steelyard.codecs.pickle.machine import Machine
 from steelyard.storage.source import from_bytes
 
 RAN = "would have run "
@@ -192,3 +195,16 @@ def test_random_streams_hide_no_name():
     for _ in range(2000):
         data = stream(chance)
         assert not missed(data), data
+
+
+def test_short_bytes_that_cannot_end_as_a_pickle_or_name_anything_are_not_run(monkeypatch):
+    rng, machines = random.Random(0), []
+    init = Machine.__init__
+    monkeypatch.setattr(Machine, "__init__", lambda self, *given, **options: machines.append(1) or init(self, *given, **options))
+    parts = [bytes(rng.choices(b"NK(]})0ae\x88\x94.cC", k=rng.randrange(1, 12))) for _ in range(2000)]
+    quick = [pickles._may_be(from_bytes(part)) for part in parts]
+    run = len(machines)
+    monkeypatch.setattr(pickles, "_MAY_END", re.compile(b""))
+    assert quick == [pickles._may_be(from_bytes(part)) for part in parts]
+    assert 100 < run < 0.8 * (len(machines) - run)
+    assert 10 < sum(quick) < 1000

@@ -33,6 +33,8 @@ _PACKED = re.compile(r"\.(gz|bz2|xz|lzma|zst|lz4|z|zlib)\Z")
 _OPCODES = frozenset(code for code, handler in enumerate(HANDLERS) if handler is not unknown)
 _TAKING = frozenset(b".012QRabdeghijlostu\x81\x85\x86\x87\x90\x91\x92\x93\x94\x98")
 """The opcodes that take an object from the stack or the memo, so that no pickle begins with them."""
+_MAY_END = re.compile(rb"[.ci\x93]")
+"""The opcodes that a short pickle needs: STOP ends it, and the others name something: without these, it is refused anyway."""
 _TRIED = (1 << 12, 1 << 20)  # bytes of a source that is probably not a pickle which are run first
 _TRIAL = 2  # times what a trial or a guess spends is charged, so that many parts of a file cannot be tried for long
 _SEARCHED = 1 << 20  # bytes after a pickle in which further pickles are searched
@@ -84,7 +86,7 @@ def begins_as_another(source: Source) -> bool:
 
 def _may_be(source: Source) -> bool:
     """Run the first opcodes: whether they run to the end of the trial, or name something."""
-    if source.head(1)[0] in _TAKING:
+    if source.head(1)[0] in _TAKING or (source.size <= _TRIED[0] and not _MAY_END.search(source.head(source.size))):
         return False
     for length in _TRIED:
         head = from_bytes(source.head(length), source.name)  # with a budget of its own: for the source, it may be too long
