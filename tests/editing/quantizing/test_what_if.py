@@ -64,3 +64,10 @@ def test_a_way_that_quantise_does_not_know_is_refused():
         steelyard.what_if(PLAIN, {"group": 4})
     with pytest.raises(ShapeError, match="'int4' was not asked for; there are int8"):
         steelyard.what_if(PLAIN, "int8")["int4"]
+
+
+def test_an_error_beyond_all_numbers_has_no_ratio():
+    from steelyard.editing.quantizing.what_if import error_of
+
+    before, after = (steelyard.weights({"w": np.full(3, number)})["w"] for number in (1.0, np.inf))
+    assert error_of(before, after).sqnr == -np.inf

@@ -205,6 +205,8 @@ def test_a_quantised_model_has_its_scales_and_its_order(tmp_path, mode):
     same(found, live(model))
     assert [w.trainable for w in found.values()] == [v.trainable for v in model.weights]
     assert found["sequential/dense/kernel"].axes == ("in out" if mode == "int8" else "")  # int4 packs two numbers into one
+    model.save_weights(tmp_path / "net.weights.h5")  # which has no config: the scale of a layer without a bias is none
+    assert not [name for name, w in steelyard.weights(tmp_path / "net.weights.h5").items() if w.role == "bias"]
 
 
 class Block(L.Layer):

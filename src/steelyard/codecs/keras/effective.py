@@ -133,6 +133,8 @@ def _named(layer: str, held: list[Weight]) -> dict[str, Weight]:
 def _placed(held: list[Weight], word: str) -> dict[str, Weight]:
     """Return the parts of a layer whose variables have only places; empty for one that is not quantised."""
     first = held[0]
+    if any("." in weight.name.rpartition("/")[2] for weight in held):
+        return {}  # `kernel.codes` and `kernel.scale`, which `quantize` makes, are no variables of Keras
     if first.dtype == "int8" and len(first.shape) > 1 and len(held) > 1:
         return {"kernel": first, **_after_kernel(held[1:]), **({"embedding": first} if word == "embedding" else {})}
     at = next((place for place, weight in enumerate(held[:2]) if weight.dtype == "uint8" and len(weight.shape) > 1), None)

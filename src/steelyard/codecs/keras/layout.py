@@ -227,12 +227,17 @@ def _own(node: _LayerGroup, spec: _Spec, path: str, trainable: bool | None) -> l
     roles = variable_roles(spec.kind, spec.config, len(node.variables)) if node.variables else []
     if any(not _fits(known, weight) for known, weight in zip(roles, node.variables, strict=True)):
         roles = [None] * len(roles)  # the class was a wrong guess: no role is better than a wrong one
+    if spec.config is None and any(weight.dtype in _CODES for weight in node.variables):
+        roles = [None] * len(roles)  # a quantised layer has a scale where the plain one has a bias
     # the variables are numbered in the order of creation, the roles of a class in the same order
     own = [
         _Variable(node, path, known.leaf if known else split(weight.name)[-1], weight, known, _trainable(known, trainable))
         for known, weight in zip(roles, node.variables, strict=True)
     ]
     return sorted(own, key=lambda entry: entry.known is not None and not entry.known.trainable)  # the order of `Layer.weights`
+
+
+_CODES = ("int8", "uint8")
 
 
 def _fits(known: VariableRole | None, weight: Weight) -> bool:

@@ -186,7 +186,7 @@ def _quantile(counts: Array) -> float:
 def _decibels(signal: float, noise: float) -> float:
     if not noise:
         return inf
-    return 10 * log10(signal / noise) if signal else -inf
+    return 10 * log10(signal / noise) if signal and noise < inf else -inf
 
 
 def _finite(number: float) -> float | None:
