@@ -10,7 +10,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from steelyard.core.names import marks
-from steelyard.core.weight import Role
 from steelyard.errors import first_of
 from steelyard.text.changes import changed
 from steelyard.text.order import in_natural_order
@@ -218,17 +217,14 @@ def look_at(diff: Diff) -> Iterator[str]:
         beyond = [row for row in diff.rows if row.over_tolerance]
         yield _counted(beyond, len(diff.rows), limit, _largest) if beyond else f"no weight is {limit}"
         return
-    changed = sorted((row for row in diff.rows if row.changed and _moved(row)), key=_change, reverse=True)
+    changed = [row for row in diff.rows if row.moved]
+    if changed and changed[0].nonfinite:  # else they are in the order of their changes already
+        changed.sort(key=_change, reverse=True)
     much = changed[: bisect_left(changed, -MUCH, key=lambda row: -_change(row))]
     if much:
         yield _counted(much, len(diff.rows), f"changed by more than {MUCH:.0%}", _percent)
     elif changed:
         yield f"no weight changed by more than {MUCH:.0%}: at most {name_text(changed[0].name)} ({_percent(changed[0])})"
-
-
-def _moved(row: Difference) -> bool:
-    """Whether finite numbers changed that are no counts: of those that are no longer finite, another line tells."""
-    return row.role != Role.COUNT and not (row.nonfinite and row.relative == 0)
 
 
 def _counted(rows: Sequence[Difference], total: int, what: str, measure_of: Callable[[Difference], str]) -> str:

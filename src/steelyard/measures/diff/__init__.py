@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from steelyard.errors import ShapeError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from steelyard.measures.diff.pairing import Couple, Coupling, Names
     from steelyard.measures.diff.verdicts import Verdict
 
+_measured = attrgetter(*Figures._fields)
 __all__ = ["Diff", "Difference", "diff", "differences"]
 
 
@@ -50,7 +52,7 @@ class Diff:
         remote: bool = False,
     ) -> None:
         self.remote = remote
-        self.rows = sorted(rows, key=_by_change)
+        self.rows = _in_order(rows)
         self.tolerance = tolerance
         self.notes = list(notes)
         self.permutations = dict(permutations or {})
@@ -237,23 +239,15 @@ def _row(each: Couple, sums: Sums, explain: Callable[[Weight, Weight, Sums], Ver
     one, other, why, layout = each
     if not sums.changed and (one is None or other is None or one.dtype == other.dtype):
         return Difference("renamed" if each.is_renamed else "equal", one, other, why, layout)
-    row = Difference("changed", one, other, why, layout, _figures(sums, other) if sums.changed and other else EQUAL)
+    row = Difference("changed", one, other, why, layout, Figures(*_measured(sums)) if sums.changed else EQUAL)
     if explain and one and other:
         row.verdict = explain(one, other, sums)
     return row
 
 
-def _figures(sums: Sums, other: Weight) -> Figures:
-    largest = -sums.max_abs if sums.falls else sums.max_abs
-    mean = sums.total / max(other.size, 1)
-    counts = sums.changed, sums.over_tolerance, sums.nonfinite
-    return Figures(*counts, sums.max_abs, largest, mean, sums.relative, sums.cosine, sums.place)
-
-
-_RANKS = {kind: rank for rank, kind in enumerate(("shape", "removed", "added", "changed", "renamed", "equal"))}
-
-
-def _by_change(row: Difference) -> tuple[int, float, float]:
-    """Sort key of rows: first those without a partner, then those not finite, then by relative change."""
-    nonfinite, change = row.greatness
-    return _RANKS[row.kind], -float(nonfinite), -change
+def _in_order(rows: Iterable[Difference]) -> list[Difference]:
+    """Return rows by kind, those without a partner first, and those of a kind with the greatest change first."""
+    kinds: dict[str, list[Difference]] = {kind: [] for kind in ("shape", "removed", "added", "changed", "renamed", "equal")}
+    for row in rows:
+        kinds[row.kind].append(row)
+    return [row for some in kinds.values() for row in sorted(some, key=attrgetter("greatness"), reverse=True)]

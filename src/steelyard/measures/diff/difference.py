@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.core.weight import Role, Weight
@@ -18,14 +18,14 @@ MEASURED = ("count", "changed", "over_tolerance", "nonfinite", "max_abs", "signe
 
 
 class Figures(NamedTuple):
-    """What was measured of two weights, as `Difference` has it, but `place` is an offset: -1 if there is none."""
+    """What was measured of two weights, each by its name in `Sums`; the offset `place` is -1 if no number changed."""
 
     changed: int = 0
     over_tolerance: int = 0
     nonfinite: int = 0
     max_abs: float = 0.0
-    signed_max: float = 0.0
-    mean_abs: float = 0.0
+    falls: bool = False
+    total: float = 0.0
     relative: float | None = 0.0
     cosine: float | None = 1.0
     place: int = -1
@@ -96,8 +96,9 @@ class Difference:
     def look(self) -> object:
         """What weights have in common that share a row of a table; one that is not finite is never hidden in another's row."""
         one, other = self._sides
-        sides = (one.shape, one.dtype) if one else None, (other.shape, other.dtype) if other else None
-        return self.kind, self.paired_by, self.layout, self.role, self.nonfinite > 0, sides
+        before, after = (one.shape, one.dtype) if one else None, (other.shape, other.dtype, other.role) if other else None
+        role = None if other or one is None else one.role
+        return self.kind, self.paired_by, self.layout, role, self._figures.nonfinite > 0, before, after
 
     @property
     def shapes(self) -> tuple[Shape | None, Shape | None]:
@@ -146,12 +147,12 @@ class Difference:
     @property
     def signed_max(self) -> float:
         """The difference after - before at `place`."""
-        return self._figures.signed_max
+        return -self.max_abs if self._figures.falls else self.max_abs
 
     @property
     def mean_abs(self) -> float:
         """The mean of |after - before|."""
-        return self._figures.mean_abs
+        return self._figures.total / max(self.count, 1)
 
     @property
     def relative(self) -> float | None:
@@ -173,7 +174,14 @@ class Difference:
     @property
     def greatness(self) -> tuple[bool, float]:
         """What rows are ordered by: a change to or from NaN or Inf is the greatest, then one from zero, then by `relative`."""
-        return self.nonfinite > 0, float("inf") if self.relative is None else self.relative
+        figures = self._figures
+        return figures.nonfinite > 0, inf if figures.relative is None else figures.relative
+
+    @property
+    def moved(self) -> bool:
+        """Whether finite numbers changed that are no counts: of those that are no longer finite, another line tells."""
+        figures = self._figures
+        return bool(figures.changed) and self.role != Role.COUNT and not (figures.nonfinite and figures.relative == 0)
 
     def summary(self) -> Summary | None:
         """Read both sides once more, and return the summary of after - before: range, moments and histogram.
