@@ -141,26 +141,30 @@ def _weights(decoded: ModelProto, others: dict[str, ListedTensor], source: Sourc
 
     They have roles by the operators that take them, else by their names.
     """
-    files, uses = ExternalFiles(source), Uses(every_graph(decoded))
-    known = set[Weight]()
+    files, uses, known = ExternalFiles(source), Uses(every_graph(decoded)), set[Weight]()
 
-    def made(entry: ListedTensor) -> Weight:
-        fact = None if entry.role else uses.fact(entry.path, entry.own, len(entry.tensor.dims))
-        weight = _weight(entry, fact or (entry.role or Role.OTHER, entry.axes, ""), files)
-        if fact or entry.role:
+    def tell(weight: Weight, fact: Fact | None) -> None:
+        if fact is not None:
+            weight.role, weight.axes = fact[:2]
+            weight.layer = weight.layer or fact[2]
             known.add(weight)
-        return weight
 
     first = weights_of(
-        decoded.graph.initializers, files, uses.names, lambda tensor: made(ListedTensor(tensor.name, tensor, "weight"))
+        decoded.graph.initializers, files, lambda tensor: _weight(ListedTensor(tensor.name, tensor, "weight"), files)
     )
-    rest = [made(entry) for entry in others.values()]
+    for weight in first:
+        if weight.name in uses.names:  # as most are not in a file of many
+            tell(weight, uses.fact("", weight.name, weight.ndim))
+    rest = [_weight(entry, files) for entry in others.values()]
+    for weight, entry in zip(rest, others.values(), strict=True):
+        own = (entry.role, entry.axes, "") if entry.role else None
+        tell(weight, own or uses.fact(entry.path, entry.own, len(entry.tensor.dims)))
     infer_roles([each for each in chain(first, rest) if is_floating(each.dtype) and each not in known], in_place=True)
     return first, rest
 
 
-def _weight(entry: ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
-    role, axes, label = fact
+def _weight(entry: ListedTensor, files: ExternalFiles) -> Weight:
+    """Make a weight without a role."""
     tensor, name = entry.tensor, entry.name
     look = files.look(entry.values)
     if isinstance(tensor, SparseTensorProto):
@@ -169,8 +173,7 @@ def _weight(entry: ListedTensor, fact: Fact, files: ExternalFiles) -> Weight:
     else:
         shape, word = look.shape, look.word
         read = in_place(tensor, look, files.source) or reader_of(tensor, files)
-    layer = layer_of(name) or label
-    return Weight(name=name, shape=shape, dtype=look.dtype, read=read, role=role, layer=layer, axes=axes, encoding=word)
+    return Weight(name=name, shape=shape, dtype=look.dtype, read=read, layer=layer_of(name), encoding=word)
 
 
 def _is_weight(entry: ListedTensor, weight: Weight) -> bool:

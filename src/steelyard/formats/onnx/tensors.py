@@ -31,7 +31,7 @@ from steelyard.formats.onnx.tensor_records import DOUBLES, FLOATS, INTS, LONGS, 
 from steelyard.storage.source import Source, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable
 
     from steelyard.core.weight import Array, Reader
     from steelyard.formats.onnx.initializers import Initializers
@@ -111,13 +111,8 @@ class ExternalFiles:
         return self._files[location]
 
 
-def weights_of(
-    tensors: Initializers, files: ExternalFiles, but: Container[str], other: Callable[[TensorProto], Weight]
-) -> list[Weight]:
-    """Return the weights of tensors, without roles.
-
-    Those whose elements cannot be read in place, and those called as in `but`, are made by `other`.
-    """
+def weights_of(tensors: Initializers, files: ExternalFiles, other: Callable[[TensorProto], Weight]) -> list[Weight]:
+    """Return the weights of tensors, without roles; those whose elements cannot be read in place are made by `other`."""
     looks = dict[Kind | TensorProto, Look]()
     for kind in {*tensors.kinds}:
         if isinstance(kind, Kind) and in_place(kind.tensor, look := files.look(kind.tensor), files.source):
@@ -125,7 +120,7 @@ def weights_of(
     make, source, made = Weight.__new__, files.source, list[Weight]()
     layers = layers_of(tensors.names)
     for name, layer, kind, offset in zip(tensors.names, layers, tensors.kinds, tensors.offsets, strict=True):
-        if kind not in looks or name in but:
+        if kind not in looks:
             made.append(other(kind.named(name, offset) if isinstance(kind, Kind) else kind))
             continue
         weight = make(Weight)  # without its constructor, which takes longer than all else here
