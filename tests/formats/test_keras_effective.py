@@ -31,20 +31,6 @@ def test_a_packed_einsum_kernel_needs_the_config_for_its_shape():
     assert "does not have the shape" in found.unreadable["ein/kernel"]
 
 
-def test_a_layer_that_steelyard_quantised_is_not_taken_for_one_of_keras():
-    plain = {"net/dense/kernel": np.linspace(-1, 1, 12, dtype="f4").reshape(4, 3), "net/dense/bias": np.full(3, 5, "f4")}
-    found = steelyard.weights(plain)
-    layout = {"layers/dense": {"name": "dense", "vars": {str(place): name for place, name in enumerate(plain)}}}
-    from steelyard.codecs.keras.effective import derive
-
-    file = with_derive(found.with_weights(found.values(), meta={"layout": layout}), lambda pieces: derive(pieces, None))
-    back = steelyard.quantize(file, "int8").effective()
-    assert {name: each.shape for name, each in back.items()} == {name: array.shape for name, array in plain.items()}
-    np.testing.assert_allclose(back["net/dense/kernel"].numpy(), plain["net/dense/kernel"], atol=0.005)
-    assert (back["net/dense/bias"].numpy() == 5).all()
-    assert steelyard.what_if(file, "int8").choices[0].sqnr > 30
-
-
 CODES = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
 ONES = np.ones(4, "f4")
 

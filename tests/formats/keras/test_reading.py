@@ -196,6 +196,16 @@ def test_roles_and_axes_come_from_the_layers_classes(tmp_path, build, suffix):
 
 
 @pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
+def test_what_steelyard_quantised_is_not_taken_for_a_quantised_layer_of_keras(tmp_path):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, bias_initializer="ones")])
+    model.save_weights(tmp_path / "net.weights.h5")
+    plain = steelyard.weights(tmp_path / "net.weights.h5")
+    back = steelyard.quantize(plain, "int8").effective()
+    assert list(back) == list(plain)
+    for name, weight in plain.items():
+        np.testing.assert_allclose(back[name].numpy(), weight.numpy(), atol=0.01)
+
+
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_a_quantised_model_has_its_scales_and_its_order(tmp_path, mode):
     model = keras.Sequential([keras.Input((8,)), L.Dense(4), L.Dense(3, use_bias=False)])
