@@ -162,3 +162,10 @@ def test_runs_that_begin_and_end_within_a_row_are_drawn_where_they_are(cuts):
 def test_the_positive_one_of_two_numbers_of_one_size_is_drawn():
     assert picture(from_array("w", np.array([[-3.0, 3.0]])), 1, 1).values.tolist() == [[3.0]]
     assert picture(from_array("w", np.array([[-3.5, 3.0]])), 1, 1).values.tolist() == [[-3.5]]
+
+
+def test_the_caption_says_that_cells_of_complex_numbers_are_magnitudes():
+    numbers = from_array("w", np.ones((4, 4), "complex64"))
+    assert picture(numbers, 4, 4).caption == "each cell is the magnitude of one complex number"
+    assert picture(numbers, 2, 4).caption == "each cell is the largest magnitude of 2 × 1 complex numbers"
+    assert picture(from_array("w", np.ones((4, 4))), 2, 4).caption == "each cell is the largest of 2 × 1 numbers, by magnitude"

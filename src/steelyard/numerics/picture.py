@@ -39,13 +39,16 @@ class Picture:
     Complex numbers are represented by their magnitude. `exact` is true if each cell is one number.
     """
 
-    __slots__ = ("across", "columns", "down", "rows", "values", "window")
+    __slots__ = ("across", "columns", "down", "is_complex", "rows", "values", "window")
 
-    def __init__(self, matrix: tuple[int, int], window: Window, steps: tuple[int, int], values: Array) -> None:
+    def __init__(
+        self, matrix: tuple[int, int], window: Window, steps: tuple[int, int], values: Array, *, is_complex: bool = False
+    ) -> None:
         self.rows, self.columns = matrix
         self.window = window
         self.down, self.across = steps
         self.values = values
+        self.is_complex = is_complex
 
     @property
     def exact(self) -> bool:
@@ -65,8 +68,10 @@ class Picture:
     def caption(self) -> str:
         """A description of a cell."""
         if self.exact:
-            return "each cell is one number"
-        return f"each cell is the largest of {self.down:,} \u00d7 {self.across:,} numbers, by magnitude"
+            return "each cell is the magnitude of one complex number" if self.is_complex else "each cell is one number"
+        largest = "largest magnitude" if self.is_complex else "largest"
+        numbers = "complex numbers" if self.is_complex else "numbers, by magnitude"
+        return f"each cell is the {largest} of {self.down:,} \u00d7 {self.across:,} {numbers}"
 
 
 def cut_of(shape: Sequence[int]) -> int:
@@ -108,9 +113,10 @@ class Drawing:
     [[1.0, 2.0], [3.0, -4.0]]
     """
 
-    __slots__ = ("_greatest", "_least", "matrix", "steps", "window")
+    __slots__ = ("_greatest", "_is_complex", "_least", "matrix", "steps", "window")
 
     def __init__(self, weight: Weight, height: int, width: int, window: Window | None = None) -> None:
+        self._is_complex = weight.dtype.startswith("complex")
         rows, columns = self.matrix = matrix_of(weight.shape)
         top, left, bottom, right = self.window = window or (0, 0, rows, columns)
         if height < 1 or width < 1:
@@ -144,7 +150,7 @@ class Drawing:
         """Return the picture; a cell without any number is NaN."""
         values = np.where(-self._least > self._greatest, self._least, self._greatest)
         values[~(np.isfinite(self._least) & np.isfinite(self._greatest))] = np.nan
-        return Picture(self.matrix, self.window, self.steps, values)
+        return Picture(self.matrix, self.window, self.steps, values, is_complex=self._is_complex)
 
 
 def picture(weight: Weight, height: int = 64, width: int = 64, window: Window | None = None) -> Picture:

@@ -292,3 +292,22 @@ def test_the_weights_of_a_layer_with_layers_have_a_band_below_the_overview(open_
     eventually(page, lambda: pixels(page, ".overview canvas", spots)[0] != pixels(page, ".overview canvas", [(0.001, 0.001)])[0])
     (nothing,) = pixels(page, ".overview canvas", [(0.001, 0.001)])
     assert all(spot != nothing for spot in pixels(page, ".overview canvas", spots))
+
+
+def test_a_name_from_right_to_left_is_whole_and_leaves_the_numbers_next_to_it_in_their_order(open_report):
+    page = open_report({"שכבה.0.משקל": np.linspace(-2, 1, 12, dtype="f4").reshape(3, 4)})
+    expect(page.locator(".summary")).to_have_text(
+        "\u2068שכבה.0.משקל\u2069  ·  \u20683\u200a×\u200a4\u2069  ·  \u2068-2 … 1\u2069"
+    )
+    assert page.evaluate(
+        "() => [...document.querySelectorAll('.rows .name span')].every((part) => part.scrollWidth <= part.clientWidth)"
+    )
+
+
+def test_a_net_without_weights_has_no_overview_and_one_layer_has_its_part(open_report):
+    page = open_report({})
+    expect(page.locator(".weights")).to_be_visible()
+    expect(page.locator(".overview")).to_be_hidden()
+    page = open_report({"w": np.ones((3, 4), "f4")})
+    page.get_by_role("button", name="Blocks").click()
+    expect(page.locator(".summary")).to_contain_text("1 layer and its 1 part:")

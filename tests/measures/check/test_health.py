@@ -213,3 +213,8 @@ def test_complex_kernels_are_checked_and_numbers_of_equal_magnitude_are_not_equa
     assert found({"fc.weight": kernel, "fc.bias": np.ones(8)}) == [("dead outputs", "warning", "fc.weight")]
     np.savez(tmp_path / "w.npz", **{"fc.weight": kernel})
     assert main(["report", str(tmp_path / "w.npz"), "-o", str(tmp_path / "w.html")]) == 0
+
+
+def test_rows_that_are_all_nan_are_one_finding_and_not_equal_units():
+    source = {"fc.weight": np.full((16, 16), np.nan, "f4"), "fc.bias": np.ones(16, "f4")}
+    assert found(source) == [("not finite", "error", "fc.weight")]

@@ -180,6 +180,8 @@ def unhealthy(weight: Weight, scan: UnitScan) -> Iterator[Finding]:
     if weight.role is Role.VARIANCE:
         yield from _variance(weight, scan)
     yield from _saturated(weight, scan)
+    if scan.summary.moments.minimum is None:  # no number is finite, which `check` says
+        return
     if weight.role in KERNELS and weight.size >= FEW and len(weight.shape) > 1:
         if _is_bare(weight):
             out, inputs = (0,), (1,)

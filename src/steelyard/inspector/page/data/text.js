@@ -2,6 +2,9 @@
 // Numbers, names and shapes as text.
 
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]/gu;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+/** What separates the parts of a line. */
+const BETWEEN = "  ·  ";
 const WHOLE = new Intl.NumberFormat("en");
 /** Characters of the longest name that is shown whole. */
 const LONGEST = 2000;
@@ -16,6 +19,14 @@ const BYTES = ["kB", "MB", "GB", "TB", "PB"];
 export function shownName(name) {
   const cut = name.length > LONGEST ? `${name.slice(0, LONGEST / 2)}…${name.slice(-LONGEST / 2)}` : name;
   return cut.replace(UNPRINTABLE, (found) => `\\u${(found.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`) || "(unnamed)";
+}
+
+/**
+ * Keep each part of a line in its place where one is written from right to left, which would take the numbers next to it with it.
+ * @type {(line: string) => string}
+ */
+export function isolated(line) {
+  return RIGHT_TO_LEFT.test(line) ? line.split(BETWEEN).map((part) => `\u2068${part}\u2069`).join(BETWEEN) : line;
 }
 
 /**

@@ -226,7 +226,7 @@ function say(view) {
   const { net, record, measure, cells, at } = view;
   const rows = at[0] < 0 ? undefined : cells[at[0]][at[1]];
   if (at[0] < 0 || !rows) {
-    const parts = record.kind === "weights" ? "" : ` and their ${counted(record.columns.length, "part")}`;
+    const parts = record.kind === "weights" ? "" : ` and ${record.rows.length === 1 ? "its" : "their"} ${counted(record.columns.length, "part")}`;
     const sides = `${counted(record.rows.length, KINDS[record.kind])}${parts}`;
     const hidden = record.hidden ? `; ${whole(record.hidden)} more parts are not shown` : "";
     net.say(at[0] < 0 ? `${sides}: the ${measure.title} of each${hidden}` : "no such part in this block");

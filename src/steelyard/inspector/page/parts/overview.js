@@ -6,6 +6,7 @@ import { blocks } from "./blocks.js";
 import { distributions } from "./distributions.js";
 import { sizes } from "./sizes.js";
 import { attribute, button, element, replace } from "../draw/element.js";
+import { isolated } from "../data/text.js";
 
 /** @typedef {Required<Omit<NetView, "legend">> & { next(): void }} Overview */
 /** @typedef {{ maker: NetViewMaker, made: NetView | null, text: string }} Held */
@@ -49,7 +50,7 @@ export function overview(net) {
     view.open(now.row);
     if (now.rows) view.show(now.rows);
     view.refresh();
-    summary.textContent = held[nth].text;
+    summary.textContent = isolated(held[nth].text);
     net.onSight();
   }
 
@@ -58,7 +59,7 @@ export function overview(net) {
     /** @type {(text: string) => void} */
     const say = (text) => {
       one.text = text;
-      if (held[chosen] === one) summary.textContent = text;
+      if (held[chosen] === one) summary.textContent = isolated(text);
     };
     one.made ??= one.maker.make({ ...net, say });
     return one.made;
@@ -68,7 +69,7 @@ export function overview(net) {
   const switcher = heads.length > 1 && element("div", { class: "switcher", role: "group", "aria-label": "Views of the net" }, ...heads);
   const title = element("div", { class: "title" }, element("h2", {}, "Overview"), switcher, summary, legend);
   return {
-    element: element("section", { class: "overview", "aria-label": "Overview" }, title, holder),
+    element: element("section", { class: "overview", "aria-label": "Overview", hidden: !net.index.count }, title, holder),
     open(row) {
       now.row = row;
       viewOf(held[chosen]).open(row);
