@@ -197,7 +197,7 @@ def test_what_fits_is_listed(dense):
     held = size.fits(size.encodings["int8"].nbytes / 1e9)
     assert list(held) == ["int8", "q4_0", "q4_K"]
     assert not size.fits(1e-9)
-    with pytest.raises(ShapeError, match="-1 gigabytes is no size of a memory; it must be positive"):
+    with pytest.raises(ShapeError, match="-1 gigabytes is no size of a memory; it must be a positive number"):
         size.fits(-1)
 
 
