@@ -74,6 +74,16 @@ def test_a_row_without_details_has_no_axis_that_would_look_like_a_distribution_o
     assert all(1000 < float(text) < 3000 and "e" not in text for text in column(page, "std"))
 
 
+def test_a_row_without_details_has_the_statistics_of_the_table_in_its_panel(open_report, monkeypatch):
+    monkeypatch.setattr(data_of_reports, "DETAILED", 1)
+    page = open_report({"large": np.eye(9, dtype="f4"), "small": np.array([[-3.0, 0.0], [1.0, 2.0]], "f4")})
+    page.get_by_role("row").filter(has_text="small").click()
+    shown = page.locator("dl.statistics div")
+    expect(shown).to_have_count(6)
+    assert dict(each.split("\n") for each in shown.all_inner_texts())["min"] == "-3"
+    assert [each.split("\n")[0] for each in shown.all_inner_texts()] == ["min", "max", "mean", "std", "l2", "zeros"]
+
+
 def test_a_printed_page_has_all_rows_and_is_white(open_report):
     arrays = {f"layer.{nth}.weight": np.ones(4) for nth in range(120)}
     page = open_report(arrays, color_scheme="dark", spectra="none")

@@ -136,6 +136,16 @@ export function learn(index, row, side, detail) {
   }
 }
 
+/**
+ * What the index has of the statistics of a row; null where its numbers are not known.
+ * @type {(index: Index, row: number) => Statistics | null}
+ */
+export function statisticsOf({ columns }, row) {
+  if (numberOf(columns.max[row]) === null) return null;
+  const { min, max, mean, std, l2, zeros, nan, inf } = columns;
+  return { min: min[row], max: max[row], mean: mean[row], std: std[row], l2: l2[row], zeros: zeros[row], nan: nan[row], inf: inf[row] };
+}
+
 /** @type {(index: Index, row: number, found: Finding[]) => void} */
 function learnFindings(index, row, found) {
   const known = new Set((index.findingsOf[row] ?? []).map(({ rule, what }) => `${rule} ${what}`));

@@ -11,7 +11,7 @@ import { panelTabs } from "./panels.js";
 import { pictures } from "./pictures.js";
 import { spectrum } from "../draw/spectrum.js";
 import { shownName } from "../data/text.js";
-import { sidesAlike } from "../data/weights.js";
+import { sidesAlike, statisticsOf } from "../data/weights.js";
 
 /** @typedef {Grid & { title: string | null }} TitledGrid */
 /**
@@ -64,8 +64,17 @@ function troubles({ index, details, names }) {
 /** @type {(scene: Scene) => HTMLElement | null} */
 function spread(scene) {
   const { index, row, details, names } = scene;
-  if (!details.some((detail) => detail?.statistics)) return null;
+  if (!details.some((detail) => detail?.statistics)) return statisticsOfRow(index, row);
   return element("div", { class: "spread" }, histogram(details, names, index.columns.size[row]), index.two ? null : statistics(scene));
+}
+
+/**
+ * The statistics that the table has of a weight without details, as in a report of very many; null where it has none either.
+ * @type {(index: Index, row: number) => HTMLElement | null}
+ */
+function statisticsOfRow(index, row) {
+  const known = statisticsOf(index, row);
+  return known && element("div", { class: "spread" }, statisticsTable([known], [], index.columns.size[row]));
 }
 
 /** @type {(scene: Scene) => HTMLElement} */
