@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from steelyard.editing.quantizing.what_if import what_if
     from steelyard.editing.units import prune_units
     from steelyard.effective_weights import effective, merge_adapter
+    from steelyard.errors import SteelyardError
     from steelyard.inspector.report import report
     from steelyard.inspector.server import serve
     from steelyard.inspector.widget import widget
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Role",
+    "SteelyardError",
     "Weight",
     "Weights",
     "__version__",
@@ -101,6 +103,7 @@ __all__ = [
 
 _LATER = {
     "Role": "core.weight",
+    "SteelyardError": "errors",
     "Weight": "core.weight",
     "Weights": "core.weights",
     "align": "editing.merging.aligning",

@@ -584,7 +584,7 @@ BAD = {
     "a device": (lambda folder: ["ls", "/dev/null"], "not a regular file"),
     "no such weight": (lambda folder: ["show", folder / "net.safetensors", "0.wieght"], "did you mean '0.weight'"),
     "another suffix": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "v.txt"], "written as .npy"),
-    "no such folder": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "no" / "v.npy"], "No such file"),
+    "no such folder": (lambda folder: ["vector", folder / "net.safetensors", "-o", folder / "no" / "v.npy"], "no such folder"),
 }
 
 

@@ -410,18 +410,3 @@ def test_totals_count_what_the_facts_show_where_a_file_does_not_show_the_order_o
     assert listed.counts == (6, 0, 4)
     with pytest.raises(ShapeError, match="frozen"):
         _ = listed.parameters
-
-
-def test_arguments_of_a_wrong_kind_are_refused_in_one_line_that_says_what_is_right():
-    w = steelyard.weights(net())
-    for call, what in (
-        (lambda: w.select(5), "pattern is '5'; it must be text"),
-        (lambda: w.select(role=[None]), "role is 'None'; it must be text"),
-        (lambda: w.parameters.locate(1.5), "a whole number, not '1.5'"),
-        (lambda: w.parameters.locate("fc.bias"), "a whole number, not 'fc.bias'"),
-        (lambda: w.parameters.to_vector(dtype="flaot16"), "dtype is 'flaot16', which NumPy does not know"),
-        (lambda: steelyard.size(w).fits("8"), "'8' gigabytes is no size of a memory"),
-        (lambda: steelyard.apply_patch(w, w), "a patch is a file, whose path comes second, not a Weights"),
-    ):
-        with pytest.raises(ShapeError, match=what):
-            call()

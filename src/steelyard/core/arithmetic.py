@@ -70,6 +70,8 @@ def combined(
     for model in models:
         if not isinstance(model, type(models[0])):
             raise OperandError(f"combine takes Weights, not {_kind(model)}; pass steelyard.weights(...) of it")
+    if not callable(function):
+        raise OperandError(f"{quoted(function)} is not a function; pass one that takes arrays and returns one")
     blocks = isinstance(function, np.ufunc) if elementwise is None else elementwise
     make = partial(_called, function, exact=exact, whole=not blocks)
     return edited(models, make, align=align)

@@ -31,7 +31,13 @@ def expanded(match: re.Match[str], template: str) -> str:
 
 def names_by(pattern: str, replacement: str) -> Callable[[str], str]:
     """Return a function that rewrites each name that `pattern` matches completely by the template `replacement`."""
-    rule = Pattern(pattern)
+    given: tuple[object, ...] = (pattern, replacement)
+    if wrong := [each for each in given if not isinstance(each, str)]:
+        raise ShapeError(f"{quoted(wrong[0])} is not text; rename takes a regular expression and its template")
+    try:
+        rule = Pattern(pattern)
+    except re.error as error:
+        raise ShapeError(f"{quoted(pattern)} is not a regular expression: {error}") from None
 
     def renamed(name: str) -> str:
         match = rule.match(name)

@@ -46,6 +46,10 @@ def selected(
     """Return the weights that match all criteria of `Weights.select`."""
     named = _named(pattern)
     roles = _roles(role)
+    if not isinstance(layer, str):
+        raise ShapeError(f"layer is {quoted(layer)}; it must be text")
+    if trainable is not None and not isinstance(trainable, bool):
+        raise ShapeError(f"trainable is {quoted(trainable)}; it must be True, False or None")
     matching = [
         weight
         for weight in weights.values()

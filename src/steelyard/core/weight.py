@@ -241,7 +241,9 @@ class Weight:
         """Yield the elements in row-major order, at most `limit` (about a million) at a time, each block with one axis."""
         if isinstance(self.read, Refused):  # also where there are no elements, so that none is passed over
             raise self.read.error
-        limit = limit or sizes.READ_BLOCK
+        limit = sizes.READ_BLOCK if limit is None else limit
+        if not hasattr(limit, "__index__") or limit < 1:
+            raise ShapeError(f"limit is {quoted(limit)}; a block has at least one element")
         for start in range(0, self.size, limit):
             yield self.read(start, min(start + limit, self.size))
 

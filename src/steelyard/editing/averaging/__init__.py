@@ -12,7 +12,7 @@ from steelyard.core.computed import promoted
 from steelyard.core.selection import STATE_ROLES
 from steelyard.core.weight import Role
 from steelyard.dtypes import is_inexact
-from steelyard.editing.averaging.decays import Warmup, decays, factors_of
+from steelyard.editing.averaging.decays import Warmup, decays, factors_of, numbers_of
 from steelyard.editing.averaging.means import Mean, exact_block, median_block, trimmed_block
 from steelyard.editing.lazily import opened
 from steelyard.errors import ShapeError, printable, quoted
@@ -205,7 +205,7 @@ def _shares(weights: Sequence[float] | None, count: int) -> list[float] | None:
     """Return the share of each source; None where all are equal. Shares are normalised, so that one source stays itself."""
     if weights is None:
         return None
-    numbers = [float(number) for number in weights]
+    numbers = numbers_of(weights, "weights")
     total = math.fsum(numbers)
     if len(numbers) != count:
         raise ShapeError(f"there are {len(numbers)} weights for {count} sources; pass a number for each")

@@ -7,7 +7,7 @@ once; the recursion, in 16 bits, stalls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import mul
 from typing import Literal
@@ -24,15 +24,23 @@ def decays(count: int, decay: float | Sequence[float], warmup: Warmup | bool | N
     [0.0, 0.18181818181818182, 0.25, 0.3076923076923077]
     """
     if isinstance(decay, Sequence):
-        each = given = [float(number) for number in decay]
+        each = given = numbers_of(decay, "decay")
         if len(each) != count:
             raise ShapeError(f"decay has {len(each)} numbers; {count + 1} nets have {count} steps after the first")
     else:
-        ramp, given = _ramp(warmup), [float(decay)]
-        each = [0.0 if step <= start else min(float(decay), ramp(step - start)) for step in range(1, count + 1)]
+        ramp, given = _ramp(warmup), numbers_of([decay], "decay")
+        each = [0.0 if step <= start else min(given[0], ramp(step - start)) for step in range(1, count + 1)]
     if not all(0 <= number <= 1 for number in given):
         raise ShapeError(f"decay is {printable(decay)}; it must be from 0 to 1")
     return each
+
+
+def numbers_of(given: Iterable[float], what: str) -> list[float]:
+    """Return numbers as floats. Raises `ShapeError`, which calls them `what`, for anything else."""
+    try:
+        return [float(number) for number in given]
+    except (TypeError, ValueError):
+        raise ShapeError(f"{what} is {quoted(given)}; it must have numbers only") from None
 
 
 def _ramp(warmup: Warmup | bool | None) -> Callable[[int], float]:

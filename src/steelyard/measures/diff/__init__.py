@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import compress
+from numbers import Real
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from steelyard.errors import ShapeError
+from steelyard.errors import ShapeError, quoted
 from steelyard.io import readable_weights
 from steelyard.measures.diff.difference import EQUAL, LONELY, MEASURED, Difference, Figures
 from steelyard.paths import is_spread
@@ -182,6 +183,10 @@ def diff(  # noqa: PLR0913 - each is an option, by name
 def _tolerance(atol: float, rtol: float) -> Tolerance:
     from steelyard.measures.diff.entries import Tolerance
 
+    given: tuple[tuple[str, object], ...] = (("atol", atol), ("rtol", rtol))
+    for word, number in given:
+        if not isinstance(number, Real):
+            raise ShapeError(f"{word} is {quoted(number)}; it must be a number")
     if not (atol >= 0 and rtol >= 0):
         raise ShapeError(f"atol is {atol} and rtol {rtol}; neither may be negative")
     return Tolerance(float(atol), float(rtol))
