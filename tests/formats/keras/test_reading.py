@@ -195,7 +195,6 @@ def test_roles_and_axes_come_from_the_layers_classes(tmp_path, build, suffix):
         assert (found[name].role, found[name].axes) == (role, axes), name
 
 
-@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
 def test_what_steelyard_quantised_is_not_taken_for_a_quantised_layer_of_keras(tmp_path):
     model = keras.Sequential([keras.Input((8,)), L.Dense(4, bias_initializer="ones")])
     model.save_weights(tmp_path / "net.weights.h5")
@@ -206,6 +205,7 @@ def test_what_steelyard_quantised_is_not_taken_for_a_quantised_layer_of_keras(tm
         np.testing.assert_allclose(back[name].numpy(), weight.numpy(), atol=0.01)
 
 
+@pytest.mark.filterwarnings("ignore:Layer InputLayer does not have a `quantize` method:UserWarning")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_a_quantised_model_has_its_scales_and_its_order(tmp_path, mode):
     model = keras.Sequential([keras.Input((8,)), L.Dense(4), L.Dense(3, use_bias=False)])

@@ -81,6 +81,8 @@ def test_a_row_without_details_has_the_statistics_of_the_table_in_its_panel(open
     shown = page.locator("dl.statistics div")
     expect(shown).to_have_count(6)
     assert dict(each.split("\n") for each in shown.all_inner_texts())["min"] == "-3"
+    expect(page.get_by_text("details of the 1 largest of 2 weights").last).to_be_visible()
+    expect(page.locator(".trouble")).to_have_count(0)  # it is no fault of the weight
     assert [each.split("\n")[0] for each in shown.all_inner_texts()] == ["min", "max", "mean", "std", "l2", "zeros"]
 
 

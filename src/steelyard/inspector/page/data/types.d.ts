@@ -162,6 +162,7 @@ interface StatisticsRecord {
 
 interface Detail extends StatisticsRecord {
   error?: string;
+  left_out?: string;
   histogram?: Histogram | null;
   filters?: Filters | null;
   spectrum?: Spectrum | null;

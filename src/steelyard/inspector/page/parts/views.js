@@ -56,9 +56,11 @@ export function viewsOf(scene) {
 
 /** @type {(scene: Scene) => HTMLElement[]} */
 function troubles({ index, details, names }) {
-  return details.flatMap((detail, side) =>
+  const found = details.flatMap((detail, side) =>
     detail?.error ? [element("p", { class: "trouble" }, `${index.two ? `${names[side]}: ` : ""}${shownName(detail.error)}`)] : [],
   );
+  const leftOut = new Set(details.flatMap((detail) => detail?.left_out ?? []));
+  return [...found, ...[...leftOut].map((text) => element("p", { class: "none" }, shownName(text)))];
 }
 
 /** @type {(scene: Scene) => HTMLElement | null} */
