@@ -6,8 +6,8 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from steelyard import __version__
@@ -41,6 +41,9 @@ examples:
   steelyard help diff                     what diff prints, and all its options"""
 _CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: (?P<quote>['\"])(?P<word>.*)(?P=quote) \(choose from")
 _NAMING = {"the following arguments are required: ": "needs", "unrecognized arguments: ": "takes no further argument:"}
+_KEYWORD = re.compile(r"""'(?:[^'\\]|\\.)*'|(?<![\w."(-])(?P<name>[a-z][a-z_]*)=(?P<value>[^\s,;]*)""")
+"""A keyword of Python with its value; one in quotes is part of a name."""
+_options: Container[str] = ()
 _KINDS = {"invalid int value: ": " is not a whole number", "invalid float value: ": " is not a number"}
 
 
@@ -64,7 +67,7 @@ def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purp
     kept = {"run": command.run, "commands": (names, load), "paged": word in PAGED}
     parser.error = lambda message: _refuse(_misuse(parser, rest, message))  # type: ignore[method-assign]
     parser.print_help = lambda *_: print(parser.format_help(), end="")  # type: ignore[method-assign] # its own hides errors
-    return parser.parse_args(rest, argparse.Namespace(**kept))
+    return parser.parse_args(rest, argparse.Namespace(options=frozenset(parser._option_string_actions), **kept))
 
 
 def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
@@ -155,10 +158,42 @@ def _refuse(what: str) -> NoReturn:
 
 
 def complain(line: str) -> None:
-    """Print a line to stderr, if that is open and has room: nothing else can report that it has not."""
+    """Print a line to stderr, if that is open and has room: nothing else can report that it has not.
+
+    What it says to do is in the options of the command that runs, not in the keywords of Python.
+    """
     if sys.stderr is not None:
         with suppress(OSError):
-            print(line, file=sys.stderr)
+            print(in_options(line, _options), file=sys.stderr)
+
+
+@contextmanager
+def options_said(options: Container[str]) -> Iterator[None]:
+    """Let lines that complain name these options, until the block ends."""
+    global _options  # noqa: PLW0603 - they are those of one process
+    before, _options = _options, options
+    try:
+        yield
+    finally:
+        _options = before
+
+
+def in_options(line: str, options: Container[str]) -> str:
+    """Return a line with the options of a command in place of Python's keywords, after the semicolon, where it says what to do.
+
+    >>> in_options("a is packed; skip_unreadable=True leaves it out, and axis=0 is known", {"--skip-unreadable", "--axis"})
+    'a is packed; --skip-unreadable leaves it out, and --axis=0 is known'
+    """
+
+    def said(keyword: re.Match[str]) -> str:
+        name, value = keyword["name"], keyword["value"]
+        option = f"--{name.replace('_', '-')}" if name else ""
+        if option not in options or (value and value[0] in "[({"):
+            return keyword[0]
+        return option if value in ("", "True") else f"{option}={value}"
+
+    what, mark, remedy = line.partition("; ")
+    return what + mark + _KEYWORD.sub(said, remedy)
 
 
 def _limits(text: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from steelyard.command_line import complain, parsed
+from steelyard.command_line import complain, options_said, parsed
 from steelyard.errors import SteelyardError, SteelyardWarning, printable
 from steelyard.text.pager import paged
 from steelyard.text.terminal import coloured
@@ -65,7 +65,8 @@ def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Pur
 def _run(args: argparse.Namespace) -> int:
     from steelyard.core.gc_pause import seldom_collected
 
-    with warnings.catch_warnings(), _allowed(args.limits or ()), coloured(args.color), seldom_collected():
+    said, shown = options_said(args.options), coloured(args.color)
+    with warnings.catch_warnings(), _allowed(args.limits or ()), said, shown, seldom_collected():
         warnings.simplefilter("always", SteelyardWarning)
         warnings.showwarning = _shower_of_warnings()
         with paged(wanted=args.paged and not args.no_pager):

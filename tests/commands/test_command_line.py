@@ -10,6 +10,7 @@ from terminals import ROOT, in_terminal, run
 import steelyard
 from steelyard import cli
 from steelyard.cli import main
+from steelyard.command_line import in_options
 from steelyard.errors import ShapeError, meant
 
 
@@ -147,3 +148,26 @@ def test_a_name_before_its_file_and_a_blank_path_are_named(tmp_path, monkeypatch
     first, second = capsys.readouterr().err.splitlines()
     assert first.endswith("the file comes first: steelyard show a.npz fc.weight")
     assert second.startswith("error: '': No such file or directory; ")
+
+
+def test_what_an_error_says_to_do_is_in_the_options_of_the_command(tmp_path, capsys):
+    steelyard.save({"axis=0": np.ones((3, 3))}, tmp_path / "net.npz")
+    assert main(["quantize", str(tmp_path / "net.npz"), "--to", "int8", "-o", str(tmp_path / "out.npz")]) == 2
+    error = capsys.readouterr().err
+    assert "; pass --axis=0 for PyTorch's order, --axis=-1 for" in error
+    with pytest.raises(ShapeError, match="; pass axis=0 for PyTorch's order, axis=-1 for"):  # as Python has it
+        steelyard.quantize(tmp_path / "net.npz", "int8")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("axis=0 is odd; axis=0 is not", "axis=0 is odd; --axis=0 is not"),
+        ("no; skip_unreadable=True leaves it out", "no; --skip-unreadable leaves it out"),
+        ("no; leave it out with skip=, or name it", "no; leave it out with --skip, or name it"),
+        ("no; w.to_vector(axis=0) or 'axis=0' or other=1", "no; w.to_vector(axis=0) or 'axis=0' or other=1"),
+        ("no; pass axis=[...]", "no; pass axis=[...]"),
+    ],
+)
+def test_keywords_of_python_become_options_only_where_they_are_meant(line, said):
+    assert in_options(line, {"--axis", "--skip-unreadable", "--skip"}) == said

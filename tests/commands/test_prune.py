@@ -82,3 +82,11 @@ def test_units_of_a_file_with_a_graph_go(tmp_path, capsys):
     assert main(["prune", str(tmp_path / "net.keras"), "--units", "a=0.5", "-o", str(out)]) == 0
     assert same(steelyard.weights(out), steelyard.prune_units(tmp_path / "net.keras", {"a": 0.5}).weights)
     assert "a loses 3 of 6 units" in capsys.readouterr().out
+
+
+def test_nothing_is_written_where_no_weight_is_known_to_be_a_kernel(tmp_path, capsys):
+    steelyard.save({"a": np.ones((3, 3)), "b": np.zeros(3)}, tmp_path / "bare.npz")
+    assert main(["prune", str(tmp_path / "bare.npz"), "--amount", "0.5", "-o", str(tmp_path / "out.npz")]) == 2
+    assert capsys.readouterr().err.endswith("no weight is known to be a kernel; --select chooses weights by name\n")
+    assert not (tmp_path / "out.npz").exists()
+    assert main(["prune", str(tmp_path / "bare.npz"), "--amount", "0.5", "--select", "a", "-o", str(tmp_path / "out.npz")]) == 0

@@ -74,7 +74,10 @@ def _elements(args: argparse.Namespace, weights: Weights, used: set[str]) -> Non
 
     if args.select and not weights.select(args.select, missing_ok=True):
         raise ShapeError(unmatched(args.file, args.select))
-    select = {"pattern": args.select or "*", "role": args.role or (None if args.select else "kernel")}
+    pattern, role = args.select or "*", args.role or (None if args.select else "kernel")
+    if not weights.select(pattern, role=role, missing_ok=True):
+        raise ShapeError(f"{printable(args.file)}: no weight is known to be a {role}; --select chooses weights by name")
+    select = {"pattern": pattern, "role": role}
     with following(weights, "pruning", 3) as watched:  # two to find the threshold
         made = prune(watched, args.amount, by=args.by, pattern=args.pattern, select=select)
         if args.dry_run:

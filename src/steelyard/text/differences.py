@@ -263,9 +263,8 @@ def spectra_lines(spectra: Spectra, screen: Screen, most: int | None = None) -> 
     """Yield the table of spectra, each statistic with that of random weights in brackets, then verdicts and notes."""
     if spectra.rows:
         rows = [*map(spectrum_cells, in_natural_order(spectra.rows, attrgetter("name"))[:most])]
-        table = columns_from(("name", *SPECTRUM[1:]), rows, right=range(1, 9))
-        table[0].head = SPECTRUM[0]
-        yield from drawn(table, screen, len(spectra.rows))
+        names, figures = Column("name", [name for name, *_ in rows], head=SPECTRUM[0]), [cells for _, *cells in rows]
+        yield from drawn([names, *columns_from(SPECTRUM[1:], figures, right=range(1, 8))], screen, len(spectra.rows))
     yield from map(screen.broken, spectra_remarks(spectra))
 
 

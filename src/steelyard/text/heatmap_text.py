@@ -124,9 +124,8 @@ def _caption(weight: Weight, drawn: Picture) -> str:
     words = weight.axes.split()
     sides = (" ".join(words[:cut]), " ".join(words[cut:])) if len(words) == len(weight.shape) else ("", "")
     down, across = (f" ({printable(side, 80)})" if side else "" for side in sides)
-    complex_ones = ", complex ones by their magnitude" if weight.dtype.startswith("complex") else ""
     rows, columns = (f"{n:,} {word}{'s' * (n != 1)}" for n, word in ((drawn.rows, "row"), (drawn.columns, "column")))
-    return f"{rows}{down}, {columns}{across}: {drawn.caption}{complex_ones}"
+    return f"{rows}{down}, {columns}{across}: {drawn.caption}"
 
 
 def _legend(drawn: Picture, levels: Array, end: float, screen: Screen) -> Iterator[str]:
