@@ -13,6 +13,7 @@ from writing.samples import ENV, content, leftovers, suffixes, target, weights
 
 import steelyard
 from steelyard.cli import main
+from steelyard.errors import FileMissingError
 from steelyard.storage import source
 from steelyard.storage.atomic import replacing
 
@@ -145,3 +146,16 @@ def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path, capsys):
         assert "is a device, a pipe or a socket, which no file replaces" in capsys.readouterr().err
     assert stat.S_ISFIFO((tmp_path / "pipe.npz").stat().st_mode)
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "link.npz", "pipe.npz"]
+
+
+def test_every_format_names_a_folder_that_is_not_there(tmp_path):
+    net = {"fc.weight": np.ones((4, 3), "f4"), "fc.bias": np.zeros(4, "f4")}
+    names = [
+        f"x{suffix}" for suffix in (".npz", ".safetensors", ".pt", ".dcp", ".orbax", ".h5", ".gguf", ".msgpack", ".rds", ".raw")
+    ]
+    for name in [*names, "model.json", "weights_manifest.json"]:
+        with pytest.raises(FileMissingError, match=r"none: no such folder to write into; make it first$"):
+            steelyard.save(net, tmp_path / "none" / name)
+    with pytest.raises(FileMissingError, match=r"none: no such folder to write into; make it first$"):
+        steelyard.save(net, tmp_path / "none" / "x.safetensors", shard_size=20)
+    assert not os.listdir(tmp_path)

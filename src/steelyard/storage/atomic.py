@@ -126,6 +126,8 @@ def alone_in(folder: str) -> Iterator[bool]:
 
     Yields False, without waiting, if folders cannot be locked. The lock of a killed process is released.
     """
+    if not os.path.lexists(folder):
+        raise without_folder(folder)
     if os.name != "posix":
         yield False
         return

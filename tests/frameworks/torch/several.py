@@ -141,8 +141,8 @@ def fail_together():
     """A failure of one process is one of all, and leaves no folder."""
     net = fsdp()
     for path, words in (
-        ("no/such/net.npz", "No such file"),
-        ("no/such/net.dcp", "No such file"),
+        ("no/such/net.npz", "no such folder"),
+        ("no/such/net.dcp", "no such folder"),
         ("net.xyz", "no format writes"),
     ):
         expected = Exception if NUMBER == 0 or path.endswith("xyz") else steelyard.errors.UnreadableError

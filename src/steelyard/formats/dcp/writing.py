@@ -17,7 +17,7 @@ from steelyard.core.divided import Part, chunks
 from steelyard.errors import FormatError, ShapeError, SteelyardError, quoted
 from steelyard.formats.dcp.describing import Placed, described
 from steelyard.formats.dcp.metadata import MARK, checkpoint
-from steelyard.storage.atomic import creating, replacing
+from steelyard.storage.atomic import creating, replacing, without_folder
 from steelyard.storage.atomic_set import replace_set
 from steelyard.storage.source import open_path
 
@@ -86,7 +86,10 @@ def new_folder(folder: Path) -> ExitStack:
     """Make the folder if it is missing; what is returned removes it again at an error, unless something is in it."""
     stack = ExitStack()
     with suppress(FileExistsError):
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except FileNotFoundError:
+            raise without_folder(str(folder.parent)) from None
 
         def remove(kind: object, *_error: object) -> None:
             if kind is not None:
