@@ -41,10 +41,11 @@ examples:
   steelyard help diff                     what diff prints, and all its options"""
 _CHOICE = re.compile(r"argument (?P<name>.+?): invalid choice: (?P<quote>['\"])(?P<word>.*)(?P=quote) \(choose from")
 _NAMING = {"the following arguments are required: ": "needs", "unrecognized arguments: ": "takes no further argument:"}
+_KINDS = {"invalid int value: ": " is not a whole number", "invalid float value: ": " is not a number"}
 _KEYWORD = re.compile(r"""'(?:[^'\\]|\\.)*'|(?<![\w."(-])(?P<name>[a-z][a-z_]*)=(?P<value>[^\s,;]*)""")
 """A keyword of Python with its value; one in quotes is part of a name."""
 _options: Container[str] = ()
-_KINDS = {"invalid int value: ": " is not a whole number", "invalid float value: ": " is not a number"}
+"""The options of the command that runs."""
 
 
 def parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Purposes) -> argparse.Namespace:

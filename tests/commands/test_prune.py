@@ -87,6 +87,9 @@ def test_units_of_a_file_with_a_graph_go(tmp_path, capsys):
 def test_nothing_is_written_where_no_weight_is_known_to_be_a_kernel(tmp_path, capsys):
     steelyard.save({"a": np.ones((3, 3)), "b": np.zeros(3)}, tmp_path / "bare.npz")
     assert main(["prune", str(tmp_path / "bare.npz"), "--amount", "0.5", "-o", str(tmp_path / "out.npz")]) == 2
-    assert capsys.readouterr().err.endswith("no weight is known to be a kernel; --select chooses weights by name\n")
+    assert capsys.readouterr().err.endswith("no weight is known to have the role kernel; --select chooses weights by name\n")
     assert not (tmp_path / "out.npz").exists()
     assert main(["prune", str(tmp_path / "bare.npz"), "--amount", "0.5", "--select", "a", "-o", str(tmp_path / "out.npz")]) == 0
+    both = ["--select", "a", "--role", "bias"]
+    assert main(["prune", str(tmp_path / "bare.npz"), "--amount", "0.5", *both, "-o", str(tmp_path / "out.npz")]) == 2
+    assert capsys.readouterr().err.endswith("have the role bias; leave --role out, or choose other names\n")

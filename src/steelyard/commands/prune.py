@@ -76,7 +76,8 @@ def _elements(args: argparse.Namespace, weights: Weights, used: set[str]) -> Non
         raise ShapeError(unmatched(args.file, args.select))
     pattern, role = args.select or "*", args.role or (None if args.select else "kernel")
     if not weights.select(pattern, role=role, missing_ok=True):
-        raise ShapeError(f"{printable(args.file)}: no weight is known to be a {role}; --select chooses weights by name")
+        way = "leave --role out, or choose other names" if args.select else "--select chooses weights by name"
+        raise ShapeError(f"{printable(args.file)}: no weight is known to have the role {role}; {way}")
     select = {"pattern": pattern, "role": role}
     with following(weights, "pruning", 3) as watched:  # two to find the threshold
         made = prune(watched, args.amount, by=args.by, pattern=args.pattern, select=select)

@@ -166,7 +166,7 @@ def _ruled(words: str) -> Role:
 
 
 _layer, _name, _look = attrgetter("layer"), attrgetter("name"), attrgetter("shape", "dtype", "role", "axes")
-_MOST_ALIKE = 100  # a layer of more weights, such as a list of parameters, is hardly repeated
+_MANY = 100  # a layer of more weights may be a list of parameters, which proves nothing
 
 
 def infer_roles(weights: Iterable[Weight], classes: Mapping[str, str] | None = None, *, in_place: bool = False) -> list[Weight]:
@@ -216,7 +216,7 @@ def _by_layer(layers: Sequence[str], numberless: Sequence[str]) -> tuple[Sequenc
 
 def _proof(members: Sequence[Weight], classes: Mapping[str, str]) -> Proof:
     """Return what the weights of a layer prove of those without a role."""
-    if Role.OTHER not in [weight.role for weight in members] or (len(members) > _MOST_ALIKE and _are_numbered(members)):
+    if Role.OTHER not in [weight.role for weight in members] or (len(members) > _MANY and _are_numbered(members)):
         return []
     layer = plain_layer(members[0].layer)
     evidence = LayerEvidence(_own_word(layer), members, classes.get(layer, ""))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 _NUMBER = re.compile(r"[0-9]+")
-_LONGEST = 9
+LONGEST = 9
 """The digits of the longest number that may count up; a longer one is a hash."""
 _PADDED = re.compile(r"(?<![0-9])0[0-9]")
 
@@ -20,7 +20,7 @@ def in_grid(names: Sequence[str]) -> list[int] | None:
     """
     text = "\n".join(names)
     numerals = _NUMBER.findall(text)
-    if not numerals or max(map(len, numerals)) > _LONGEST or _PADDED.search(text):
+    if not numerals or max(map(len, numerals)) > LONGEST or _PADDED.search(text):
         return None
     import numpy as np
 

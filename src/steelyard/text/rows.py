@@ -11,7 +11,7 @@ from steelyard.core.names import Head, changes, marks, templates
 from steelyard.core.names import heads as heads_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.errors import SteelyardError
-from steelyard.text.grids import in_grid
+from steelyard.text.grids import LONGEST, in_grid
 from steelyard.text.order import DEPTH, natural, sizes_of
 
 Listed = TypeVar("Listed")
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     """The rest that a group has in common, and its members."""
 
 NUMBER = re.compile(r"([0-9]+)")
-_DIGITS = "0123456789"
-_LONGEST, _HASH = 9, -2
-"""The digits of the longest number that may count up, and what stands for a longer one, which is a hash."""
+_HASH = -2
+"""What stands for a number that is longer than one that may count up, and so is a hash."""
 _MANY = 100
 """Names that may be a grid; fewer are folded number by number at once."""
 _kind = attrgetter("shape", "dtype", "role", "tied", "trainable", "encoding", "axes", "overlaps")
@@ -228,7 +227,7 @@ def _merged(groups: list[Group[Listed]], rests: list[Rest], depth: int) -> list[
 def _repeated(rests: Sequence[Rest], heads: Sequence[Head], cuts: Sequence[int]) -> list[bool]:
     """Return for each block whether the one after it repeats it: the same words, a number plus one, and the same rests."""
     words = [words for words, _ in heads]
-    numbers = [int(digits) if 0 < len(digits) <= _LONGEST else _HASH for _, digits in heads]
+    numbers = [int(digits) if 0 < len(digits) <= LONGEST else _HASH for _, digits in heads]
     following = map(and_, map(eq, words, words[1:]), map((1).__eq__, map(sub, numbers[1:], numbers)))
     if len(heads) == len(rests):
         return [*map(and_, following, map(eq, rests, rests[1:])), False]
