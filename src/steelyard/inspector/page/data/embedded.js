@@ -3,9 +3,6 @@
 
 import { opened } from "./pack.js";
 
-/** The cause of the error for a weight whose details the report leaves out, which is no fault of the weight. */
-export const LEFT_OUT = "left out";
-
 /**
  * The API of a report. The details, most of the page, are unpacked when they are first needed.
  * @type {() => ReportApi}
@@ -29,9 +26,7 @@ export function embedded() {
   async function detail(row, side) {
     details ??= parsed().then(() => read("details-pack"));
     const held = await details;
-    const found = held.details[row][side];
-    if (!found) throw new Error(held.left_out ?? "the report has no details of this weight", { cause: LEFT_OUT });
-    return found;
+    return held.details[row][side] ?? { left_out: held.left_out ?? "the report has no details of this weight" };
   }
 
   return {

@@ -81,7 +81,7 @@ async function learnThumb(index, api, row) {
     index.thumbs.learn(row, await api.detail(row, isOn(index, row, 0) ? 0 : 1));
     return Boolean(index.thumbs.of(row));
   } catch {
-    return false; // the report has no details of this row
+    return false; // the details cannot be unpacked, which their panel says
   }
 }
 

@@ -162,6 +162,7 @@ interface StatisticsRecord {
 
 interface Detail extends StatisticsRecord {
   error?: string;
+  /** Why a report leaves out the rest, which is no fault of the weight. */
   left_out?: string;
   histogram?: Histogram | null;
   filters?: Filters | null;

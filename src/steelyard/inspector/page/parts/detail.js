@@ -4,7 +4,6 @@
 import { downloads } from "./downloads.js";
 import { attribute, button, element, messageOf, replace } from "../draw/element.js";
 import { brief, change, facts, findings } from "./facts.js";
-import { LEFT_OUT } from "../data/embedded.js";
 import { entryText } from "../draw/cells.js";
 import { entryOf, placeText } from "../data/place.js";
 import { tabs } from "./tabs.js";
@@ -133,7 +132,7 @@ async function detailOf({ index, api }, row, side) {
     learnChange(index, row, apart);
     return { ...detail, difference: apart.difference };
   } catch (error) {
-    return { [error instanceof Error && error.cause === LEFT_OUT ? "left_out" : "error"]: messageOf(error) };
+    return { error: messageOf(error) };
   }
 }
 
