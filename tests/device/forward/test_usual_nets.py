@@ -1,5 +1,7 @@
 """Whole nets of the usual kinds as C: the outputs are those of PyTorch in float64, and their scratch is small."""
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,10 @@ def test_values_that_are_joined_are_copied_only_from_the_input(made):
     forward = made[0]["densenet"].forward
     joins = [nth for nth, step in enumerate(forward.program.steps) if type(step.operation).__name__ == "Concatenate"]
     assert [nth in forward.memory.idle for nth in joins] == [False, True, True]
+
+
+def test_a_layer_called_scratch_is_not_taken_for_the_scratch(tmp_path):
+    net = filled(torch.nn.Sequential(OrderedDict(scratch=torch.nn.Linear(4, 3))))  # which needs none
+    steelyard.export(net, tmp_path / "net.c", name="net", forward=True, probe=np.ones((1, 4), "float32"))
+    assert "net_scratch_kernel" in (tmp_path / "net.c").read_text()
+    run(tool("gcc"), "-std=c99", *STRICT, "-c", "net.c", cwd=tmp_path)

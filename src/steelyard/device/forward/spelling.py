@@ -9,6 +9,7 @@ from steelyard.device.program.activations import SELU_ALPHA, SELU_SCALE
 
 if TYPE_CHECKING:
     from steelyard.device.forward.forward import Forward
+    from steelyard.device.forward.integers import IntegerForward
 
 FACTS = {
     "SELU_SCALE": SELU_SCALE,
@@ -21,7 +22,21 @@ FACTS = {
 """The constants of activations by their names in texts."""
 
 
-def pointer(forward: Forward, memory: str, number: int) -> str:
+def pointer(forward: Forward | IntegerForward, memory: str, number: int) -> str:
     """Return the name of an input or output: `x` or `y`, with its number from 1 where there are several."""
-    many = len(forward.program.input_names if memory == "input" else forward.program.outputs) > 1
-    return f"{'x' if memory == 'input' else 'y'}{number + 1 if many else ''}"
+    return f"{'x' if memory == 'input' else 'y'}{numbered(forward, memory, number)}"
+
+
+def numbered(forward: Forward | IntegerForward, memory: str, number: int) -> str:
+    """Return the number of an input or output from 1, where there are several; blank if there is one."""
+    values = forward.program.input_names if memory == "input" else forward.program.outputs
+    return str(number + 1) if len(values) > 1 else ""
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as text.
+
+    >>> shape_text((3, 4)), shape_text(())
+    ('3 x 4', '1')
+    """
+    return " x ".join(map(str, shape)) or "1"

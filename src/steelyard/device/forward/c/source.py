@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
+from steelyard.device.forward.c.interface import body, declarations, scratch_name, size_name, values_of
 from steelyard.device.forward.c.kernels import Kernels, spelled
-from steelyard.device.forward.c.steps import calls, pointer
-from steelyard.device.symbols import in_comment
+from steelyard.device.forward.c.steps import calls
+from steelyard.device.forward.spelling import pointer, shape_text
 from steelyard.device.writers import c
 
 if TYPE_CHECKING:
@@ -29,19 +30,11 @@ def header(export: Export, forward: Forward) -> Iterator[str]:
     yield from c.opening(export)
     yield "\n"
     for memory in ("input", "output"):
-        for number, shape in enumerate(_shapes(forward, memory)):
+        for number, shape in enumerate(map(forward.shape, values_of(forward, memory))):
             yield f"#define {size_name(export, forward, memory, number)} {prod(shape)} /* {shape_text(shape)} */\n"
     yield f"#define {scratch_name(export)} {max(forward.memory.size, 1)}\n"
-    yield '\n#ifdef __cplusplus\nextern "C" {\n#endif\n'
     counts = [pointer(forward, "input", each) for each in sorted(forward.integers)]
-    words = f"{', '.join(counts)}: rows of a table, counted from 0; they are not checked." if counts else ""
-    yield _NOTE.format(inputs=words).replace(" \n", "\n")
-    yield f"{declared(export, forward)};\n"
-    for table in export.tables:
-        yield from c.facts(export, table)
-        yield f"extern const {c.declared(export, table)};\n"
-    yield "\n#ifdef __cplusplus\n}\n#endif\n"
-    yield from c.ending(export, names=False)
+    yield from declarations(export, _NOTE, counts, declared(export, forward))
 
 
 def source(export: Export, forward: Forward, stem: str) -> Iterator[str]:
@@ -56,13 +49,7 @@ def source(export: Export, forward: Forward, stem: str) -> Iterator[str]:
         yield "\n"
         yield from c.definition(export, table, "const", offset)
     yield from kernels.definitions()
-    yield f"\n{declared(export, forward)}\n{{\n"
-    if not any("scratch" in argument for _, each in listed for call in each for argument in call.arguments):
-        yield "    (void)scratch;\n"
-    for step, each in listed:
-        yield f"    /* {in_comment(step.name)}: {type(step.operation).__name__}, {shape_text(step.shape)} */\n"
-        yield from (f"    {kernels.called(call)}\n" for call in each)
-    yield "}\n"
+    yield from body(declared(export, forward), listed, kernels)
 
 
 def declared(export: Export, forward: Forward) -> str:
@@ -75,24 +62,3 @@ def declared(export: Export, forward: Forward) -> str:
     parts += [f"REAL {pointer(forward, 'output', each)}[{size_name(export, forward, 'output', each)}]" for each in outputs]
     parts.append(f"REAL scratch[{scratch_name(export)}]")
     return spelled(f"void {export.options.name}_run({', '.join(parts)})", forward.arithmetic)
-
-
-def size_name(export: Export, forward: Forward, memory: str, number: int) -> str:
-    """Return the macro with the number of numbers of an input or output."""
-    many = len(_shapes(forward, memory)) > 1
-    return f"{export.options.name}_{'in' if memory == 'input' else 'out'}{number + 1 if many else ''}".upper()
-
-
-def scratch_name(export: Export) -> str:
-    """Return the macro with the number of numbers of the scratch."""
-    return f"{export.options.name}_scratch".upper()
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    """Return a shape as text."""
-    return " x ".join(map(str, shape)) or "1"
-
-
-def _shapes(forward: Forward, memory: str) -> list[tuple[int, ...]]:
-    program = forward.program
-    return list(program.input_shapes) if memory == "input" else [forward.shape(place) for place in program.outputs]

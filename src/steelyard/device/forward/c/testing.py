@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.device import literals
+from steelyard.device.forward.c.interface import scratch_name, size_name
 from steelyard.device.forward.c.kernels import spelled
-from steelyard.device.forward.c.source import scratch_name, size_name
-from steelyard.device.forward.c.steps import pointer
 from steelyard.device.forward.checksum import table_sum
+from steelyard.device.forward.spelling import pointer
 from steelyard.device.writers import c
 
 if TYPE_CHECKING:

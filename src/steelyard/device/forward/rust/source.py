@@ -14,7 +14,7 @@ from steelyard.device.forward.calls.texts import own_functions, used
 from steelyard.device.forward.math import rust as own
 from steelyard.device.forward.math import sources
 from steelyard.device.forward.rust import curves, kernels, layers
-from steelyard.device.forward.spelling import FACTS, pointer
+from steelyard.device.forward.spelling import FACTS, pointer, shape_text
 from steelyard.device.symbols import in_comment
 from steelyard.device.writers import rust
 
@@ -47,7 +47,7 @@ def source(export: Export, forward: Forward, numbers: str) -> Iterator[str]:
 
 def _sizes(export: Export, forward: Forward) -> Iterator[str]:
     for name, shape in shapes(export, forward).items():
-        yield f"\n/// {' x '.join(map(str, shape)) or '1'}\n{LINTS}\npub const {name}: usize = {prod(shape)};\n"
+        yield f"\n/// {shape_text(shape)}\n{LINTS}\npub const {name}: usize = {prod(shape)};\n"
     yield f"\n{LINTS}\npub const {export.options.name.upper()}_SCRATCH: usize = {max(forward.memory.size, 1)};\n"
 
 

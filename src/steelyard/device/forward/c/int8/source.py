@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from steelyard.device.forward.c.int8.steps import calls, pointer
+from steelyard.device.forward.c.int8.steps import calls
+from steelyard.device.forward.c.interface import body, declarations, scratch_name, size_name, values_of
 from steelyard.device.forward.c.kernels import Kernels
+from steelyard.device.forward.spelling import pointer, shape_text
 from steelyard.device.program.arithmetic import Arithmetic
-from steelyard.device.symbols import in_comment
 from steelyard.device.writers import c
 
 if TYPE_CHECKING:
@@ -64,23 +65,15 @@ def header(export: Export, forward: IntegerForward) -> Iterator[str]:
     yield from c.opening(export)
     yield "\n"
     for memory in ("input", "output"):
-        for number, place in enumerate(_values(forward, memory)):
+        for number, place in enumerate(values_of(forward, memory)):
             shape, size = forward.shape(place), size_name(export, forward, memory, number)
-            yield f"#define {size} {prod(shape)} /* {' x '.join(map(str, shape)) or '1'} */\n"
+            yield f"#define {size} {prod(shape)} /* {shape_text(shape)} */\n"
             known = forward.program.quantizations[place]
             if known is not None:
                 yield f"#define {size}_SCALE {known.scale:.9g}f\n#define {size}_ZERO ({known.zero_point})\n"
     yield f"#define {scratch_name(export)} {max(forward.memory.size, 1)} /* bytes */\n"
-    yield '\n#ifdef __cplusplus\nextern "C" {\n#endif\n'
     whole = [pointer(forward, "input", at) for at, known in enumerate(forward.program.input_quantizations) if known is None]
-    words = f"{', '.join(whole)}: rows of a table, counted from 0; they are not checked." if whole else ""
-    yield _NOTE.format(inputs=words).replace(" \n", "\n")
-    yield f"{declared(export, forward)};\n"
-    for table in export.tables:
-        yield from c.facts(export, table)
-        yield f"extern const {c.declared(export, table)};\n"
-    yield "\n#ifdef __cplusplus\n}\n#endif\n"
-    yield from c.ending(export, names=False)
+    yield from declarations(export, _NOTE, whole, declared(export, forward))
 
 
 def source(export: Export, forward: IntegerForward, stem: str) -> Iterator[str]:
@@ -101,14 +94,7 @@ def source(export: Export, forward: IntegerForward, stem: str) -> Iterator[str]:
     for word, text in (("SCALE_", scaled), ("SCALE_code(", _CODE), ("NIBBLE_of(", _NIBBLE)):
         yield text.format(name=name) if word in bodies else ""
     yield bodies.replace("SCALE_", f"{name}_").replace("NIBBLE_of(", f"{name}_nibble(")
-    yield f"\n{declared(export, forward)}\n{{\n"
-    if not any(argument.startswith("scratch") for _, each in listed for call in each for argument in call.arguments):
-        yield "    (void)scratch;\n"
-    for step, each in listed:
-        shape = " x ".join(map(str, step.shape)) or "1"
-        yield f"    /* {in_comment(step.name)}: {type(step.operation).__name__}, {shape} */\n"
-        yield from (f"    {kernels.called(call)}\n" for call in each)
-    yield "}\n"
+    yield from body(declared(export, forward), listed, kernels)
 
 
 def declared(export: Export, forward: IntegerForward) -> str:
@@ -121,19 +107,3 @@ def declared(export: Export, forward: IntegerForward) -> str:
     parts += [f"int8_t {pointer(forward, 'output', each)}[{size_name(export, forward, 'output', each)}]" for each in outputs]
     parts.append(f"int8_t scratch[{scratch_name(export)}]")
     return f"void {export.options.name}_run({', '.join(parts)})"
-
-
-def size_name(export: Export, forward: IntegerForward, memory: str, number: int) -> str:
-    """Return the macro with the number of codes of an input or output."""
-    many = len(_values(forward, memory)) > 1
-    return f"{export.options.name}_{'in' if memory == 'input' else 'out'}{number + 1 if many else ''}".upper()
-
-
-def scratch_name(export: Export) -> str:
-    """Return the macro with the number of bytes of the scratch."""
-    return f"{export.options.name}_scratch".upper()
-
-
-def _values(forward: IntegerForward, memory: str) -> list[int]:
-    """Return the values of the inputs or outputs."""
-    return [*range(len(forward.program.input_names))] if memory == "input" else [*forward.program.outputs]

@@ -7,7 +7,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from steelyard.device.forward.c.int8 import merges, sums, windows
-from steelyard.errors import ShapeError, quoted
+from steelyard.device.forward.c.interface import emitter_of
+from steelyard.device.forward.spelling import pointer
 
 if TYPE_CHECKING:
     from steelyard.device.forward.c.kernels import Call
@@ -71,22 +72,12 @@ class At(NamedTuple):
         return f"{word} + {count}" if count else word
 
 
-def pointer(forward: IntegerForward, memory: str, number: int) -> str:
-    """Return the name of an input or output: `x` or `y`, with its number from 1 where there are several."""
-    many = len(forward.program.input_names if memory == "input" else forward.program.outputs) > 1
-    return f"{'x' if memory == 'input' else 'y'}{number + 1 if many else ''}"
-
-
 def calls(forward: IntegerForward, tables: dict[str, str]) -> Iterator[tuple[IntegerStep, list[Call]]]:
     """Yield the calls of each step. Raises `ShapeError` for an operation that cannot be written yet."""
     for nth, step in enumerate(forward.program.steps):
         if forward.is_idle(nth):
             continue
-        emitter = EMITTERS.get(type(step.operation).__name__)
-        if emitter is None:
-            kind = type(step.operation).__name__
-            raise ShapeError(f"{quoted(step.name)} is a {kind}, which is not written as C yet; nothing was written")
-        yield step, emitter(At(forward, tables, nth), step.operation)
+        yield step, emitter_of(EMITTERS, step)(At(forward, tables, nth), step.operation)
 
 
 EMITTERS: dict[str, Emitter] = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from steelyard.device import literals
-from steelyard.device.forward.c.int8.source import scratch_name, size_name
-from steelyard.device.forward.c.int8.steps import pointer
+from steelyard.device.forward.c.interface import scratch_name, size_name
+from steelyard.device.forward.spelling import pointer
 from steelyard.device.writers import c
 
 if TYPE_CHECKING:
