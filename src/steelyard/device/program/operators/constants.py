@@ -149,13 +149,16 @@ def _triangle(call: Call, x: Array, k: Array | None = None) -> Array:
     return (np.triu if call.integer("upper", 1) else np.tril)(x, shift)
 
 
-def _joined(call: Call, *parts: Array) -> Array:
+def joined(call: Call, *parts: Array) -> Array:
+    """Return arrays that are known, joined along an axis."""
     import numpy as np
 
     return np.concatenate(parts, axis=call.integer("axis", 0))
 
 
-def _numpy(name: str) -> Callable[..., Array]:
+def numpy_function(name: str) -> Callable[..., Array]:
+    """Return an operator on arrays that are known, which is a function of NumPy."""
+
     def function(_: Call, *given: Array) -> Array:
         import numpy as np
 
@@ -189,36 +192,36 @@ MOVING = frozenset(
 )
 """Operators that move numbers, also the number of examples."""
 ONNX: dict[str, Callable[..., Array]] = {
-    "Add": _numpy("add"),
-    "And": _numpy("logical_and"),
+    "Add": numpy_function("add"),
+    "And": numpy_function("logical_and"),
     "Cast": _cast,
-    "Concat": _joined,
+    "Concat": joined,
     "ConstantOfShape": _filled,
     "DequantizeLinear": _dequantised,
     "Div": _divided,
-    "Equal": _numpy("equal"),
+    "Equal": numpy_function("equal"),
     "Expand": _expanded,
     "Gather": _gathered,
-    "Greater": _numpy("greater"),
-    "GreaterOrEqual": _numpy("greater_equal"),
+    "Greater": numpy_function("greater"),
+    "GreaterOrEqual": numpy_function("greater_equal"),
     "Identity": lambda _, x: x,
-    "Less": _numpy("less"),
-    "LessOrEqual": _numpy("less_equal"),
-    "Mul": _numpy("multiply"),
-    "Neg": _numpy("negative"),
-    "Not": _numpy("logical_not"),
-    "Or": _numpy("logical_or"),
-    "Pow": _numpy("power"),
+    "Less": numpy_function("less"),
+    "LessOrEqual": numpy_function("less_equal"),
+    "Mul": numpy_function("multiply"),
+    "Neg": numpy_function("negative"),
+    "Not": numpy_function("logical_not"),
+    "Or": numpy_function("logical_or"),
+    "Pow": numpy_function("power"),
     "Range": _range,
-    "Reciprocal": _numpy("reciprocal"),
+    "Reciprocal": numpy_function("reciprocal"),
     "Reshape": _reshaped,
-    "Shape": lambda _, x: _numpy("array")(_, x.shape),
+    "Shape": lambda _, x: numpy_function("array")(_, x.shape),
     "Slice": _sliced,
-    "Sqrt": _numpy("sqrt"),
+    "Sqrt": numpy_function("sqrt"),
     "Squeeze": _squeezed,
-    "Sub": _numpy("subtract"),
+    "Sub": numpy_function("subtract"),
     "Transpose": _transposed,
     "Trilu": _triangle,
     "Unsqueeze": _unsqueezed,
-    "Where": _numpy("where"),
+    "Where": numpy_function("where"),
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from steelyard.device.program.norms import Softmax
-from steelyard.device.program.operators import tflite_layers
+from steelyard.device.program.operators import constants, tflite_layers
 from steelyard.device.program.operators.combining import activated, combined, reduced
 from steelyard.device.program.operators.moving import joined, permuted, reshaped, selected
 from steelyard.device.program.operators.tensors import BATCH, Call, Data, Unknown
@@ -264,33 +264,17 @@ def _packed(call: Call, *parts: Array) -> Array:
     return np.stack(parts, axis=call.integer("axis", 0))
 
 
-def _known_join(call: Call, *parts: Array) -> Array:
-    import numpy as np
-
-    return np.concatenate(parts, axis=call.integer("axis", 0))
-
-
-def _numpy(name: str) -> Callable[..., Array]:
-    def function(_: Call, *given: Array) -> Array:
-        import numpy as np
-
-        made: Array = getattr(np, name)(*given)
-        return made
-
-    return function
-
-
 FUNCTIONS: dict[str, Callable[..., Array]] = {
-    "ADD": _numpy("add"),
+    "ADD": constants.numpy_function("add"),
     "CAST": lambda _, x: x,
-    "CONCATENATION": _known_join,
+    "CONCATENATION": constants.joined,
     "DEQUANTIZE": lambda _, x: x,
-    "EXPAND_DIMS": lambda _, x, axis: _numpy("expand_dims")(_, x, int(axis.reshape(-1)[0])),
-    "MUL": _numpy("multiply"),
+    "EXPAND_DIMS": lambda _, x, axis: constants.numpy_function("expand_dims")(_, x, int(axis.reshape(-1)[0])),
+    "MUL": constants.numpy_function("multiply"),
     "PACK": _packed,
     "RESHAPE": lambda _, x, shape: x.reshape([int(length) for length in shape]),
     "STRIDED_SLICE": _known_slice,
-    "SUB": _numpy("subtract"),
+    "SUB": constants.numpy_function("subtract"),
     "TRANSPOSE": lambda _, x, order: x.transpose([int(axis) for axis in order]),
 }
 """What a file computes from constants."""
