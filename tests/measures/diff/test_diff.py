@@ -581,3 +581,18 @@ def test_a_difference_is_pickled_without_the_weights():
     assert repr(copy) == repr(found)
     assert all(row.summary() is None for row in copy.rows)
     assert [row.summary() is None for row in found.rows] == [row.kind != "changed" for row in found.rows]
+
+
+def test_a_change_to_nan_comes_before_one_from_zero_and_that_before_other_ones():
+    before = {"small": np.ones(4, "f4"), "zero": np.zeros(4, "f4"), "wrong": np.ones(4, "f4"), "large": np.ones(4, "f4")}
+    after = {"small": np.full(4, 1.5, "f4"), "zero": np.ones(4, "f4"), "large": np.full(4, 9, "f4")}
+    after["wrong"] = np.array([1, 1, 1, np.nan], "f4")
+    assert [row.name for row in steelyard.diff(before, after).rows] == ["wrong", "zero", "large", "small"]
+
+
+def test_only_a_change_of_finite_numbers_is_said_to_be_one_of_so_many_percent():
+    before = {"both": np.ones(4, "f4"), "wrong": np.ones(4, "f4"), "steps": np.arange(3)}
+    after = {"both": np.array([3, 1, 1, np.nan], "f4"), "wrong": np.array([1, 1, 1, np.nan], "f4"), "steps": np.arange(3) + 9}
+    moved = {row.name: row.moved for row in steelyard.diff(before, after).rows}
+    assert moved["both"]
+    assert not moved["wrong"]
