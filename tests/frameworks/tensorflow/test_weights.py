@@ -198,3 +198,65 @@ def test_a_variable_that_a_module_replaced_is_neither_read_nor_written():
             use()
     assert (w["l/0"].numpy().tolist(), w["d/items"].numpy().tolist()) == ([2.0, 4.0], [8.0])
     assert not net.w.numpy().any()
+
+
+def policy(keras):
+    """A module with a Keras net in two places, a list of layers, a lone variable and one of its own."""
+
+    class Policy(tf.Module):
+        def __init__(self):
+            super().__init__()
+            layers = [keras.layers.Dense(4, name="dense"), keras.layers.BatchNormalization(name="norm")]
+            self.net = keras.Sequential([keras.Input((3,)), *layers], name="net")
+            self.table = {"again": self.net}
+            self.heads = [keras.layers.Dense(2, name="head")]
+            self.heads[0].build((None, 4))
+            self.free = keras.Variable([2.0])
+            self.own = tf.Variable([1.0])
+
+    return Policy()
+
+
+def test_what_keras_holds_in_a_module_is_listed_by_the_names_of_keras():
+    keras = pytest.importorskip("keras")
+    model = policy(keras)
+    w = steelyard.weights(model)
+    held = {"heads/0": model.heads[0], "net": model.net, "table/again": model.net}
+    theirs = {f"{path}/{each.path}": each for path, part in held.items() for each in part.weights}
+    assert [*w] == sorted(["free", *theirs, "own"], key=lambda name: name.split("/")[0])
+    for name, variable in theirs.items():
+        np.testing.assert_array_equal(w[name].numpy(), keras.ops.convert_to_numpy(variable))
+        assert w[name].trainable == variable.trainable
+    assert (w["heads/0/head/kernel"].axes, w["net/net/norm/moving_mean"].role) == ("in out", "mean")
+    assert w["table/again/net/dense/kernel"].tied == "net/net/dense/kernel"
+    assert w.size == model.net.count_params() + model.heads[0].count_params() + 2
+    vector = w.to_vector()
+    assert w.assign(vector * 2) is model
+    np.testing.assert_array_equal(steelyard.weights(model).to_vector(), vector * 2)
+    np.testing.assert_array_equal(model.net.get_weights()[0].ravel(), w["net/net/dense/kernel"].numpy().ravel())
+    model.net = policy(keras).net
+    with pytest.raises(ShapeError, match="the model holds another net/net/dense/kernel now than was listed"):
+        w["net/net/dense/kernel"].numpy()
+
+
+def test_a_checkpoint_of_a_keras_model_and_its_optimizer_lists_all_that_it_would_save(tmp_path):
+    keras = pytest.importorskip("keras")
+    model = policy(keras).net
+    optimizer = keras.optimizers.SGD(momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, step=tf.Variable(3))
+    w = steelyard.weights(checkpoint)
+    assert w.size == sum(
+        np.prod(shape) for name, shape in tf.train.list_variables(checkpoint.write(str(tmp_path / "c"))) if "VALUE" in name
+    )
+    theirs = {"model": model.weights, "optimizer": optimizer.variables}
+    assert {*w} == {"step", *(f"{path}/{each.path}" for path, variables in theirs.items() for each in variables)}
+
+
+def test_a_function_is_refused_since_its_variables_are_those_of_a_module():
+    traced = tf.function(lambda x: 2 * x)
+    for function in (traced, traced.get_concrete_function(tf.ones(2))):
+        with pytest.raises(
+            UnknownModelError, match="has no variables of its own; pass the module, or the variables that it uses"
+        ):
+            steelyard.weights(function)

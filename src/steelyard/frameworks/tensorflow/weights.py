@@ -1,11 +1,13 @@
 """TensorFlow: modules, variables, tensors, and any other object that keeps variables under attributes.
 
 Names are the attribute paths that a checkpoint uses, joined by "/" (`layers/0/w`), since two variables may
-have one `name`. A `tf.Module` lists its variables in the order of `module.variables`.
+have one `name`. A `tf.Module` lists its variables in the order of `module.variables`. TensorFlow leaves out of these what a
+model of Keras 3 holds; such a part is listed too, by Keras's own names below its path (`net/sequential/dense/kernel`).
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from steelyard.core.held import require_at
-from steelyard.core.members import while_held
+from steelyard.core.members import while_held, with_ties
+from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Placed, by_rows
 from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Weight
@@ -38,20 +41,16 @@ def weights(model: object) -> Iterable[Weight]:
     """
     if isinstance(model, (tf.Variable, tf.Tensor)):
         return [_weight("", model)]
-    first: dict[int, str] = {}
-    listed = []
-    paths = _paths(model) if isinstance(model, tf.Module) else {}
-    for name, variable in _variables(model):
-        if variable.dtype != tf.string:
-            owner = first.setdefault(id(variable), name)
-            weight = _weight(name, variable).replace(tied=owner if owner != name else None)
-            listed.append(_held(model, paths[name], variable, weight) if name in paths else weight)
-    return infer_roles(listed)
+    parts = [*_parts(model)]
+    own = infer_roles(_weight(path, part) for path, part in parts if isinstance(part, tf.Variable))
+    named = {weight.name: [weight] for weight in own}
+    places = _places(model) if isinstance(model, tf.Module) else {}
 
+    def held(weight: Weight, path: str, part: object) -> Weight:
+        place = places.get(path)
+        return weight if place is None else while_held(weight, lambda: require_at(model, place, part, weight.name))
 
-def _held(model: object, path: tuple[Any, ...], variable: tf.Variable, weight: Weight) -> Weight:
-    """Return a weight that is refused when the module holds another variable in the place of its own."""
-    return while_held(weight, lambda: require_at(model, path, variable, weight.name))
+    return with_ties(held(each, path, part) for path, part in parts for each in named.get(path) or _below(path, part))
 
 
 def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
@@ -60,23 +59,58 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
         return model
     if isinstance(model, tf.Tensor) and not isinstance(model, tf.Variable):
         return tf.constant(arrays[""].copy())
-    variables = {"": model} if isinstance(model, tf.Variable) else dict(_variables(model))
-    for name, array in arrays.items():
-        variables[name].assign(array.copy())  # TensorFlow may keep the memory that is passed to it
+    for path, part in [("", model)] if isinstance(model, tf.Variable) else _parts(model):
+        if not isinstance(part, tf.Variable):
+            own = {name: arrays[_joined(path, name)] for name in _names(part) if _joined(path, name) in arrays}
+            framework_of(part).assign(part, own)
+        elif path in arrays:
+            part.assign(arrays[path].copy())  # TensorFlow may keep the memory that is passed to it
     return model
 
 
-def _paths(model: tf.Module) -> dict[str, tuple[Any, ...]]:
-    """Return the attributes and keys that lead to each variable, by its name."""
-    found = model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True)
-    return {"/".join(map(str, path)): path for path, _ in found}
+def _below(path: str, part: object) -> Iterator[Weight]:
+    """Yield the weights of a part of Keras, each under its own name below the path of the part."""
+    for weight in framework_of(part).weights(part):
+        layer = _joined(path, weight.layer) if weight.name else layer_of(path)
+        tied = None if weight.tied is None else _joined(path, weight.tied)
+        yield weight.replace(name=_joined(path, weight.name), layer=layer, tied=tied)
 
 
-def _variables(model: object) -> Iterator[tuple[str, tf.Variable]]:
+def _names(part: object) -> list[str]:
+    return [weight.name for weight in framework_of(part).weights(part)]
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if name else path
+
+
+def _is_listed(part: object) -> bool:
+    """Whether something is a variable of numbers, or of Keras 3, whose layers are no `tf.Module` as those of Keras 2 are."""
+    if isinstance(part, tf.Variable):
+        return bool(part.dtype != tf.string)
+    return not isinstance(part, tf.Module) and isinstance(part, _keras_kinds())
+
+
+def _keras_kinds() -> tuple[type, ...]:
+    keras: Any = sys.modules.get("keras")
+    return (keras.Variable, keras.Layer, keras.Optimizer) if hasattr(keras, "Variable") else ()
+
+
+def _places(model: tf.Module) -> dict[str, tuple[Any, ...]]:
+    """Return the attributes and keys that lead to each listed part, by its path."""
+    return {"/".join(map(str, place)): place for place, _ in model._flatten(predicate=_is_listed, with_path=True)}
+
+
+def _parts(model: object) -> Iterator[tuple[str, Any]]:
+    """Yield the variables, and what Keras lists itself, each with its path."""
     if isinstance(model, tf.Module):
         _require_own_order(model)
-        for path, variable in model._flatten(predicate=lambda part: isinstance(part, tf.Variable), with_path=True):
-            yield "/".join(map(str, path)), variable
+        for place, part in model._flatten(predicate=_is_listed, with_path=True):
+            yield "/".join(map(str, place)), part
+    elif isinstance(model, (tf.types.experimental.GenericFunction, tf.types.experimental.ConcreteFunction)):
+        raise UnknownModelError(
+            f"a tensorflow {type(model).__name__} has no variables of its own; pass the module, or the variables that it uses"
+        )
     elif hasattr(model, "_trackable_children"):
         yield from _tracked(model)
     else:
@@ -99,7 +133,7 @@ def _require_own_order(model: tf.Module) -> None:
         )
 
 
-def _tracked(root: Trackable) -> Iterator[tuple[str, tf.Variable]]:
+def _tracked(root: Trackable) -> Iterator[tuple[str, Any]]:
     """Traverse the objects that a checkpoint would save, breadth first as TensorFlow does: each is named by its shortest path."""
     seen = {id(root)}
     waiting = deque([("", root)])
@@ -110,9 +144,9 @@ def _tracked(root: Trackable) -> Iterator[tuple[str, tf.Variable]]:
             if id(child) in seen:
                 continue
             seen.add(id(child))
-            if isinstance(child, tf.Variable):
+            if _is_listed(child):
                 yield name, child
-            else:
+            elif not isinstance(child, tf.Variable):
                 waiting.append((name, child))
 
 
