@@ -197,7 +197,7 @@ def test_a_net_whose_shapes_are_not_known_asks_for_an_example():
         (nn.AdaptiveMaxPool2d(2), "whose windows differ in size"),
         (nn.LPPool2d(2, 2), "a pool of the kind 'l2'"),
         (nn.Upsample(scale_factor=2, mode="nearest-exact"), "interpolates by 'nearest-exact'"),
-        (nn.BatchNorm2d(2, track_running_stats=False), "has no variance"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "has statistics=batch"),
         (nn.GroupNorm(2, 2, affine=False), "only a run proves it"),
         (nn.Softmin(1), "a softmin"),
         (nn.Flatten(0), "works along axis 0"),

@@ -356,3 +356,22 @@ def test_a_vector_moves_into_its_copy_whatever_it_is_for():
     target = {name: np.zeros_like(array) for name, array in own.items()}
     transfer(own, into=target)
     assert all(np.array_equal(target[name], array) for name, array in own.items())
+
+
+def test_norms_of_a_batch_and_with_running_statistics_are_not_one_layer():
+    import keras
+
+    of_batch, running = (nn.BatchNorm2d(4, track_running_stats=tracked).eval() for tracked in (False, True))
+    pictures = torch.randn(2, 4, 3, 3)
+    assert not torch.allclose(of_batch(pictures), running(pictures))
+    instance, tracked = (nn.InstanceNorm2d(4, affine=True, track_running_stats=tracked).eval() for tracked in (False, True))
+    assert not torch.allclose(instance(pictures), tracked(pictures))
+    theirs = keras.Sequential([keras.Input((3, 3, 4)), keras.layers.BatchNormalization()])
+    grouped = keras.Sequential([keras.Input((3, 3, 4)), keras.layers.GroupNormalization(-1)])
+    for source, target in ((of_batch, theirs), (of_batch, running), (running, of_batch), (tracked, grouped)):
+        with pytest.raises(ShapeError, match=r"statistics=(batch|running).*statistics=(batch|running).*different functions"):
+            transfer(nn.Sequential(source), into=target if isinstance(target, keras.Model) else nn.Sequential(target))
+    for source, target in ((running, theirs), (instance, grouped)):
+        transfer(nn.Sequential(source), into=target)
+    same = nn.BatchNorm2d(4, track_running_stats=False)
+    transfer(nn.Sequential(of_batch), into=nn.Sequential(same))

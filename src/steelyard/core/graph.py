@@ -54,7 +54,8 @@ class Layer:
     epsilon, momentum (the share of the old value that is kept), activation, recurrent_activation (the words of Keras:
     "relu", "gelu", "gelu_tanh", "sigmoid", "nnet_sigmoid" ...), groups, heads, key_heads, strides, padding ("valid",
     "same", or a tuple), dilation, direction ("backward"), reset_after, negative_slope, transpose_kernel,
-    fast_variance, returns ("last" if only the last step of a recurrent layer is used, "all" if its whole sequence is),
+    statistics (those of the "batch", or "running" ones, where such a norm usually takes the others), fast_variance,
+    returns ("last" if only the last step of a recurrent layer is used, "all" if its whole sequence is),
     merge_mode (the word by which Keras joins both directions), causal, masked and training (how Keras calls a layer).
     """
 

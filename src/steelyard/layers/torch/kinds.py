@@ -80,7 +80,13 @@ def _conv(module: Any, rank: int) -> Settings:
 
 def _batch_norm(module: Any, rank: int) -> Settings:
     momentum = {} if module.momentum is None else {"momentum": 1 - module.momentum}
-    return {"epsilon": module.eps, **momentum}
+    of_batch = {} if module.track_running_stats else {"statistics": "batch"}
+    return {"epsilon": module.eps, **momentum, **of_batch}
+
+
+def _instance_norm(module: Any, rank: int) -> Settings:
+    running = {"statistics": "running"} if module.track_running_stats else {}
+    return {"epsilon": module.eps, **running}
 
 
 def _group_norm(module: Any, rank: int) -> Settings:
@@ -217,7 +223,7 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     "PReLU": ("prelu", _read()),
     "BatchNorm": ("batch norm", _batch_norm),
     "SyncBatchNorm": ("batch norm", _batch_norm),
-    "InstanceNorm": ("instance norm", _NORM),
+    "InstanceNorm": ("instance norm", _instance_norm),
     "GroupNorm": ("group norm", _group_norm),
     "LayerNorm": ("layer norm", _NORM),
     "RMSNorm": ("rms norm", _rms_norm),

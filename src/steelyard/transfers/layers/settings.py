@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from steelyard.transfers.pairing import Pair
     from steelyard.transfers.pairing.net import Net
 
-OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after")
+OTHER_FUNCTION = ("heads", "key_heads", "groups", "reset_after", "statistics")
 """Settings that change the function of a layer with the same weights."""
+USUAL = {("batch norm", "statistics"): "running", ("instance norm", "statistics"): "batch"}
+"""What a setting of a kind of layer is where the layer does not say it."""
 COMPARED = ("epsilon", "activation", "recurrent_activation", "strides", "padding", "dilation", "negative_slope")
 FOR_TRAINING = ("momentum",)
 """Settings that change training, not the outputs."""
@@ -24,7 +26,7 @@ def check_settings(pairs: list[Pair]) -> None:
         if not source.settings or not target.settings:
             continue
         for name in OTHER_FUNCTION:
-            mine, theirs = source.settings.get(name), target.settings.get(name)
+            mine, theirs = (each.settings.get(name, USUAL.get((each.kind, name))) for each in (source, target))
             if mine is not None and theirs is not None and mine != theirs:
                 raise ShapeError(
                     f"{printable(source.name)} has {name}={mine}, {printable(target.name)} {name}={theirs}: with the same "
