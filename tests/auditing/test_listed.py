@@ -1,19 +1,29 @@
 """The audit of a file that was listed: it is about what was opened, and what the listing proved is not looked for again."""
 
+import gzip
+import io
 import json
 import os
 import pickle
 import zipfile
+from contextlib import nullcontext
 
 import h5py
+import joblib
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 import steelyard
-from steelyard.auditing import archives, plain_values
+from steelyard.auditing import archives, audited, pickles, plain_values
+from steelyard.auditing.pickles import run_of
 from steelyard.auditing.quick import would_run
+from steelyard.cli import main
 from steelyard.codecs.hdf5 import reading
+from steelyard.commands import judging
+from steelyard.core.net_facts import found_in
+from steelyard.errors import FormatError
+from steelyard.storage.opening import open_source
 
 
 class Harmful:
@@ -136,3 +146,84 @@ def test_headers_of_many_small_members_are_read_in_pages(tmp_path, monkeypatch):
     found = steelyard.weights(path)
     assert len(reads) < 50
     assert all(found[f"w{nth}"].numpy().tolist() == [nth] * 3 for nth in range(200))
+
+
+def gensims():
+    """Return an object of which a reader adds a reference to a file to the state, under the name of a method."""
+    return b"\x80\x04cgensim.models.word2vec\nWord2Vec\n)\x81}(\x8c\x08__numpys](\x8c\x06append\x8c\x07vectorse\x8c\x01w" + (
+        pickle.dumps(np.ones((2, 3)), protocol=4)[2 + 9 : -1] + b"ub."
+    )
+
+
+def pickled(**values):
+    return pickle.dumps({"w": np.ones(3), **values}, protocol=4)
+
+
+def of_joblib(**values):
+    buffer = io.BytesIO()
+    joblib.dump({"w": np.ones(3), **values}, buffer)
+    return buffer.getvalue()
+
+
+NESTED = pickle.dumps(Harmful())
+PICKLES = {
+    "sound": ("net.pkl", pickled(), 0),
+    "a call": ("net.pkl", pickled(odd=Harmful()), 0),
+    "a pickle in bytes": ("net.pkl", pickled(odd=NESTED), 0),
+    "a pickle in long bytes": ("net.pkl", pickled(odd=NESTED + bytes(2000)), 0),
+    "a call, compressed": ("net.pkl.gz", gzip.compress(pickled(odd=Harmful())), 0),
+    "a call and an array of joblib": ("net.joblib", of_joblib(odd=Harmful()), 0),
+    "an array of objects of joblib": ("net.joblib", of_joblib(odd=np.array([NESTED + bytes(2000)], object)), 1),
+    "a second pickle": ("net.pkl", pickled() + NESTED, 1),
+    "an odd name": ("net.odd", pickle.dumps({"w": np.ones(3), "odd": Harmful()}, protocol=0), 1),
+    "a method that the reader adds": ("net.pkl", gensims(), 0),
+}
+"""The names and contents of files, and how often the audit runs a pickle from its first byte, as joblib does."""
+
+
+@pytest.mark.filterwarnings("ignore::steelyard.errors.IncompleteWarning")
+@pytest.mark.parametrize("kind", PICKLES)
+def test_a_pickle_that_is_judged_as_it_is_read_is_not_run_again_and_the_same_is_found(tmp_path, monkeypatch, kind):
+    name, content, runs = PICKLES[kind]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with judging():
+        listed = steelyard.weights(str(path))
+    whole, quick = steelyard.audit(str(path)), would_run(str(path))
+    assert listed.audit.to_dict() == whole.to_dict()
+    begun = []
+    monkeypatch.setattr(pickles, "run_of", lambda source, place: begun.append(place.is_guess) or run_of(source, place))
+    assert would_run(str(path), listed) == quick
+    assert begun.count(False) == runs
+    assert any("system" in what for what in quick) == (kind not in ("sound", "a method that the reader adds"))
+
+
+def test_a_reader_refuses_what_an_audit_would_pass_over_though_its_pickle_is_judged(tmp_path):
+    state_of_a_list = b"\x80\x04]}b."
+    (tmp_path / "net.pkl").write_bytes(state_of_a_list)
+    messages = []
+    for block in (nullcontext(), judging()):
+        with block, pytest.raises(FormatError) as refused:
+            steelyard.weights(str(tmp_path / "net.pkl"))
+        messages.append(str(refused.value))
+    assert messages[0] == messages[1]
+    assert "BUILD is applied to a list" in messages[0]
+
+
+def test_an_audit_that_may_not_spend_what_a_run_has_spent_runs_the_pickle_itself(tmp_path):
+    path = tmp_path / "net.pkl"
+    path.write_bytes(pickled(odd=[Harmful() for _ in range(400)]))
+    with judging():
+        listed = steelyard.weights(str(path))
+    with steelyard.limits.allow(MEMORY=30_000, MEMORY_PER_BYTE=1):
+        assert audited(open_source(str(path)), found_in(listed)).to_dict() == steelyard.audit(str(path)).to_dict()
+        assert steelyard.audit(str(path)).not_looked_into
+
+
+def test_a_listing_runs_a_pickle_once(tmp_path, monkeypatch, capsys):
+    for name in ("a.pkl", "b.pkl"):
+        (tmp_path / name).write_bytes(pickled(odd=Harmful()))
+    monkeypatch.setattr(pickles, "run_of", lambda *_: pytest.fail("run again"))
+    for paths in ([str(tmp_path / "a.pkl")], [str(tmp_path)]):  # weights, and a row for each file
+        main(["ls", *paths])
+        assert "would run posix.system" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.auditing.arguments import accepted
 from steelyard.auditing.expected import ARGUMENTS, CLASS, FUNCTION, ITEMS, OBJECT, is_expected, kind_of
-from steelyard.auditing.findings import AuditFinding, Remark
+from steelyard.auditing.findings import Remark
 from steelyard.auditing.libraries import CONTAINERS, rule_of_name
 from steelyard.auditing.rules import RULES
 from steelyard.codecs import limits
@@ -18,7 +18,7 @@ from steelyard.codecs.pickle.writing import written
 from steelyard.errors import printable
 
 if TYPE_CHECKING:
-    from steelyard.auditing.findings import Place
+    from steelyard.auditing.findings import AuditFinding, Place
     from steelyard.codecs.pickle.machine import Log, Machine
     from steelyard.codecs.pickle.values import Pickled
 
@@ -30,7 +30,17 @@ _FILLED = frozenset(("collections", "builtins", "__builtin__"))
 
 
 def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
-    """Yield a finding for each call, state and name that weights do not need, in the order of the pickle.
+    """Yield a finding for each call, state and name that weights do not need, in the order of the pickle."""
+    return (found_at(place, remark, at if at is None else at - place.origin) for remark, at in remarks(log, machine))
+
+
+def found_at(place: Place, remark: Remark, at: int | None) -> AuditFinding:
+    """Return the finding of a remark about a byte of what is at a place; without a byte, about all of it."""
+    return remark.found(str(place) if at is None else place.at(at))
+
+
+def remarks(log: Log, machine: Machine) -> Iterator[tuple[Remark, int | None]]:
+    """Yield what is to be said of each call, state and name that weights do not need, and its byte.
 
     Of each rule at most `limits.FINDINGS` are listed, and the rest is counted.
     """
@@ -44,10 +54,10 @@ def judged(log: Log, machine: Machine, place: Place) -> Iterator[AuditFinding]:
             counts[rule] += 1
             if counts[rule] <= limits.FINDINGS:
                 known.add(what)
-                yield remark.found(place.at(at - place.origin))
+                yield remark, at
     for rule, count in counts.items():
         if count > limits.FINDINGS:
-            yield AuditFinding(rule, str(place), f"{count - limits.FINDINGS:,} more findings of the rule {rule}")
+            yield Remark(rule, f"{count - limits.FINDINGS:,} more findings of the rule {rule}"), None
 
 
 def _calls(log: Log, shown: set[int], counts: Counter[str]) -> Iterator[tuple[Remark, int]]:

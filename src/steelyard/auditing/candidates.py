@@ -81,7 +81,7 @@ class _Listed:
         self._auditor = cast("TakingFound", auditor(found.auditor))
         self._contents = found.contents
         self._file = found.file
-        self._is_stream = found.auditor == "r"
+        self._is_stream = found.auditor in ("r", "pickles")
 
     def recognises(self, source: Source) -> bool:
         """Recognise what the auditor recognises."""
@@ -92,7 +92,7 @@ class _Listed:
         return self._auditor.findings(source, place, self._contents if self._is_known(source, place) else None)
 
     def _is_known(self, source: Source, place: Place) -> bool:
-        """Whether this is the file, or for R the one stream of which the file is the compressed form."""
+        """Whether this is the file, or for R and pickles the one stream of which the file is the compressed form."""
         is_stream = self._is_stream and place.depth == 1 and is_compressed(source.whole)
         return (source.is_file or is_stream) and source.whole.name == self._file
 

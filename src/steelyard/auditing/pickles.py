@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from steelyard.auditing.calls import judged
+from steelyard.auditing.calls import found_at, judged, remarks
 from steelyard.auditing.findings import AuditFinding, Inside, Place, reason
 from steelyard.auditing.opcodes import names_in
 from steelyard.codecs.budget import Budget
@@ -25,6 +25,7 @@ from steelyard.errors import FormatError, UnsafeFileError
 from steelyard.storage.source import from_bytes
 
 if TYPE_CHECKING:
+    from steelyard.auditing.findings import Remark
     from steelyard.codecs.pickle.values import Pickled
     from steelyard.storage.source import Source
 
@@ -51,15 +52,21 @@ def recognises(source: Source) -> bool:
     return bool(head) and head[0] in _OPCODES and head != b"PK\3\4"
 
 
-def findings(source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
-    """Judge the calls and names of a pickle and of those that follow it, then look into bytes in it and after it."""
-    run = run_of(source, place)
-    if run is not None:
+def findings(source: Source, place: Place, listed: Judged | None = None) -> Iterator[AuditFinding | Inside]:
+    """Judge the calls and names of a pickle and of those that follow it, then look into bytes in it and after it.
+
+    A pickle that was judged when its reader `listed` what it holds is not run again.
+    """
+    known = listed if listed is not None and listed.is_of(source) and _is_certain(source, place) else None
+    run = run_of(source, place) if known is None else None
+    if known is not None:
+        yield from known.found_in(source, place)
+    elif run is not None:
         yield from run.found()
-        if run.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
-            plain = Run(source, place, skips_arrays=False)
-            plain.through()
-            yield from judged(plain.log, plain.machine, place)
+    if (seen := known or run) and seen.has_side_arrays:  # a loader that is not joblib runs the bytes of its arrays as opcodes
+        plain = Run(source, place, skips_arrays=False)
+        plain.through()
+        yield from judged(plain.log, plain.machine, place)
 
 
 def run_of(source: Source, place: Place) -> Run | None:
@@ -117,6 +124,52 @@ def _names(machine: Machine) -> list[tuple[str, str]]:
     return [key for key in machine.globals if all(map(_NAME.match, key))]
 
 
+def _has_side_arrays(machine: Machine) -> bool:
+    return any(module.endswith("joblib.numpy_pickle") for module, _ in machine.globals)
+
+
+def _bytes_in(data: bytes | Source, offset: int, source: Source, place: Place) -> Inside:
+    """Return the bytes that a pickle holds, which may be anything."""
+    content = from_bytes(data, "bytes", within=source) if isinstance(data, bytes) else data
+    return Inside(content, Place(f"bytes at {offset:,}", place, is_guess=True))
+
+
+class Judged(NamedTuple):
+    """What is to be said of the one pickle of a reader, the byte strings in it, and what running it has `spent`."""
+
+    remarks: list[tuple[Remark, int | None]]
+    held: list[tuple[bytes | Blob, int]]
+    spent: int
+    size: int
+    has_side_arrays: bool
+
+    def is_of(self, source: Source) -> bool:
+        """Whether a source may be the one that was judged, and its audit may spend what the run has spent."""
+        return source.size == self.size and Budget(source).left >= self.spent
+
+    def found_in(self, source: Source, place: Place) -> Iterator[AuditFinding | Inside]:
+        """Yield what running the pickle of this source would find; what the run has spent is charged."""
+        Budget(source).owe(self.spent)
+        for remark, at in self.remarks:
+            yield found_at(place, remark, at)
+        for data, offset in self.held:
+            yield _bytes_in(source.part(data.offset, data.length) if isinstance(data, Blob) else data, offset, source, place)
+
+
+def judge(machine: Machine, spent: int) -> Judged | None:
+    """Judge the pickle that a reader has run; None for one that an audit must run itself.
+
+    That is one which something follows, or which has long bytes in another within itself, whose places count from there.
+    """
+    source, log = machine.stream.source, machine.log
+    held = [(data, at) for data, at in log.held if len(data) >= NESTED_THRESHOLD] if log is not None else []
+    if log is None or machine.offset != source.size:
+        return None
+    if any(isinstance(data, Blob) and data.source is not source for data, _ in held):
+        return None
+    return Judged([*remarks(log, machine)], held, spent, source.size, _has_side_arrays(machine))
+
+
 class Run:
     """Runs all pickles that follow each other in a source."""
 
@@ -147,7 +200,7 @@ class Run:
             offset = self.end = machine.offset
         if self.place.is_guess:
             Budget(self.source).owe((_TRIAL - 1) * (whole.spent - spent))
-        self.has_side_arrays = any(module.endswith("joblib.numpy_pickle") for module, _ in machine.globals)
+        self.has_side_arrays = _has_side_arrays(machine)
 
     def _follows(self, offset: int) -> bool:
         """Whether another pickle seems to begin here.
@@ -172,8 +225,7 @@ class Run:
         yield from self._damage()
         for data, offset in self.log.held:
             if len(data) >= NESTED_THRESHOLD:
-                content = data.part() if isinstance(data, Blob) else from_bytes(data, "bytes", within=self.source)
-                yield Inside(content, Place(f"bytes at {offset:,}", self.place, is_guess=True))
+                yield _bytes_in(data.part() if isinstance(data, Blob) else data, offset, self.source, self.place)
         yield from self._after()
 
     def _damage(self) -> Iterator[AuditFinding]:

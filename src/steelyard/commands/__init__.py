@@ -19,7 +19,9 @@ from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
     import argparse
+    from contextlib import AbstractContextManager
 
+    from steelyard.codecs.pickle.machine import Machine
     from steelyard.core.protocols import Scope
     from steelyard.core.weights import Weights
     from steelyard.engines.calls import Asked, Stream
@@ -276,7 +278,8 @@ def print_each(
     code: dict[str, list[str]] = {}
 
     def noted(file: str) -> tuple[Any, str]:
-        answer = work(file)
+        with judging():
+            answer = work(file)
         code[file] = code_in(file, answer.listed)
         return {"file": file, **answer.record, "would_run": code[file]}, "" if json else answer.text
 
@@ -286,6 +289,18 @@ def print_each(
     status = (closing() if closing else None) or status
     warn_of_code(code)
     return status
+
+
+def judging() -> AbstractContextManager[None]:
+    """Judge pickles as they are read within the block, so that `code_in` need not run them again."""
+    from steelyard.codecs.pickle.judging import judged_by
+
+    def judge(machine: Machine, spent: int) -> object:
+        from steelyard.auditing.pickles import judge  # only if there is a pickle
+
+        return judge(machine, spent)
+
+    return judged_by(judge)
 
 
 def code_in(file: str, listed: Weights | None = None) -> list[str]:

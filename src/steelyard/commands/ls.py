@@ -8,7 +8,18 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from steelyard.command_line import complain
-from steelyard.commands import Answer, add_explain, add_paths, add_selection, code_in, explain, opened, print_each, warn_of_code
+from steelyard.commands import (
+    Answer,
+    add_explain,
+    add_paths,
+    add_selection,
+    code_in,
+    explain,
+    judging,
+    opened,
+    print_each,
+    warn_of_code,
+)
 from steelyard.errors import FormatError, SteelyardError, printable
 from steelyard.running import one_line, trouble
 
@@ -117,8 +128,9 @@ def _row(file: str, args: argparse.Namespace, code: dict[str, list[str]]) -> Fil
     from steelyard.text.files import FileRow, row_of
 
     try:
-        weights = opened(file, args)
-        code[file] = code_in(file)
+        with judging():
+            weights = opened(file, args)
+        code[file] = code_in(file, weights)
         return row_of(file, "" if "://" in file else format_name(file), weights, code[file])
     except (SteelyardError, OSError) as error:
         return FileRow(file, finding=one_line(error).removeprefix(f"{printable(file)}: "))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from steelyard.codecs.compression import begins, plain
 from steelyard.codecs.pickle.gensim import net_tensors, with_side_files
 from steelyard.codecs.pickle.joblib import after_build, companion
+from steelyard.codecs.pickle.judging import load
 from steelyard.codecs.pickle.learners import net_of
 from steelyard.codecs.pickle.machine import Machine
 from steelyard.codecs.pickle.model_weights import as_weights, listed
@@ -23,6 +24,7 @@ from steelyard.codecs.sklearn.skorch import decoder_of, open_nets
 from steelyard.codecs.sklearn.weights import estimator_tensors
 from steelyard.codecs.torch.archive import is_stream
 from steelyard.core.members import prefixed
+from steelyard.core.net_facts import with_found
 from steelyard.core.weights import Weights
 from steelyard.errors import FormatError, quoted
 
@@ -52,7 +54,8 @@ def read(source: Source, scope: Scope) -> Weights:
     if is_stream(content):
         raise FormatError(source.name, "is a stream of torch inside a compressed file; unpack it first")
     machine = Machine(content, after_build, outlines=True)
-    read = with_side_files(machine.load(), content)
+    loaded, judged = load(machine)
+    read = with_side_files(loaded, content)
     root = with_worker(read, content)
     is_plain = machine.is_plain and root is read
     open_nets(machine.records, content)
@@ -71,7 +74,8 @@ def read(source: Source, scope: Scope) -> Weights:
         meta["incomplete"] = [f"lacks the file {quoted(name)}, into which {by} wrote an array" for name, by in missing.items()]
     if packed:
         return _with_keras_models(packed, own or [], source, meta)
-    return listed(source, root, walk, scope, meta, own, graph_maker(searched, own, content))
+    weights = listed(source, root, walk, scope, meta, own, graph_maker(searched, own, content))
+    return weights if judged is None else with_found(weights, source, "pickles", judged)
 
 
 def _with_keras_models(

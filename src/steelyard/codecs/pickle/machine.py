@@ -38,16 +38,21 @@ FAST_THRESHOLD = 1 << 13
 
 
 class Log:
-    """What a machine meets, for an audit, each with its byte; a machine with a log goes on where a loader might.
+    """What a machine meets, for an audit, each with its byte.
+
+    With a log that `goes_on`, a machine goes on where a loader might, and charges what judging will take. The log of a reader
+    does neither, so that it reads as without one; `owed` is what the audit is to charge.
 
     `calls` are the recorded calls with their opcodes, except those of tensors in the usual form and of plain data. `states`
     are the values that are given a state, and `fillings` those, other than lists and dicts, that are given items. `names` has
     the byte of the first use of each name, `uses` the number of uses, `held` all byte strings.
     """
 
-    __slots__ = ("calls", "fillings", "held", "names", "states", "uses")
+    __slots__ = ("calls", "fillings", "goes_on", "held", "names", "owed", "states", "uses")
 
-    def __init__(self) -> None:
+    def __init__(self, *, goes_on: bool = True) -> None:
+        self.goes_on = goes_on
+        self.owed = 0
         self.calls: list[tuple[Record, str, int]] = []
         self.states: list[tuple[Pickled, Pickled, int]] = []
         self.fillings: list[tuple[Pickled, int]] = []
@@ -71,8 +76,8 @@ class Machine:
     `records` are the calls that a loader would make, `references` the persistent ids, and `states` the attributes of dicts, all
     in order. `after_build` is called with each record that is given its state, and may replace it: joblib writes the bytes of
     an array right after the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step. With `outlines`, the
-    root of a long pickle of plain values is enough, and comes from `outline`. `log` is None except in an audit; its bytes count
-    from `origin`, the place of the source in the file of the log.
+    root of a long pickle of plain values is enough, and comes from `outline`. `log` is None unless an audit asks
+    for one; its bytes count from `origin`, the place of the source in the file of the log.
     """
 
     __slots__ = (
@@ -114,6 +119,11 @@ class Machine:
         self.stack: list[Pickled] = []
         self.marks: list[int] = []
         self.memo: dict[int, Pickled] = {}
+
+    def begin_log(self) -> Log:
+        """Note what is met from here on, and read as without a log."""
+        self.log = Log(goes_on=False)
+        return self.log
 
     @property
     def offset(self) -> int:
@@ -195,9 +205,16 @@ class Machine:
             if self.log is not None:
                 self.log.names[key] = self.place
         if self.log is not None:
-            self.stream.budget.spend(NAMING_COST, self.stream.offset)
+            self._charge(NAMING_COST, self.log)
             self.log.uses[key] = self.log.uses.get(key, 0) + 1
         return known
+
+    def _charge(self, cost: int, log: Log) -> None:
+        """Charge what judging an entry of the log takes, now or to the audit that asks for the log."""
+        if log.goes_on:
+            self.stream.budget.spend(cost, self.stream.offset)
+        else:
+            log.owed += cost
 
     @property
     def place(self) -> int:
@@ -212,10 +229,10 @@ class Machine:
 
     def note_state(self, target: Pickled, state: Pickled) -> None:
         """Note a state in the log of an audit, which looks at its keys."""
-        parts = state if type(state) is tuple else (state,)
-        keys = sum(len(part) for part in parts if type(part) is dict)
-        self.stream.budget.spend(ARGUMENT_COST * (len(parts) + keys), self.stream.offset)
         if self.log is not None:
+            parts = state if type(state) is tuple else (state,)
+            keys = sum(len(part) for part in parts if type(part) is dict)
+            self._charge(ARGUMENT_COST * (len(parts) + keys), self.log)
             self.log.states.append((target, state, self.place))
 
     def refer(self, key: Pickled) -> Persistent:
@@ -235,6 +252,6 @@ class Machine:
         self.records.append(record)
         if self.log is not None:
             if type(args) is tuple:
-                self.stream.budget.spend(ARGUMENT_COST * len(args), self.stream.offset)
+                self._charge(ARGUMENT_COST * len(args), self.log)
             self.log.calls.append((record, how, self.place))
         return record

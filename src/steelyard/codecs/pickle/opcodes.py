@@ -123,7 +123,7 @@ def _append(machine: Machine, items: list[Pickled]) -> None:
     target = machine.stack[-1]
     if machine.log is not None and not isinstance(target, list):
         machine.log.fillings.append((target, machine.place))
-        if not isinstance(target, Record):
+        if machine.log.goes_on and not isinstance(target, Record):
             return
     append(target, items)
 
@@ -132,7 +132,7 @@ def _setitems(machine: Machine, items: list[Pickled]) -> None:
     target = machine.stack[-1]
     if machine.log is not None and not isinstance(target, dict):
         machine.log.fillings.append((target, machine.place))
-        if not isinstance(target, Record):
+        if machine.log.goes_on and not isinstance(target, Record):
             return
     if len(items) % 2:
         raise machine.stream.error("a dict gets a key without a value")
@@ -160,7 +160,7 @@ def _build(machine: Machine) -> None:
             machine.stack[-1] = machine.after_build(machine, target)
     elif type(target) is dict:  # the attributes of an OrderedDict are not weights
         machine.states.append((target, state))
-    elif machine.log is None:
+    elif machine.log is None or not machine.log.goes_on:
         raise machine.stream.error(f"BUILD is applied to a {printable(type(target).__name__)}, which has no state")
 
 
