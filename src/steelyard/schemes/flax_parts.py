@@ -1,8 +1,10 @@
-"""Flax: weight norm of linen and NNX, spectral norm of linen, LoRA of NNX.
+"""Flax: weight norm and spectral norm of linen and NNX, LoRA of NNX.
 
 params/<above>/WeightNorm_0/<layer>/kernel/scale    linen: the scale next to the kernel params/<above>/<layer>/kernel
+params/<above>/layer_instance/kernel/scale          of a wrapper made in `setup`: below the kernel's own path
 batch_stats/<above>/SpectralNorm_0/<layer>/kernel/u, sigma
 <above>/layer_instance/kernel, <above>/scales/('kernel',)    NNX: the scales of `nnx.WeightNorm` by the paths in its layer
+<above>/layer_instance/kernel, <above>/batch_stats/('kernel', 'u')    and what `nnx.SpectralNorm` keeps by them
 <above>/kernel, <above>/lora/lora_a, <above>/lora/lora_b    `nnx.LoRALinear`: kernel + a b, without a scale
 <above>/base_module/kernel, <above>/lora_a, <above>/lora_b    `nnx.LoRA` around a module
 
@@ -30,25 +32,32 @@ if TYPE_CHECKING:
 _COLLECTION = "batch_stats/"
 _EPSILON = 1e-12
 """What Flax adds to the square of a norm; zeros stay zeros."""
-_PATH = re.compile(r"(?:(.*)/)?scales/\((.+)\)\Z")
+_PATH = re.compile(r"(?:(.*)/)?(scales|batch_stats)/\((.+)\)\Z")
 _WORD = re.compile(r"'([^']*)'|(\d+)")
 
 
 def derive(pieces: Pieces) -> Iterator[Weight]:
     """Yield the kernels that layers multiply with."""
+    kept: dict[str, dict[str, str]] = {}  # of each wrapper of NNX, the names of its norms by the paths in its layer
     for name in [*pieces]:
         if name.endswith("/scale"):
             yield from _linen_weight_norm(pieces, name)
         elif name.endswith("/u") and name.startswith(_COLLECTION):
             yield from _spectral_norm(pieces, name)
         elif match := _PATH.match(name):
-            yield from _nnx_weight_norm(pieces, name, match)
+            words = [first or second for first, second in _WORD.findall(match[3])]
+            if match[2] == "scales" or words[-1:] == ["u"]:
+                path = "/".join(words if match[2] == "scales" else words[:-1])
+                kept.setdefault(f"{match[1]}/" if match[1] else "", {})[path] = name
         elif name == "lora_a" or name.endswith("/lora_a"):
             yield from _lora(pieces, name)
+    for above, norms in kept.items():
+        yield from _normed_by_nnx(pieces, above, norms)
 
 
-def _without_one(path: str) -> Iterator[str]:
-    """Yield the paths without one of their words, the last ones first: a wrapper's own name is not in that of its layer."""
+def _owners(path: str) -> Iterator[str]:
+    """Yield a path, then those without one of its words, the last first: a wrapper's name may not be in that of its layer."""
+    yield path
     words = path.split("/")
     for place in range(len(words) - 2, -1, -1):
         yield "/".join(words[:place] + words[place + 1 :])
@@ -56,40 +65,53 @@ def _without_one(path: str) -> Iterator[str]:
 
 def _linen_weight_norm(pieces: Pieces, name: str) -> Iterator[Weight]:
     scale = pieces.get(name)
-    kernel = next((found for path in _without_one(name.removesuffix("/scale")) if (found := pieces.get(path)) is not None), None)
+    kernel = next((found for path in _owners(name.removesuffix("/scale")) if (found := pieces.get(path)) is not None), None)
     if scale is not None and kernel is not None:
         yield _normed(kernel, scale, kernel.name, "weight norm of Flax linen")
 
 
 def _spectral_norm(pieces: Pieces, name: str) -> Iterator[Weight]:
     path = name.removesuffix("/u").removeprefix(_COLLECTION)
-    kernel = next((found for each in _without_one(path) if (found := pieces.get(f"params/{each}")) is not None), None)
+    kernel = next((found for each in _owners(path) if (found := pieces.get(f"params/{each}")) is not None), None)
     if kernel is None:
         return
     about = tuple(each for each in (name, f"{name.removesuffix('/u')}/sigma") if pieces.get(each) is not None)
-    facts = Derivation("spectral norm of Flax linen", (kernel.name, *about))
+    yield _refused(kernel, kernel.name, "spectral norm of Flax linen", about)
+
+
+def _refused(kernel: Weight, name: str, scheme: str, about: tuple[str, ...]) -> Weight:
     reason = "each call runs more power iterations, and their number n_steps is in the code alone"
-    yield refused(kernel.name, facts, reason, kernel.shape)
+    return refused(name, Derivation(scheme, (kernel.name, *about)), reason, kernel.shape)
 
 
-def _nnx_weight_norm(pieces: Pieces, name: str, match: re.Match[str]) -> Iterator[Weight]:
-    above = f"{match[1]}/" if match[1] else ""
-    words = "/".join(first or second for first, second in _WORD.findall(match[2]))
-    scale, kernel = pieces.get(name), pieces.get(f"{above}layer_instance/{words}")
-    if scale is None or kernel is None:
+def _normed_by_nnx(pieces: Pieces, above: str, norms: dict[str, str]) -> Iterator[Weight]:
+    """Yield the weights of a wrapped layer under the names of a plain one."""
+    inner = f"{above}layer_instance/"
+    if not any(pieces.get(inner + path) for path in norms):
         return
-    yield _normed(kernel, scale, f"{above}{words}", "weight norm of Flax NNX")
-    yield from _renamed(pieces, f"{above}layer_instance/", above, "weight norm of Flax NNX")
+    for path, weight in _below(pieces, inner):
+        stored = pieces.get(norms[path]) if path in norms else None
+        if stored is None:
+            yield _renamed(weight, above + path, "a norm of Flax NNX")
+        elif stored.name.endswith("'u')"):
+            sigma = pieces.get(stored.name.replace("'u')", "'sigma')"))
+            about = tuple(each.name for each in (stored, sigma) if each is not None)
+            yield _refused(weight, above + path, "spectral norm of Flax NNX", about)
+        else:
+            yield _normed(weight, stored, above + path, "weight norm of Flax NNX")
 
 
-def _renamed(pieces: Pieces, inner: str, above: str, scheme: str) -> Iterator[Weight]:
-    """Yield the other weights of a wrapped layer under the name of a plain one."""
-    for other in [each for each in pieces if each.startswith(inner)]:
-        weight = pieces.get(other)
-        if weight is not None and pieces.get(f"{above}scales/('{other.removeprefix(inner)}',)") is None:
-            facts = Derivation(scheme, (other,))
-            name = above + other.removeprefix(inner)
-            yield derived(name, weight.shape, weight.read, facts, dtype=weight.dtype, role=weight.role, axes=weight.axes)
+def _below(pieces: Pieces, inner: str) -> Iterator[tuple[str, Weight]]:
+    """Yield each weight below a path, and the rest of its name."""
+    for name in [each for each in pieces if each.startswith(inner)]:
+        weight = pieces.get(name)
+        if weight is not None:
+            yield name.removeprefix(inner), weight
+
+
+def _renamed(weight: Weight, name: str, scheme: str) -> Weight:
+    facts = Derivation(scheme, (weight.name,))
+    return derived(name, weight.shape, weight.read, facts, dtype=weight.dtype, role=weight.role, axes=weight.axes)
 
 
 def _normed(kernel: Weight, scale: Weight, name: str, scheme: str) -> Weight:
@@ -129,7 +151,9 @@ def _lora(pieces: Pieces, name: str) -> Iterator[Weight]:
     except ShapeError as error:
         yield refused(f"{target}kernel", facts, str(error), stored.shape)
     if around is not None:
-        yield from _renamed(pieces, f"{above}base_module/", above, "LoRA of Flax NNX")
+        for path, weight in _below(pieces, f"{above}base_module/"):
+            if path != "kernel":
+                yield _renamed(weight, above + path, "LoRA of Flax NNX")
 
 
 def _with_product(stored: Weight, down: Weight, up: Weight | None) -> Reader:

@@ -62,6 +62,53 @@ def test_spectral_norm_of_linen_is_refused():
     assert {*found} == {"params/d/kernel", "params/d/bias"}
 
 
+def test_norms_that_linen_makes_in_setup_are_found_below_the_path_of_the_kernel():
+    class Normed(nn.Module):
+        norm: type
+
+        def setup(self):
+            self.a = self.norm(nn.Dense(4))
+
+        def __call__(self, x):
+            return self.a(x, **({"update_stats": False} if self.norm is nn.SpectralNorm else {}))
+
+    net = Normed(nn.WeightNorm)
+    for start in (net, nn.WeightNorm(nn.Dense(4))):
+        variables = start.init(jax.random.PRNGKey(0), jnp.ones((1, 5)))
+        variables = jax.tree.map(lambda leaf: leaf * 1.5 + 0.1, variables)
+        found = steelyard.effective(variables)
+        (kernel,) = found.select(role="kernel").values()
+        assert [*found] == [name for name in steelyard.weights(variables) if not name.endswith("/scale")]
+        assert np.allclose(kernel.numpy(), response(lambda x: start.apply(variables, x), 5), rtol=3e-6, atol=1e-6)  # noqa: B023
+    spectral = steelyard.effective(Normed(nn.SpectralNorm).init(jax.random.PRNGKey(0), jnp.ones((1, 5))))
+    assert "power iterations" in spectral.unreadable["params/a/layer_instance/kernel"]
+
+
+class Two(nnx.Module):
+    def __init__(self):
+        self.a, self.b = nnx.Linear(5, 4, rngs=nnx.Rngs(1)), nnx.Linear(4, 3, rngs=nnx.Rngs(2))
+
+    def __call__(self, x):
+        return self.b(jnp.tanh(self.a(x)))
+
+
+def test_weight_norm_of_nnx_around_several_layers_divides_each_kernel():
+    net, x = nnx.WeightNorm(Two(), rngs=nnx.Rngs(0)), jnp.asarray(DRAW.normal(size=(3, 5)), jnp.float32)
+    net.scales = nnx.data({path: jnp.asarray(DRAW.normal(size=scale.shape), "float32") for path, scale in net.scales.items()})
+    found, plain = steelyard.effective(net), Two()
+    assert [*found] == [*steelyard.weights(plain)]
+    steelyard.weights(plain).assign(found)
+    assert np.allclose(plain(x), net(x), rtol=3e-6, atol=1e-6)
+
+
+def test_spectral_norm_of_nnx_is_refused():
+    net = nnx.SpectralNorm(nnx.Linear(6, 4, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    found = steelyard.effective(net)
+    assert "power iterations" in found.unreadable["kernel"]
+    assert [*found] == ["kernel", "bias"]
+    assert not np.allclose(response(net, 6), net.layer_instance.kernel[...])
+
+
 def test_a_norm_of_a_layer_is_no_weight_norm():
     layer = {"params": {"norm": {"scale": np.ones(3), "bias": np.zeros(3)}, "d": {"kernel": np.ones((2, 3))}}}
     listed = steelyard.weights(
