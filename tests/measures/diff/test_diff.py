@@ -140,6 +140,21 @@ def test_the_difference_of_complex_numbers_is_their_distance(word):
     assert row.cosine == pytest.approx(np.vdot(x, y).real / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
 
 
+@pytest.mark.parametrize("one", ["complex64", "float32"])
+def test_complex_numbers_of_one_magnitude_differ_in_other_dtypes_too(one):
+    x, y = np.array([1, 2, 3, np.nan], one), np.array([1j, 2, -3, np.nan], "c16")
+    row = steelyard.diff({"w": x}, {"w": y}).rows[0]
+    assert (row.changed, row.max_abs, row.place) == (2, 6.0, (2,))
+
+
+def test_signed_and_unsigned_integers_are_compared_to_the_last_digit():
+    x = np.array([2**53 + 1, 2**63 - 1, 5, 7], "i8")
+    row = steelyard.diff({"w": x}, {"w": np.array([2**53, 2**63, 5, 7], "u8")}).rows[0]
+    assert (row.changed, row.max_abs) == (2, 1.0)
+    far = steelyard.diff({"w": np.array([-(2**63)])}, {"w": np.array([2**64 - 1], "u8")}).rows[0]
+    assert far.max_abs == float(2**64 - 1 + 2**63)
+
+
 @pytest.mark.parametrize("one", ["float32", "float64", "bfloat16", "int8"])
 @pytest.mark.parametrize("other", ["float32", "float16", "float64"])
 def test_a_different_dtype_is_reported_and_numbers_are_still_compared(one, other):

@@ -61,9 +61,7 @@ def bits(x: Array) -> Array:
 def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
     """Return for each entry whether its bits differ, or its number if the dtypes do; `out` takes the result if possible."""
     if x.dtype != y.dtype:
-        one, other = real(x), real(y)
-        apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
-        return apart
+        return _other_numbers(x, y)
     one, other = bits(x), bits(y)
     if one.ndim > 1:
         both: Array = (one != other).any(axis=1)
@@ -72,17 +70,39 @@ def changed_entries(x: Array, y: Array, out: Array | None = None) -> Array:
     return different
 
 
+def _other_numbers(x: Array, y: Array) -> Array:
+    """Return for each entry whether the numbers of two dtypes differ; NaN equals NaN."""
+    if x.dtype.kind == "c" or y.dtype.kind == "c":  # both parts, since numbers of one magnitude may differ
+        one, other = (each.astype(np.complex128).view(np.float64).reshape(-1, 2) for each in (x, y))
+    elif x.dtype.kind in "iu" and y.dtype.kind in "iu":  # NumPy compares them without rounding
+        one, other = x, y
+    else:
+        one, other = real(x), real(y)
+    apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
+    return np.asarray(apart.any(axis=1)) if apart.ndim > 1 else apart
+
+
 def apart(x: Array, y: Array, desk: Desk | None = None) -> tuple[Array, Array, Array]:
     """Return the absolute differences, and both sides as real numbers (complex numbers by magnitude)."""
     if x.dtype.kind == "c" or y.dtype.kind == "c":
         x, y = x.astype(np.complex128), y.astype(np.complex128)
         return np.abs(y - x), np.abs(x), np.abs(y)
     one, other = real(x), real(y)
-    if x.dtype == y.dtype and x.dtype.kind in "iu" and x.dtype.itemsize == 8:  # float64 would lose the last digits
-        return np.where(x > y, x - y, y - x).view(np.uint64).astype(np.float64), one, other
+    if x.dtype.kind in "iu" and y.dtype.kind in "iu" and x.dtype.itemsize == y.dtype.itemsize == 8:
+        return _integers_apart(x, y), one, other
     out = None if desk is None else desk.apart[max(one.dtype.itemsize, other.dtype.itemsize)][: len(x)]
     d: Array = np.subtract(other, one, out=out)
     return np.abs(d, out=d), one, other
+
+
+def _integers_apart(x: Array, y: Array) -> Array:
+    """Return the absolute differences of integers of 8 bytes, whose last digits float64 would lose."""
+    one, other = x.view(np.uint64), y.view(np.uint64)
+    found: Array = np.where(x > y, one - other, other - one).astype(np.float64)
+    if x.dtype == y.dtype:
+        return found
+    rough = np.abs(y.astype(np.float64) - x.astype(np.float64))
+    return np.where(rough < 2.0**62, found, rough)  # a signed and an unsigned one may be further apart than 2**64
 
 
 def real(x: Array) -> Array:
