@@ -341,7 +341,7 @@ def test_names_order_facts_and_numbers_survive_a_round_trip(tmp_path):
         assert file["small"].attrs["dtype"] == "bfloat16"
 
 
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "c8", "c16", ml_dtypes.bfloat16, ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3b11fnuz, ml_dtypes.float8_e8m0fnu, ml_dtypes.int4])  # fmt: skip
 def test_every_type_is_written_bit_for_bit(tmp_path, dtype):
     array = (RNG.random((3, 4)) * 9).astype(dtype)
     source = {"a/b": array, "scalar": array[0, 0], "none": array[:0], "t": array.T}

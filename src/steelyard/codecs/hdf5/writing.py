@@ -20,9 +20,6 @@ try:
 except ImportError:
     raise MissingExtraError("HDF5", "hdf5") from None
 
-_PLAIN = frozenset("?bhilqBHILQefdFD")
-"""The numeric types of NumPy itself, by their codes."""
-
 
 def write_datasets(path: Path, datasets: Iterable[tuple[str, Weight]], attributes: Mapping[str, Mapping[str, str]]) -> None:
     """Write datasets, and attributes of groups by their paths, to a file that replaces `path` when it is complete.
@@ -51,7 +48,7 @@ def put_datasets(
 def _create(path: Path, file: h5py.File, name: str, weight: Weight) -> int | None:
     """Create a dataset, and return the offset of the space for its numbers; None where nothing remains to be written."""
     word = numpy_dtype(weight.dtype).newbyteorder("<")
-    plain = word.char in _PLAIN
+    plain = numpy_dtype(weight.dtype).isbuiltin == 1  # the codes of ml_dtypes are not its own: "L" is a float8 and a uint64
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_alloc_time(h5d.ALLOC_TIME_EARLY)
     plan.set_fill_time(h5d.FILL_TIME_NEVER)
