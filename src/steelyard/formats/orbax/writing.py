@@ -23,7 +23,7 @@ from steelyard.errors import FormatError, SteelyardError, printable, quoted
 from steelyard.formats.orbax.tree import FACTS, tree_of
 from steelyard.storage.atomic import creating, sync_folder
 from steelyard.storage.atomic_folder import replacing_folder
-from steelyard.storage.source import open_path
+from steelyard.storage.source import checked_name, open_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def _require_names(keys: dict[str, Keys], path: Path) -> None:
     taken: dict[str, str] = {}
     for name, several in keys.items():
         stored = ".".join(several)
-        if "/" in stored or "\0" in stored or stored in ("", ".", "..") or len(os.fsencode(stored)) > _LONGEST or stored in _OWN:
+        if not _names_a_folder(path, stored):
             raise FormatError(
                 str(path), f"{quoted(name)} cannot be the name of an array of Orbax, which is that of a folder; rename it"
             )
@@ -106,6 +106,15 @@ def _require_names(keys: dict[str, Keys], path: Path) -> None:
                 str(path), f"{quoted(name)} and {quoted(taken[stored])} would be in one folder, {quoted(stored)}; rename one"
             )
         taken[stored] = name
+
+
+def _names_a_folder(path: Path, stored: str) -> bool:
+    """Whether the folder of an array can have this name, by which it is also found when the checkpoint is read."""
+    try:
+        short = len(os.fsencode(checked_name(str(path), stored))) <= _LONGEST
+    except SteelyardError:
+        return False
+    return short and "/" not in stored and stored != "." and stored not in _OWN
 
 
 def require_replaceable(path: Path) -> None:
