@@ -20,6 +20,9 @@ _BLOCK = re.compile(r"(?:^|.*?[./])(?=[0-9]{1,9}[./].*?[./])([0-9]+)", re.DOTALL
 """A name up to the number of its block, which has layers of its own."""
 _OTHERS = {"added": "added", "removed": "removed", "shape": "of another shape", "renamed": "renamed"}
 
+_APART = {"added", "removed", "shape"}
+"""Kinds of rows of which no numbers are compared."""
+
 
 def changed(rows: Sequence[Difference]) -> str:
     """Return the sentence on the rows of a difference; blank if there are none.
@@ -33,6 +36,8 @@ def changed(rows: Sequence[Difference]) -> str:
     parts = [f"{kinds[kind]:,} {word}" for kind, word in _OTHERS.items() if kinds[kind]]
     if not moved and not parts:
         return f"no change: all {len(rows):,} weights have the same bits" if len(rows) > 1 else "no change: the same bits"
+    if not kinds.keys() - _APART:
+        return f"no weight can be compared: {', '.join(parts)}"
     first = f"{len(moved):,} of {counted(len(rows), 'weight')} changed"
     return ", ".join(filter(None, [first, *_verdicts(moved), *_where(moved, rows), *parts]))
 
