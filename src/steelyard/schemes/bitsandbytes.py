@@ -93,6 +93,11 @@ def _of_blocks(name: str, found: tuple[Weight | None, ...], facts: Derivation) -
     if not 0 <= stored - -(-size // 2) < itemsize(codes.dtype) or absmax.size != -(-size // block) or table.size != _CODES:
         shown = f"{stored:,} bytes and {absmax.size:,} scales"
         raise ShapeError(f"a shape of {lengths} needs {-(-size // 2):,} bytes and {-(-size // block):,} scales, not {shown}")
+    if max(absmax.shape, default=1) != absmax.size:
+        raise ShapeError(
+            f"absmax has the shape {absmax.shape}: a net that had run on a CPU was saved, whose scales bitsandbytes leaves in "
+            "another order; save the net before it runs"
+        )
     inner = _nested(absmax, nested, config)
     blocks = _Blocks(codes, table, absmax, size, block, dtype, inner)
     settings: dict[str, Setting] = {

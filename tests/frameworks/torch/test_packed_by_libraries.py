@@ -1,5 +1,7 @@
 """Live nets that torchao and bitsandbytes quantised: effective weights, files and verdicts are those of the libraries."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -107,3 +109,46 @@ def test_weights_of_bitsandbytes_are_dequantised_as_the_library_does(by_bitsandb
     torch.save(state, tmp_path / "net.pt")
     assert steelyard.diff(by_bitsandbytes, tmp_path / "net.pt", effective=True).same
     assert str(steelyard.diff(by_bitsandbytes, tmp_path / "net.pt")).startswith("loads: yes\n")
+
+
+@pytest.fixture(params=[False, True], ids=["scales", "codes of scales"])
+def net_that_ran(request):
+    """A net, its codes before it ran on a CPU with instructions for bfloat16, and its weights with scales in bfloat16."""
+    import bitsandbytes as bnb
+    from bitsandbytes import functional
+
+    torch.manual_seed(0)
+    layer = bnb.nn.Linear4bit(256, 64, bias=False, quant_type="nf4", compress_statistics=request.param)
+    made = nn.Sequential(layer).to("cpu").eval()
+    codes, state = layer.weight.data, layer.weight.quant_state
+    absmax = functional.dequantize_blockwise(state.absmax, state.state2) + state.offset if request.param else state.absmax
+    rounded = copy.copy(state)
+    rounded.absmax, rounded.nested = absmax.bfloat16().float(), False
+    known = functional.dequantize_4bit(codes, rounded)
+    layer.weight.data, _ = functional._convert_weight_packed_for_cpu(codes, state)  # what `forward` does on such a CPU
+    return made, codes.numpy().copy(), known
+
+
+def test_a_layer_of_bitsandbytes_that_is_packed_for_a_cpu_is_listed_as_it_was_and_stays_packed(net_that_ran, tmp_path):
+    model, codes, known = net_that_ran
+    layer, x = model[0], torch.randn(2, 256)
+    data, facts = layer.weight.data, dict(vars(layer.weight.quant_state))
+    found = steelyard.weights(model)
+    assert (found["0.weight"].numpy() == codes).all()
+    assert found["0.weight"].trainable is False
+    assert steelyard.effective(model)["0.weight"].to_torch().equal(known)
+    steelyard.save(model, tmp_path / "net.safetensors")
+    assert steelyard.effective(tmp_path / "net.safetensors")["0.weight"].to_torch().equal(known)
+    assert layer.weight.data.data_ptr() == data.data_ptr()
+    assert vars(layer.weight.quant_state) == facts
+    if layer.support_avx512bf16_for_cpu:
+        with torch.no_grad():
+            torch.testing.assert_close(model(x), x @ known.T, rtol=1e-2, atol=0.5)
+
+
+def test_a_file_of_a_net_that_ran_on_a_cpu_has_scales_in_another_order_and_is_refused(net_that_ran, tmp_path):
+    model, _, _ = net_that_ran
+    model[0].weight.quant_state.original_nested = False  # else the library makes codes of scales again
+    torch.save(model.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(steelyard.SteelyardError, match=r"absmax has the shape \(4, 64\): .* save the net before it runs"):
+        steelyard.effective(tmp_path / "net.pt")["0.weight"].numpy()

@@ -56,8 +56,8 @@ def _module(net: object) -> nn.Module:
 
 def _prefix(net: NeuralNet) -> str:
     """Return the prefix of the names of the module's weights: blank if no other part has weights."""
-    own = {weight.name for weight in framework_of(net).weights(net)}
-    return "" if own <= set(_module(net).state_dict()) else _OWN
+    own, of_module = ({weight.name for weight in framework_of(each).weights(each)} for each in (net, _module(net)))
+    return "" if own <= of_module else _OWN
 
 
 def _others(net: NeuralNet, before: str) -> list[Layer]:

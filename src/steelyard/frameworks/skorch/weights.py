@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from skorch import NeuralNet
 
 from steelyard.core.members import assign_members, member_notes, member_weights, while_held, with_ties
+from steelyard.core.plugins import framework_of
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
 
@@ -61,7 +62,7 @@ def _parts(net: object) -> list[tuple[str, nn.Module]]:
     known = {id(parameter) for _, module in modules for parameter in module.parameters()}
     criteria = _registered(net, net._criteria)
     trained = [(name, part) for name, part in criteria if any(id(p) not in known for p in part.parameters())]
-    return [(name, part) for name, part in (*modules, *trained) if part.state_dict()]
+    return [(name, part) for name, part in (*modules, *trained) if any(True for _ in framework_of(part).weights(part))]
 
 
 def _named(parts: list[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:

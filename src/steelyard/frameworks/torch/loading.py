@@ -17,6 +17,7 @@ from torch import nn
 
 from steelyard.core.loading import Mismatch, Names
 from steelyard.errors import printable
+from steelyard.frameworks.torch.state import state_of
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -59,7 +60,7 @@ def loading(model: object, checkpoint: Mapping[str, Weight], versions: Mapping[s
 
 def _whole(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Put one tensor in place of the parts of each that a subclass packs, if a checkpoint has the same parts."""
-    packed = {name: tensor for name, tensor in model.state_dict().items() if hasattr(tensor, "__tensor_flatten__")}
+    packed: dict[str, Any] = {name: each for name, each in state_of(model).items() if hasattr(each, "__tensor_flatten__")}
     for name, tensor in packed.items():
         parts = {f"{name}.{part}" for part in _parts(tensor)}
         if name not in state and parts and parts == {each for each in state if each.startswith(f"{name}.")}:

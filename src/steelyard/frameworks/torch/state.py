@@ -22,6 +22,7 @@ from steelyard.dtypes import UNKNOWN, numpy_dtype
 from steelyard.errors import ReadOnlyError, ShapeError, UnknownModelError, UnreadableError, printable
 from steelyard.frameworks.torch.arrays import numpy_of, tensor_like
 from steelyard.frameworks.torch.distributed import require_all_of
+from steelyard.frameworks.torch.packed_for_cpu import unpacked
 from steelyard.frameworks.torch.tensors import companions_of, place_of, plain, require_writable, weight_of
 
 if TYPE_CHECKING:
@@ -37,19 +38,25 @@ _SETTINGS = (str, bytes, type(None), torch.dtype, torch.device, torch.layout, to
 def state_of(module: nn.Module) -> State:
     """Return the state of a module, with the tensors that it holds if its `state_dict` can return these."""
     require_all_of(module)
+    with unpacked(inner for _, inner in _modules_below("", module)) as changed:
+        state = _returned(module)
+        if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
+            raise UnknownModelError(f"state_dict() of the {_kind(module)} returned no dict of names; pass its parts instead")
+        packed = {name: value.data for name, value in state.items() if any(value is each for each in changed)} if changed else {}
+    return {**state, **packed} if packed else state
+
+
+def _returned(module: nn.Module) -> object:
     try:
         try:
             # without `keep_vars` every tensor is detached, and none would be the one that the module holds
-            state = module.state_dict(keep_vars=True)
+            return module.state_dict(keep_vars=True)
         except TypeError:  # an override that does not take this argument
-            state = module.state_dict()
+            return module.state_dict()
     except Exception as error:
         raise UnknownModelError(
             f"state_dict() of the {_kind(module)} raised {type(error).__name__}: {printable(error)}; pass its parts instead"
         ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
-        raise UnknownModelError(f"state_dict() of the {_kind(module)} returned no dict of names; pass its parts instead")
-    return state
 
 
 class Part(NamedTuple):
