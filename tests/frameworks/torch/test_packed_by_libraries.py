@@ -8,6 +8,7 @@ from torch import nn
 
 import steelyard
 from steelyard.errors import LeftOutWarning
+from steelyard.frameworks.torch.runs import untouched
 
 LAYERS = ("0.weight", "2.weight")
 
@@ -144,6 +145,20 @@ def test_a_layer_of_bitsandbytes_that_is_packed_for_a_cpu_is_listed_as_it_was_an
     if layer.support_avx512bf16_for_cpu:
         with torch.no_grad():
             torch.testing.assert_close(model(x), x @ known.T, rtol=1e-2, atol=0.5)
+
+
+def test_a_run_leaves_a_layer_of_bitsandbytes_as_it_was():
+    import bitsandbytes as bnb
+
+    model = nn.Sequential(bnb.nn.Linear4bit(256, 64, compress_statistics=False)).to("cpu").eval()
+    weight, x = model[0].weight, torch.randn(2, 256)
+    data, facts = weight.data, dict(vars(weight.quant_state))
+    with untouched(model):
+        model(x)
+        if not model[0].support_avx512bf16_for_cpu:  # what `forward` does on a CPU with bfloat16
+            weight.data, _ = bnb.functional._convert_weight_packed_for_cpu(weight.data, weight.quant_state)
+    assert weight.data.data_ptr() == data.data_ptr()
+    assert vars(weight.quant_state) == facts
 
 
 def test_a_file_of_a_net_that_ran_on_a_cpu_has_scales_in_another_order_and_is_refused(net_that_ran, tmp_path):

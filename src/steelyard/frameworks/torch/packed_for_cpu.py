@@ -26,13 +26,21 @@ def unpacked(modules: Iterable[nn.Module]) -> Iterator[list[torch.Tensor]]:
     Yields the packed weights, whose `data` is another tensor as long as this lasts. Scales are float32, with the numbers
     that the layer has in bfloat16, and no codes of scales, since the numbers of these are gone.
     """
-    held: Any = [weight for module in modules for weight in module._parameters.values() if _is_packed(weight)]
-    before = [(weight, weight.data, weight.quant_state, dict(vars(weight.quant_state))) for weight in held]
-    try:
-        for _, _, state, _ in before:
-            state.absmax = state.absmax.T.reshape(-1).float()
-            state.original_nested = False
+    with as_packed_before(modules) as weights:
+        held = [weight for weight in weights if getattr(weight.quant_state, "packing_format_for_cpu", False)]
+        for weight in held:
+            weight.quant_state.absmax = weight.quant_state.absmax.T.reshape(-1).float()
+            weight.quant_state.original_nested = False
         yield held
+
+
+@contextmanager
+def as_packed_before(modules: Iterable[nn.Module]) -> Iterator[list[Any]]:
+    """Yield the weights of 4 bits; on exit these modules have the codes and scales again that they had."""
+    weights: list[Any] = [weight for module in modules for weight in module._parameters.values() if _is_of_4_bits(weight)]
+    before = [(weight, weight.data, weight.quant_state, dict(vars(weight.quant_state))) for weight in weights]
+    try:
+        yield weights
     finally:
         for weight, data, state, facts in before:
             weight.data = data
@@ -40,5 +48,6 @@ def unpacked(modules: Iterable[nn.Module]) -> Iterator[list[torch.Tensor]]:
             vars(state).update(facts)
 
 
-def _is_packed(weight: object) -> bool:
-    return bool(getattr(getattr(weight, "quant_state", None), "packing_format_for_cpu", False))
+def _is_of_4_bits(weight: object) -> bool:
+    """Whether a parameter is a `Params4bit` that has been quantised."""
+    return hasattr(getattr(weight, "quant_state", None), "absmax")

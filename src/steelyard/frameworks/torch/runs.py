@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from steelyard.core.dataflow import FirstCall
 from steelyard.core.graph import Run, Shape
+from steelyard.frameworks.torch.packed_for_cpu import as_packed_before
 from steelyard.layers.torch.kinds import kind_and_settings
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)  # the fused path of transformers calls no modules
         for part in module.modules():
             part._compiled_call_impl = None
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), as_packed_before(module.modules()):
             module.eval()
             yield
     finally:
