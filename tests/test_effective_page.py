@@ -177,7 +177,7 @@ END = """
 - Adapters without their base, without the config that has their scale, of PiSSA, OLoRA, CorDA, LoftQ and EVA unless
   `base_is_residual=True` says that the base is what these left, of grouped convolutions, and of VeRA without its projections;
   states of live nets with adapters inside, and those of loralib, which do not say whether the adapter is merged already.
-- Spectral norm of Flax linen, whose number of iterations is in the code alone; files of Equinox alone, which have no names; GPTQ
+- Spectral norm of Flax, whose number of iterations is in the code alone; files of Equinox alone, which have no names; GPTQ
   of Keras, whose files lack the zeros; kernels that a file of Keras without config does not have the shapes of.
 - What neither the shapes nor a config decide: the bits of MLX, the format of asymmetric GPTQ, the blocks of FP8.
 """
