@@ -58,3 +58,38 @@ def test_effective_kernels_are_those_that_live_layers_multiply_with(tmp_path, mo
 def test_a_net_without_quantised_layers_stays_as_it_is():
     listed = steelyard.weights(net_of())
     assert listed.effective() is listed
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_lora_of_a_convolution_is_added_to_its_kernel(groups):
+    layers = [keras.layers.Conv2D(6, 3, groups=groups), keras.layers.Conv2D(6, 3, groups=groups)]
+    for layer in layers:
+        layer.build((None, 8, 8, 4))
+    first, plain = layers
+    first.enable_lora(2, lora_alpha=6)
+    first.lora_kernel_b.assign(np.random.default_rng(0).normal(size=(2, 6)))
+    found = steelyard.effective(first)
+    assert [*found] == [name for name in steelyard.weights(first) if "lora" not in name]
+    for variable, weight in zip(plain.weights, found.values(), strict=True):
+        variable.assign(weight.numpy())
+    images = np.random.default_rng(1).normal(size=(2, 8, 8, 4)).astype("f4")
+    given, made = (keras.ops.convert_to_numpy(layer(images)) for layer in (first, plain))
+    assert np.abs(given - made).max() < 3e-6 * np.abs(given).max()
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_the_reverse_kernel_of_an_embedding_is_dequantised_or_refused(mode):
+    layer = keras.layers.ReversibleEmbedding(9, 6, tie_weights=False)
+    layer.build((None, 2))
+    layer.quantize(mode)
+    found = steelyard.effective(layer)
+    assert [name.rpartition("/")[2] for name in found] == ["embeddings", "reverse_embeddings"]
+    weight = [*found.values()][1]
+    if mode == "int4":
+        assert "only kernels along their last are read" in found.unreadable[weight.name]
+        return
+    codes, scale = (keras.ops.convert_to_numpy(each) for each in (layer.reverse_embeddings, layer.reverse_embeddings_scale))
+    assert np.allclose(weight.numpy(), codes / scale, rtol=1e-6)
+    given = np.eye(6, dtype="f4")
+    assert np.abs(keras.ops.convert_to_numpy(layer(given, reverse=True)) - weight.numpy()).max() < 3e-6
+    assert (weight.role, weight.shape) == ("embedding", (6, 9))

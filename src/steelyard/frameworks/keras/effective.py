@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
     from steelyard.core.weight import Weight
 
-_KERNELS = {"Dense": "kernel", "EinsumDense": "kernel", "Embedding": "embeddings", "ReversibleEmbedding": "embeddings"}
+_REVERSE = "reverse_embeddings"
+"""The kernel by which an embedding gives logits, where it has one of its own."""
+_KERNELS = {
+    **dict.fromkeys(("Dense", "EinsumDense", "BaseConv"), ("kernel",)),
+    "Embedding": ("embeddings", _REVERSE),
+}
 _MODES = ("int8", "int4", "float8", "gptq")
 _HIDDEN = (
     "inputs_scale",
@@ -34,13 +39,18 @@ _HIDDEN = (
 
 
 def layer_weights(layer: keras.Layer, variables: Mapping[int, Weight]) -> Iterator[Weight]:
-    """Yield the effective kernel of a layer that is quantised or has LoRA; `variables` has weights by their identity."""
-    word = next((_KERNELS[base.__name__] for base in type(layer).__mro__ if base.__name__ in _KERNELS), None)
+    """Yield the effective kernels of a layer that is quantised or has LoRA; `variables` has weights by their identity."""
+    words = next((_KERNELS[base.__name__] for base in type(layer).__mro__ if base.__name__ in _KERNELS), ())
     mode = getattr(layer, "quantization_mode", None)
-    if word is None or not (mode in _MODES or getattr(layer, "lora_enabled", False)):
-        return
+    for word in words if mode in _MODES or getattr(layer, "lora_enabled", False) else ():
+        yield from _kernel(layer, word, mode, variables)
+
+
+def _kernel(layer: Any, word: str, mode: str | None, variables: Mapping[int, Weight]) -> Iterator[Weight]:
     held = {name: id(getattr(layer, name, None)) for name in _names(word)}
     found = {name: variables[key] for name, key in held.items() if key in variables}
+    if word == _REVERSE and word in found:
+        found[f"_{word}"] = found.pop(word)
     stored = found.get(f"_{word}") or found.get("quantized_kernel")
     if stored is None:
         return
@@ -53,8 +63,9 @@ def layer_weights(layer: keras.Layer, variables: Mapping[int, Weight]) -> Iterat
 
 
 def _names(word: str) -> list[str]:
-    own = [f"_{word}", "quantized_kernel", f"{word}_scale", f"{word}_zero", "g_idx", f"lora_{word}_a", f"lora_{word}_b"]
-    return [*own, *_HIDDEN]
+    own = [f"_{word}", f"{word}_scale", f"{word}_zero", f"lora_{word}_a", f"lora_{word}_b"]
+    # the order of the groups belongs to both kernels of an embedding, of which the first replaces it
+    return [*own, *([word] if word == _REVERSE else ["quantized_kernel"]), "g_idx", *_HIDDEN]
 
 
 def _dequantised(layer: Any, name: str, mode: str, word: str, found: Mapping[str, Weight]) -> Weight:
@@ -65,6 +76,8 @@ def _dequantised(layer: Any, name: str, mode: str, word: str, found: Mapping[str
     equation = getattr(layer, "equation", None)
     if is_embedding:
         shape = (layer.input_dim, layer.output_dim)
+    elif word == _REVERSE:
+        shape = (layer.output_dim, layer.input_dim)
     elif shape is None and hasattr(layer, "units") and mode == "int4":
         shape = (stored.shape[0], layer.units)
     packed = Packed(
@@ -77,9 +90,13 @@ def _dequantised(layer: Any, name: str, mode: str, word: str, found: Mapping[str
         is_embedding=is_embedding,
         shape=None if shape is None else tuple(map(int, shape)),
     )
+    if word == _REVERSE and mode != "int8":
+        packed = packed._replace(
+            refusal="Keras packs this kernel along its first axis, and only kernels along their last are read"
+        )
     if isinstance(equation, str) and not packs_in_order(equation):
         packed = packed._replace(refusal=f"the equation {printable(equation)} has other axes in its kernel than Steelyard reads")
-    return real(packed, Role.EMBEDDING if is_embedding else Role.KERNEL)
+    return real(packed, Role.KERNEL if word == "kernel" else Role.EMBEDDING)
 
 
 def _with_lora(layer: Any, name: str, word: str, plain: Weight, found: Mapping[str, Weight]) -> Weight:
