@@ -96,6 +96,15 @@ class Pieces:
         named = [name for name in self._leaves.get(leaf, ()) if name not in self.taken]
         return [name[: -len(leaf) - 1] for name in named if name == leaf or name.endswith(f".{leaf}")]
 
+    def below(self, start: str) -> Pieces:
+        """Return the pieces of a member of a container, whose names begin so, by the names that the member gives them."""
+        inside = ((name.removeprefix(start), self._weights[name]) for name in self if name.startswith(start))
+        own = [
+            weight.replace(name=name, tied=None if weight.tied is None else weight.tied.removeprefix(start))
+            for name, weight in inside
+        ]
+        return Pieces(self._weights.with_weights(own), listing=self.listing)
+
     def beside(self, name: str) -> Source | None:
         """Open another file of the folder that the weights are from; None if there is none, or they are not of a local file."""
         opener = self._weights._net.beside

@@ -17,6 +17,7 @@ from steelyard.core.roles import infer_roles, layer_of
 from steelyard.core.weight import Refused, Weight
 
 if TYPE_CHECKING:
+    from steelyard.core.effective import Pieces
     from steelyard.core.held import Link
     from steelyard.core.weight import Array
 
@@ -38,6 +39,23 @@ def member_weights(members: Iterable[tuple[str, object]]) -> Iterator[Weight]:
     for name, member in members:
         for weight in framework_of(member).weights(member):
             yield prefixed(name, weight)
+
+
+def derive_members(members: Iterable[tuple[str, object]], pieces: Pieces, dot: str = ".") -> Iterator[Weight]:
+    """Yield the effective weights that only the members know, each under its member's name and a dot."""
+    for name, member in members:
+        derive = getattr(framework_of(member), "derive", None)
+        if derive is None:
+            continue
+        start = f"{name}{dot}" if name else ""
+        own = pieces.below(start)
+        for weight in derive(member, own):
+            facts = weight.derivation
+            own.taken.update(facts.parts, facts.activations)
+            parts, about = (tuple(start + each for each in named) for named in (facts.parts, facts.activations))
+            layer = start + weight.layer if weight.layer else name
+            facts = facts._replace(parts=parts, activations=about)
+            yield weight.replace(name=start + weight.name, layer=layer, derivation=facts)
 
 
 def prefixed(prefix: str, weight: Weight) -> Weight:

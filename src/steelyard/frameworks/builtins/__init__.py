@@ -5,6 +5,6 @@ and pairs of a name and a part, as `named_parameters()` yields them, under their
 None are skipped. A container that contains itself, a ragged list of numbers and an object of an unknown framework are refused.
 """
 
-from steelyard.frameworks.builtins.weights import assign, gathered, meta, orders, parameters, tree_graph, weights
+from steelyard.frameworks.builtins.weights import assign, derive, gathered, meta, orders, parameters, tree_graph, weights
 
-__all__ = ["assign", "gathered", "meta", "orders", "parameters", "tree_graph", "weights"]
+__all__ = ["assign", "derive", "gathered", "meta", "orders", "parameters", "tree_graph", "weights"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steelyard.core.members import assign_members, dotted, member_notes, prefixed, with_ties
+from steelyard.core.members import assign_members, derive_members, dotted, member_notes, prefixed, with_ties
 from steelyard.core.places import LEAVES
 from steelyard.core.plugins import framework_of, load
 from steelyard.core.readers import dtype_word, from_array
@@ -25,6 +25,7 @@ from steelyard.errors import ShapeError, UnknownModelError, printable, quoted
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeGuard
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.graph import Graph
     from steelyard.core.protocols import Framework, NamesInOrder
     from steelyard.core.weight import Array
@@ -58,6 +59,12 @@ def weights(model: object) -> Iterable[Weight]:
         )
     inferred = {weight.name: weight for weight in infer_roles(bare)}
     return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
+
+
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights that only the models in a container know."""
+    if isinstance(model, (dict, list, tuple)) and not _is_numbers(model):
+        yield from derive_members(((path, member) for path, member in _leaves("", model, ()) if _is_model(member)), pieces)
 
 
 def meta(model: object) -> dict[str, Any]:

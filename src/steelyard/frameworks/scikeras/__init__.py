@@ -5,6 +5,6 @@ is refused, as is reading weights that were listed before another fit.
 """
 
 from steelyard.frameworks.scikeras.graph import graph, run
-from steelyard.frameworks.scikeras.weights import assign, meta, weights
+from steelyard.frameworks.scikeras.weights import assign, derive, meta, weights
 
-__all__ = ["assign", "graph", "meta", "run", "weights"]
+__all__ = ["assign", "derive", "graph", "meta", "run", "weights"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scikeras.wrappers import BaseWrapper
 
-from steelyard.core.members import meta_of, while_held
+from steelyard.core.members import derive_members, meta_of, while_held
 from steelyard.core.plugins import framework_of
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
@@ -15,6 +15,7 @@ from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, prin
 if TYPE_CHECKING:
     from keras import Model
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.weight import Array
 
 
@@ -38,6 +39,11 @@ def assign(model: BaseWrapper, arrays: Mapping[str, Array]) -> BaseWrapper:
     inner = inner_model(model)
     framework_of(inner).assign(inner, arrays)
     return model
+
+
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights of the Keras model inside."""
+    yield from derive_members([("", inner_model(model))], pieces)
 
 
 def meta(model: object) -> dict[str, Any]:

@@ -9,6 +9,6 @@ from steelyard.frameworks.sklearn.build import build
 from steelyard.frameworks.sklearn.graph import graph, run
 from steelyard.frameworks.sklearn.scaling import scaled
 from steelyard.frameworks.sklearn.smaller import smaller
-from steelyard.frameworks.sklearn.weights import assign, meta, weights
+from steelyard.frameworks.sklearn.weights import assign, derive, meta, weights
 
-__all__ = ["assign", "build", "graph", "meta", "run", "scaled", "smaller", "weights"]
+__all__ = ["assign", "build", "derive", "graph", "meta", "run", "scaled", "smaller", "weights"]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
-from steelyard.core.members import dotted, meta_of, prefixed, while_held, with_ties
+from steelyard.core.members import derive_members, dotted, meta_of, prefixed, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Live, Place, Placed, by_rows, dtype_word
 from steelyard.core.weight import Weight
@@ -32,6 +32,7 @@ from steelyard.layers.sklearn.roles import role_and_axes
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.protocols import Framework
     from steelyard.core.weight import Array, Reader
 
@@ -95,6 +96,11 @@ def _go_on_from(part: Any) -> None:
         for name, value in ((f"_{kind}_coef", kernel), (f"_{kind}_intercept", np.atleast_1d(bias))):
             old = getattr(part, name)
             setattr(part, name, np.array(value, dtype=old.dtype).reshape(old.shape))
+
+
+def derive(model: BaseEstimator, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights that only the nets of other frameworks inside know."""
+    yield from derive_members(((path, part) for path, part, _ in _ends("", model) if _elsewhere(part)), pieces)
 
 
 def meta(model: BaseEstimator) -> dict[str, Any]:

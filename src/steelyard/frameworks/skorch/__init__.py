@@ -5,6 +5,6 @@ its own, are listed one after another. A net that is neither fitted nor initiali
 """
 
 from steelyard.frameworks.skorch.graph import graph, run
-from steelyard.frameworks.skorch.weights import assign, meta, weights
+from steelyard.frameworks.skorch.weights import assign, derive, meta, weights
 
-__all__ = ["assign", "graph", "meta", "run", "weights"]
+__all__ = ["assign", "derive", "graph", "meta", "run", "weights"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from skorch import NeuralNet
 
-from steelyard.core.members import assign_members, member_notes, member_weights, while_held, with_ties
+from steelyard.core.members import assign_members, derive_members, member_notes, member_weights, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.weight import Weight
 from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable
@@ -21,6 +21,7 @@ from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, prin
 if TYPE_CHECKING:
     from torch import nn
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.weight import Array
 
 
@@ -43,6 +44,11 @@ def assign(model: NeuralNet, arrays: Mapping[str, Array]) -> NeuralNet:
     """Copy in place, so that the net's optimizer keeps its parameters."""
     assign_members(_named(_parts(model)), arrays)
     return model
+
+
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights that only the modules know."""
+    yield from derive_members(_named(_parts(model)), pieces)
 
 
 def meta(model: object) -> dict[str, Any]:

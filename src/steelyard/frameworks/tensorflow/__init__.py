@@ -5,6 +5,6 @@ by "/". Variables of text are skipped. Symbolic, sparse and ragged tensors are r
 """
 
 from steelyard.frameworks.tensorflow.lite import run_file
-from steelyard.frameworks.tensorflow.weights import assign, weights
+from steelyard.frameworks.tensorflow.weights import assign, derive, weights
 
-__all__ = ["assign", "run_file", "weights"]
+__all__ = ["assign", "derive", "run_file", "weights"]

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from steelyard.core.held import require_at
-from steelyard.core.members import while_held, with_ties
+from steelyard.core.members import derive_members, while_held, with_ties
 from steelyard.core.plugins import framework_of
 from steelyard.core.readers import Placed, by_rows
 from steelyard.core.roles import infer_roles, layer_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tensorflow.python.trackable.base import Trackable
 
+    from steelyard.core.effective import Pieces
     from steelyard.core.weight import Array, Reader
 
     Model: TypeAlias = "tf.Module | Trackable | tf.Variable | tf.Tensor"
@@ -66,6 +67,13 @@ def assign(model: Model, arrays: Mapping[str, Array]) -> Model:
         elif path in arrays:
             part.assign(arrays[path].copy())  # TensorFlow may keep the memory that is passed to it
     return model
+
+
+def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
+    """Yield the effective weights of what Keras holds in a module."""
+    if not isinstance(model, (tf.Variable, tf.Tensor)):
+        held = ((path, part) for path, part in _parts(model) if not isinstance(part, tf.Variable))
+        yield from derive_members(held, pieces, "/")
 
 
 def _below(path: str, part: object) -> Iterator[Weight]:
