@@ -38,7 +38,10 @@ def changed(rows: Sequence[Difference]) -> str:
         return f"no change: all {len(rows):,} weights have the same bits" if len(rows) > 1 else "no change: the same bits"
     if not kinds.keys() - _APART:
         return f"no weight can be compared: {', '.join(parts)}"
-    first = f"{len(moved):,} of {counted(len(rows), 'weight')} changed"
+    total = counted(len(rows), "weight")
+    if not moved:
+        return ", ".join([f"{kinds['equal'] + kinds['renamed']:,} of {total} equal", *parts])
+    first = f"{len(moved):,} of {total} changed"
     return ", ".join(filter(None, [first, *_verdicts(moved), *_where(moved, rows), *parts]))
 
 
