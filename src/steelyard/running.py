@@ -63,6 +63,8 @@ def _parsed(names: Sequence[str], load: Load, argv: Sequence[str], purposes: Pur
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.json and getattr(args, "csv", False):
+        raise SteelyardError("--csv and --json both say what is printed; give one of them")
     from steelyard.core.gc_pause import seldom_collected
 
     said, shown = options_said(args.options), coloured(args.color)

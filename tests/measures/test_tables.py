@@ -66,6 +66,17 @@ def test_the_command_prints_and_writes_the_same_table(name, files, tmp_path, cap
     assert list(rows[0]) == [*columns]
 
 
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "check"])
+def test_a_command_takes_one_way_to_give_its_table(name, files, tmp_path, capsys):
+    paths, out = files if name in WITH_BOTH else files[:1], tmp_path / "table.csv"
+    assert main([name, *paths, "--csv", "--json"]) == 2
+    assert capsys.readouterr() == ("", "error: --csv and --json both say what is printed; give one of them\n")
+    with pytest.raises(SystemExit):
+        main([name, *paths, "--csv", "-o", str(out)])
+    assert "--csv" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_a_finding_has_its_place_and_a_difference_both_sides(files):
     finding = steelyard.check(files[1]).to_columns()
     assert (finding["name"], finding["rule"], finding["place"]) == (["layers.1.k"], ["not-finite"], ["0, 0"])
@@ -81,6 +92,18 @@ def test_a_finding_has_its_place_and_a_difference_both_sides(files):
     )
     assert row["max_abs"] == pytest.approx(1e-3, rel=1e-3)
     assert [int(index) for index in row["place"].split(", ")] == list(steelyard.diff(*files).rows[1].place)
+
+
+def test_the_shape_and_the_place_of_a_scalar_are_words_too(tmp_path):
+    before, after = {"a": np.float32(1), "b": np.float32(2)}, {"a": np.float32(3)}
+    found = steelyard.diff(before, after)
+    found.write(str(tmp_path / "diff.parquet"))
+    rows = {row["source"]: row for row in pl.read_parquet(tmp_path / "diff.parquet").rows(named=True)}
+    assert [rows["a"][word] for word in ("shape_before", "shape_after", "place")] == ["scalar", "scalar", ""]
+    assert [rows["b"][word] for word in ("shape_before", "shape_after", "place")] == ["scalar", None, None]
+    assert [row["shapes"] for row in found.to_records()] == [[[], None], [[], []]]
+    steelyard.check({"a": np.float32(np.nan)}).write(str(tmp_path / "check.parquet"))
+    assert pl.read_parquet(tmp_path / "check.parquet")["place"].to_list() == [""]
 
 
 def test_layers_name_their_shapes_and_inputs_in_a_cell(files):

@@ -81,8 +81,9 @@ def explain(args: argparse.Namespace, terms: Mapping[str, str], used: Iterable[s
 
 def add_table(parser: argparse.ArgumentParser, what: str) -> None:
     """Declare the ways to take a table elsewhere: `what` is "the table of one file", or its other name."""
-    parser.add_argument("--csv", action="store_true", help=f"print {what.removesuffix(' of one file')} as CSV, with every digit")
-    parser.add_argument("-o", "--out", metavar="TABLE", help=f"write {what} to a .csv, .json or .parquet file")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--csv", action="store_true", help=f"print {what.removesuffix(' of one file')} as CSV, with every digit")
+    ways.add_argument("-o", "--out", metavar="TABLE", help=f"write {what} to a .csv, .json or .parquet file")
 
 
 def require_one(args: argparse.Namespace, files: Sequence[str]) -> None:

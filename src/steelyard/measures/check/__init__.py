@@ -90,7 +90,7 @@ class Check:
         """Return the findings as columns, without their evidence; a place is such as "0, 3"."""
         from steelyard.text.frames import columns_of
 
-        places = (finding.place and ", ".join(map(str, finding.place)) for finding in self.findings)
+        places = (None if each.place is None else ", ".join(map(str, each.place)) for each in self.findings)
         rows = ({**row, "place": place} for row, place in zip(self.to_records(), places, strict=True))
         return columns_of({name: value for name, value in row.items() if name != "evidence"} for row in rows)
 

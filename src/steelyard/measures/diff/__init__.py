@@ -110,12 +110,12 @@ class Diff:
 
 def _table_row(row: Difference) -> dict[str, Any]:
     """Return a row of the table, with all columns also where numbers were not compared."""
-    shapes, dtypes = [shape and list(shape) for shape in row.shapes], row.dtypes
+    shapes, dtypes = [None if shape is None else list(shape) for shape in row.shapes], row.dtypes
     sides = {"shape_before": shapes[0], "shape_after": shapes[1], "dtype_before": dtypes[0], "dtype_after": dtypes[1]}
     facts = {"name": row.name, "source": row.source, "kind": row.kind, "paired_by": row.paired_by, "layout": row.layout}
     record = row.to_dict()
     numbers = {word: record.get(word) for word in MEASURED}
-    place = row.place and ", ".join(map(str, row.place))
+    place = None if row.place is None else ", ".join(map(str, row.place))
     return {**facts, **sides, **numbers, "place": place, "verdict": row.verdict and row.verdict.what}
 
 

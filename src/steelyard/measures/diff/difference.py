@@ -214,10 +214,10 @@ class Difference:
             "kind": self.kind,
             "paired_by": self.paired_by,
             "layout": self.layout,
-            "shapes": [shape and list(shape) for shape in self.shapes],
+            "shapes": [None if shape is None else list(shape) for shape in self.shapes],
             "dtypes": list(self.dtypes),
             **({word: _plain(getattr(self, word)) for word in MEASURED} if compared else {}),
-            "place": self.place and list(self.place),
+            "place": None if self.place is None else list(self.place),
             "verdict": self.verdict and self.verdict.to_dict(),
         }
 
