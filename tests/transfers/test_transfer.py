@@ -375,3 +375,34 @@ def test_norms_of_a_batch_and_with_running_statistics_are_not_one_layer():
         transfer(nn.Sequential(source), into=target)
     same = nn.BatchNorm2d(4, track_running_stats=False)
     transfer(nn.Sequential(of_batch), into=nn.Sequential(same))
+
+
+def test_norms_of_queries_and_keys_go_with_their_attention_and_an_attention_without_them_is_refused():
+    import jax
+    from flax import linen, nnx
+
+    draw, x = np.random.default_rng(0), np.random.default_rng(1).normal(size=(2, 5, 8)).astype("f4")
+
+    class Linen(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.MultiHeadDotProductAttention(2, normalize_qk=True)(x)
+
+    class Module(nnx.Module):
+        def __init__(self, normalize):
+            self.part = nnx.MultiHeadAttention(2, 8, normalize_qk=normalize, decode=False, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.part(x)
+
+    def source():
+        variables = Linen().init(jax.random.key(0), x)
+        return Linen().bind(jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype("f4"), variables))
+
+    for target in (source(), Module(True)):
+        mine = source()
+        made = transfer(mine, into=target).model
+        assert np.allclose(made(x), mine(x), atol=1e-5)
+    for mine, target in ((source(), Module(False)), (Module(False), source()), (source(), nn.MultiheadAttention(8, 2))):
+        with pytest.raises(ShapeError, match=r"key_ln.*has no partner"):
+            transfer(mine, into=target)

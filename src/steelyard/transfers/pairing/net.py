@@ -78,7 +78,7 @@ class Net:
         rest: list[Weight] = []
         for weight in self.listed:
             owner, leaf = (named[weight.name], weight.name) if weight.name in named else _owner(weight, nodes)
-            if owner is None or nodes[owner].kind == "other":
+            if owner is None or nodes[owner].kind == "other" or _is_inner_norm(nodes[owner], leaf, weight):
                 rest.append(weight)
             else:
                 claimed.setdefault(owner, []).append((leaf, weight))
@@ -101,6 +101,11 @@ def missing_graphs(source: Net, target: Net) -> str:
     """Return the reasons why the nets have no graphs, as the end of a message; blank where none is known."""
     ends = ("source", source.why_no_graph), ("target", target.why_no_graph)
     return "".join(f"; the {end} has no graph: {why}" for end, why in ends if why)
+
+
+def _is_inner_norm(node: Layer, leaf: str, weight: Weight) -> bool:
+    """Whether a weight is that of a norm of the queries or keys of an attention, which is a layer of its own."""
+    return node.kind == "attention" and weight.role in (Role.SCALE, Role.OFFSET) and any(dot in leaf for dot in "./")
 
 
 def _unexplained(node: Layer, weight: Weight) -> bool:
