@@ -82,7 +82,7 @@ def test_archives_without_a_row_are_named(folder, capsys):
     (folder / "one.zip").rename(folder / "one.tar.xz.zip")
     assert main(["ls", str(folder)]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "without a row" in line)
-    names = "cut.zip, data.zip, loop.zip, parts.zip, source.tar.gz and others"
+    names = "cut.zip, data.zip, loop.zip, parts.zip, source.tar.gz and 1 more"
     assert line == f"6 archives without a row: {names}; name one to look into it"
     assert main(["ls", "-r", str(folder)]) == 0
     assert "6 archives without a row" in capsys.readouterr().out

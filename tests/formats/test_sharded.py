@@ -62,7 +62,7 @@ def test_shards_without_an_index_are_read_if_all_are_there(tmp_path):
 def test_several_models_in_one_folder_are_refused_by_name(tmp_path):
     model(tmp_path)
     steelyard.save(ARRAYS, tmp_path / "consolidated.safetensors")
-    with pytest.raises(FormatError, match=r"consolidated\.safetensors and model\.safetensors\.index\.json; choose the file"):
+    with pytest.raises(FormatError, match=r"consolidated\.safetensors, model\.safetensors\.index\.json; choose the file"):
         steelyard.weights(tmp_path)
 
 

@@ -115,7 +115,7 @@ def test_several_models_are_named_and_one_can_be_chosen(tmp_path, capsys, monkey
     monkeypatch.chdir(tmp_path)
     other = save({"w": np.ones(2, "f4")})
     (tmp_path / "two.zip").write_bytes(zipped({"a/one.pt": PT, "b.safetensors": other}))
-    with pytest.raises(FormatError, match=r"several models: a/one\.pt and b\.safetensors; name one, such as two\.zip!/a/one\.pt"):
+    with pytest.raises(FormatError, match=r"several models: a/one\.pt, b\.safetensors; name one, such as two\.zip!/a/one\.pt"):
         steelyard.weights("two.zip")
     assert list(steelyard.weights("two.zip!/b.safetensors")) == ["w"]
     assert main(["ls", "two.zip!a/one.pt"]) == 0

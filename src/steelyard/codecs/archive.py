@@ -16,7 +16,7 @@ from steelyard.codecs import limits
 from steelyard.codecs.compression import is_compressed, plain
 from steelyard.codecs.tar import is_tar, tar_members
 from steelyard.codecs.zip import DEFLATED, directory, is_zip, member_source
-from steelyard.errors import FileMissingError, FormatError, printable
+from steelyard.errors import FileMissingError, FormatError, first_of, printable
 from steelyard.storage.source import Remote, Source, checked_name, open_path
 
 MARK = "!/"
@@ -102,8 +102,8 @@ def _member(archive: Source, name: str) -> Source:
         return tree.files[wanted]
     if tree.has_folder(wanted):
         return tree.folder(wanted)
-    there = ", ".join(printable(own) for own in [*found][:_NAMED]) + (" and others" if len(found) > _NAMED else "")
-    raise FileMissingError(f"{printable(archive.name)}: has no member {printable(name)}; it has {there or 'none'}")
+    there = first_of([*found], _NAMED) or "none"
+    raise FileMissingError(f"{printable(archive.name)}: has no member {printable(name)}; it has {there}")
 
 
 def _named(source: Source, name: str, content: Source, fill: Callable[[int, memoryview], None]) -> Source:

@@ -20,7 +20,7 @@ from steelyard.commands import (
     print_each,
     warn_of_code,
 )
-from steelyard.errors import FormatError, SteelyardError, printable
+from steelyard.errors import FormatError, SteelyardError, first_of, printable
 from steelyard.running import one_line, trouble
 
 if TYPE_CHECKING:
@@ -104,15 +104,14 @@ def _overview(files: list[str], screen: Screen, args: argparse.Namespace) -> int
     if below := 0 if args.recursive else sum(_folders(path) for path in args.paths):
         print(f"{below:,} folder{'s' * (below != 1)} not looked into; -r does")
     if left := passed_over(args.paths, files, deep=args.recursive):
-        print(f"{counted(len(left), 'archive')} without a row: {_several(left)}; name one to look into it")
+        print(f"{counted(len(left), 'archive')} without a row: {first_of(left, _NAMED, _base)}; name one to look into it")
     warn_of_code(code)
     unlisted = sum(not row.is_listed for row in rows)
     return trouble(SteelyardError(f"{unlisted:,} of {len(rows):,} files cannot be listed")) if unlisted else 0
 
 
-def _several(paths: list[str]) -> str:
-    names = [printable(os.path.basename(path)) for path in paths[:_NAMED]]
-    return f"{', '.join(names)}{' and others' if len(paths) > _NAMED else ''}"
+def _base(path: str) -> str:
+    return printable(os.path.basename(path))
 
 
 def _folders(path: str) -> int:

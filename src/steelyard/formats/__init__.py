@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from steelyard.core.gc_pause import uncollected
 from steelyard.core.plugins import load, names
-from steelyard.errors import FormatError, printable
+from steelyard.errors import FormatError, first_of, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,7 +275,6 @@ def _of_folder(source: Source) -> str:
     known = named(source) if all(name.endswith(SHARED_SUFFIXES) for name in inside) else ""
     if known or not inside:
         return known or f"a folder without weight files{_below(source.path)}"
-    several = " and ".join(printable(name) for name in inside[:5]) + (" and others" if len(inside) > 5 else "")
     if len(inside) > 1:
-        return f"a folder with several models: {several}; choose the file of one"
-    return f"a folder with one weight file: {several}; pass it"
+        return f"a folder with several models: {first_of(inside, 5)}; choose the file of one"
+    return f"a folder with one weight file: {printable(inside[0])}; pass it"

@@ -151,9 +151,8 @@ def _chosen(archive: Source, whole: Source, others: list[str]) -> tuple[Source, 
     if (len(models) != 1 or _is_shared(models[0])) and (folder := _folder(archive, models)) is not None:
         return folder, others
     if len(models) > 1:
-        several = " and ".join(printable(name) for name in models[:_NAMED]) + (" and others" if len(models) > _NAMED else "")
         which = f"{printable(whole.name)}{MARK}{printable(models[0])}"
-        raise FormatError(whole.name, f"an archive with several models: {several}; name one, such as {which}")
+        raise FormatError(whole.name, f"an archive with several models: {first_of(models, _NAMED)}; name one, such as {which}")
     if not models:
         raise FormatError(archive.name, "an archive without a weight file")
     from steelyard.formats import weight_files_of

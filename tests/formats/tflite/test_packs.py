@@ -109,5 +109,5 @@ def test_a_name_that_two_members_of_a_tar_have_is_refused(tmp_path):
 def test_several_models_in_a_folder_are_not_one_model(tmp_path):
     for name, data in MODELS.items():
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(FormatError, match=r"a folder with several models: conv2d\.tflite and dense\.tflite"):
+    with pytest.raises(FormatError, match=r"a folder with several models: conv2d\.tflite, dense\.tflite"):
         steelyard.weights(tmp_path)

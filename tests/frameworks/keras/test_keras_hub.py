@@ -50,7 +50,7 @@ def test_a_preset_of_a_task_lists_its_files_to_choose_from(saved):
     (saved / "task").mkdir()
     for name in ("model.weights.h5", "task.weights.h5"):
         (saved / "task" / name).write_bytes((saved / "one.weights.h5").read_bytes())
-    with pytest.raises(FormatError, match=r"several models: model\.weights\.h5 and task\.weights\.h5; choose the file of one"):
+    with pytest.raises(FormatError, match=r"several models: model\.weights\.h5, task\.weights\.h5; choose the file of one"):
         steelyard.weights(saved / "task")
 
 

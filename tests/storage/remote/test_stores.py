@@ -92,7 +92,7 @@ def test_a_folder_of_a_pipeline_is_its_modules(store, tmp_path):
 def test_a_folder_with_several_models_lists_them(store, folder):
     store.pipe("/org/model/other.safetensors", b"")
     with pytest.raises(
-        FormatError, match=r"memory://org/model: a folder with several models: model.safetensors.index.json and other"
+        FormatError, match=r"memory://org/model: a folder with several models: model.safetensors.index.json, other"
     ):
         steelyard.weights(folder)
 
