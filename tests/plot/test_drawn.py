@@ -298,6 +298,22 @@ def test_bars_of_a_live_net_are_numpy_s_histogram_except_for_numbers_at_a_bin_ed
     assert f"the first 2 of {len(steelyard.weights(net))} weights" in written(ax)
 
 
+@pytest.mark.parametrize("kind", ["heatmap", "filters", "heads"])
+def test_a_map_without_a_finite_number_has_no_scale_of_colours(kind):
+    draw, shape = {"heatmap": (plot.heatmap, (6, 6)), "filters": (plot.filters, (4, 1, 3, 3)), "heads": (plot.heads, (12, 4))}[
+        kind
+    ]
+    more = {"heads": 2} if kind == "heads" else {}
+    for fill, axes in ((np.nan, 1), (1.0, 2)):
+        weight = from_array(
+            {"heads": "attn.q_proj.weight"}.get(kind, "w"),
+            np.full(shape, fill, "f4"),
+            role=Role.KERNEL,
+            axes="out in" if kind != "filters" else "out in kh kw",
+        )
+        assert len(draw(weight, **more).figure.axes) == axes
+
+
 def test_nan_and_inf_are_left_out_and_counted_in_the_panel():
     ax = plot.histograms({"w": np.array([1.0, 2.0, np.nan, np.inf, np.nan])}, log=True)
     assert ax.patches[0].get_data().values.sum() == 2

@@ -49,6 +49,12 @@ def test_without_outliers_the_legend_ends_at_the_largest_number():
     assert [cell for cell in Page(drawn([[1.0, -2.0]])).cells if cell] == ["-2", "2"]
 
 
+def test_without_a_finite_number_there_is_no_legend():
+    page = Page(drawn([[np.nan, np.nan]]))
+    assert [cell for cell in page.cells if cell not in ("", "\u00d7")] == []
+    assert "NaN or Inf" in drawn([[np.nan, np.nan]])
+
+
 def test_one_number_among_very_many_zeros_is_visible():
     values = np.zeros((20, 20))
     values[0, 0] = 0.25

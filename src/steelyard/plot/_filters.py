@@ -83,7 +83,7 @@ def filters(
         interpolation="nearest",
     )
     _axes(ax, chosen, across, down)
-    if chosen.pictures.shape[-1] != COLOURS:
+    if chosen.pictures.shape[-1] != COLOURS and np.isfinite(pictures).any():
         end, label = (1.0, "weight value over the greatest of its filter") if each else (float(ends.max()), "weight value")
         scale = ScalarMappable(Normalize(-end, end), signed_colours(ink))
         ax.figure.colorbar(scale, ax=ax, label=label, fraction=0.05, pad=0.02).outline.set_visible(False)

@@ -68,11 +68,10 @@ def heads(source: Any, name: str | None = None, *, heads: int | None = None, lim
         _draw(ax, row, at, end)
     ax.set(xlim=(-0.5, across - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="auto")
     _axes(ax, rows, across, several=len(found.parts) > 1)
-    beyond = bool((sizes > end).any())
-    bar = ax.figure.colorbar(
-        ax.images[0], ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.04, pad=0.02
-    )
-    bar.outline.set_visible(False)
+    if sizes.size:  # else no cell has a colour of the scale
+        extend = "both" if (sizes > end).any() else "neither"
+        bar = ax.figure.colorbar(ax.images[0], ax=ax, label="weight value", extend=extend, fraction=0.04, pad=0.02)
+        bar.outline.set_visible(False)
     entitle(ax, found.layer if len(found.parts) > 1 else found.parts[0].name)
     caption(ax, _notes(found, count, limit, end, sizes))
     return ax

@@ -73,8 +73,10 @@ def heatmap(
     )
     ax.set(xlim=(left - 0.5, right - 0.5), ylim=(bottom - 0.5, top - 0.5))
     _axes(ax, weight, drawn)
-    bar = ax.figure.colorbar(image, ax=ax, label="weight value", extend="both" if beyond else "neither", fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
+    if np.isfinite(drawn.values).any():  # else no cell has a colour of the scale
+        extend = "both" if beyond else "neither"
+        bar = ax.figure.colorbar(image, ax=ax, label="weight value", extend=extend, fraction=0.05, pad=0.02)
+        bar.outline.set_visible(False)
     entitle(ax, weight.name)
     caption(ax, _notes(weight, drawn, end, beyond))
     return ax

@@ -57,8 +57,9 @@ def heat_map(drawn: Picture, title: str) -> str:
     head = f'<caption style="caption-side:top;text-align:left;">{shown(caption)}</caption>'
     # the last column has no cells: it leaves room for the caption
     head += f'<colgroup><col span="{across}" style="width:{side}px;"><col></colgroup>'
+    scale = "" if np.isnan(drawn.values).all() else _legend(drawn, end)
     missing = lines([f"{TIMES} holds NaN or Inf"] if np.isnan(drawn.values).any() else [])
-    return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{_legend(drawn, end)}{missing}"
+    return f"{_table(max(across * side, _CAPTION))}{head}<tbody>{rows}</tbody></table>{scale}{missing}"
 
 
 def _row(drawn: Picture, nth: int, end: float, side: int) -> str:

@@ -36,6 +36,15 @@ def test_nan_and_inf_have_a_colour_that_the_legend_explains(open_report):
     assert green > red + 40
     assert green > blue
     expect(page.locator(".legend")).to_contain_text("not finite")
+    expect(page.locator(".legend canvas")).to_be_visible()
+
+
+def test_without_a_finite_number_the_legend_has_no_scale(open_report):
+    page = open_report({"w": np.full((2, 2), np.nan)})
+    open_weight(page, "w")
+    expect(page.locator(".legend .lost")).to_be_visible()
+    expect(page.locator(".legend canvas")).to_be_hidden()
+    expect(page.locator(".legend > span").first).to_be_hidden()
 
 
 def test_the_mouse_and_the_keys_show_the_place_and_the_number_of_a_cell(open_report):

@@ -96,3 +96,13 @@ export function nearestCell(picture, y, x) {
 export function hasLost({ cells }) {
   return cells.includes(cells instanceof Int8Array ? -128 : Number.NaN);
 }
+
+/**
+ * Return whether any cell is finite.
+ * @type {(picture: Picture) => boolean}
+ */
+export function hasFinite({ cells }) {
+  const lost = cells instanceof Int8Array ? -128 : Number.NaN;
+  for (const each of cells) if (!Object.is(each, lost)) return true;
+  return false;
+}

@@ -2,7 +2,7 @@
 // The legend of a heat map: the numbers behind its colours.
 
 import { fitted } from "./canvas.js";
-import { hasLost } from "./cells.js";
+import { hasFinite, hasLost } from "./cells.js";
 import { element } from "./element.js";
 import { short } from "../data/text.js";
 import { colourOf } from "./theme.js";
@@ -23,6 +23,7 @@ export function legend() {
       drawScale(canvas);
       low.textContent = (clipped ? "\u2264 " : "") + short(-scale);
       high.textContent = (clipped ? "\u2265 " : "") + short(scale);
+      for (const part of [low, canvas, high]) part.hidden = !hasFinite(picture);
       lost.hidden = !hasLost(picture);
     },
   };
