@@ -125,6 +125,17 @@ FUNCTIONS = {
         [nn.Conv1d(2, 3, 3), nn.ReLU(inplace=True), nn.MaxPool1d(2), nn.Linear(6, 2)], (2, 10),
     ),
     "a number": (lambda x, a: a(x) * 0.5 + 2, [nn.Linear(3, 2)], (3,)),
+    "a number before": (lambda x, a: (1 - a(x)) * (2 / (x[:, :2] ** 2 + 1)), [nn.Linear(3, 2)], (3,)),
+    "signs": (lambda x, a: -a(x).abs() + x.neg(), [nn.Linear(3, 3)], (3,)),
+    "powers": (lambda x, a: a(x).square() - x**3 + x.pow(1) + (x.abs() + 1) ** 0.5, [nn.Linear(3, 3)], (3,)),
+    "roots": (lambda x, a: torch.sqrt(a(x).abs()) + (x * x + 1).rsqrt() + torch.erf(x), [nn.Linear(3, 3)], (3,)),
+    "reciprocals": (lambda x, a: (x * x + 1).reciprocal() + (x * x + 2) ** -1 - (x * x + 1) ** -0.5, [nn.Linear(3, 3)], (3,)),
+    "bounds": (lambda x, a: a(x).clamp(-0.3, 0.4) + x.clip(max=0.1) - torch.clamp_min(x, 0) * x.clamp(min=-0.2), [nn.Linear(3, 3)], (3,)),
+    "means and sums": (
+        lambda x, a: a(x - x.mean(-1, keepdim=True)) + x.sum((1, 2)).unsqueeze(-1).unsqueeze(-1) + x.amax(1, True), [nn.Linear(3, 3)], (5, 3)
+    ),
+    "a mean that loses its axis": (lambda x, a: a(x.mean(dim=1)) + x.amax(dim=(1,)), [nn.Linear(3, 3)], (5, 3)),
+    "an rms norm by hand": (lambda x, a: a(x) * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6), [nn.Linear(3, 3)], (4, 3)),
 }  # fmt: skip
 
 

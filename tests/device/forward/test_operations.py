@@ -1,5 +1,6 @@
 """Each operation in C computes what its NumPy twin does: the same bits, or the last digits apart where it calls libm."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -95,6 +96,11 @@ def activations(words):
         yield program(*before, Activation(word, ACTIVATED.get(word, SETTINGS.get(word, {}))))
 
 
+def bounds():
+    for lowest, highest in ((-math.inf, 0.5), (-0.5, math.inf), (-math.inf, math.inf)):
+        yield program(Activation("hard_tanh", {"lowest": lowest, "highest": highest}))
+
+
 def recurrent():
     for kind, backward, returns in product(("rnn", "lstm", "gru", "gru before"), (False, True), ("last", "all", "all reversed")):
         gates = {"rnn": 1, "lstm": 4}.get(kind, 3)
@@ -118,6 +124,7 @@ def without_libm():
     yield from norms()
     yield from shapes()
     yield from activations(word for word in CURVES if word not in LIBM and word != "linear")
+    yield from bounds()
     yield program(Embedding(numbers(7, 3)), Reshape((15,)), inputs=((5,),))
 
 

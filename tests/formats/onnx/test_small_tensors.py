@@ -21,6 +21,9 @@ TENSORS = [
     helper.make_tensor("scalar", TensorProto.DOUBLE, [], [4.0]),
     helper.make_tensor("varints", TensorProto.INT32, [2, 1], [7, 300]),
     helper.make_tensor("wide", TensorProto.FLOAT, [200], np.zeros(200, "f4")),
+    helper.make_tensor("edge", TensorProto.INT8, [128], bytes(range(128)), raw=True),  # the least number of two bytes
+    helper.make_tensor("m" * 127, TensorProto.INT8, [127], bytes(range(127)), raw=True),  # the greatest of one
+    helper.make_tensor("n" * 128, TensorProto.INT8, [1], b"\7", raw=True),
     helper.make_tensor("\N{GREEK SMALL LETTER BETA}", TensorProto.FLOAT, [1], [2.0]),
 ]
 

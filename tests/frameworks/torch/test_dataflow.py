@@ -377,7 +377,7 @@ def test_functions_are_layers_with_kinds_settings_shapes_and_inputs_in_order():
         "leaky_relu": {"activation": "leaky_relu", "negative_slope": 0.2},
         "mul": {"value": 3},
         "layer_norm": {"epsilon": 1e-3},
-        "mean": {"axis": 1},
+        "mean": {"axis": 1, "keepdim": True},
         "softmax": {"activation": "softmax", "axis": -1},
     }
     assert {name: by_name[name].settings for name in expected} == expected

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.building import Node, integers, refuse
+from steelyard.device.program.elementary import ELEMENTARY
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.operators.layers import Windows, rounded_up
 from steelyard.device.program.resampling import coordinates, cubic, linear, means, nearest, sampled
@@ -284,6 +285,8 @@ def other(node: Node) -> int:
         return node.input
     if word in _OF_SEQUENCES:
         return _OF_SEQUENCES[word](node)
+    if word in ELEMENTARY:
+        return ELEMENTARY[word](node)
     if word == "getitem" or (word in SPLITTING and "index" in settings):
         node.only("index")
         return _selected(node)

@@ -29,6 +29,7 @@ class Call(NamedTuple):
 
 
 _OPERATORS = frozenset({"add", "sub", "mul", "div", "truediv", "maximum", "minimum", "max", "min", "true_divide", "subtract"})
+_SWAPPED = ("rsub", "rdiv", "rtruediv")
 _SAME = {"truediv": "div", "true_divide": "div", "subtract": "sub", "multiply": "mul", "divide": "div"}
 PASSING = frozenset(
     {
@@ -50,8 +51,8 @@ def word_of(function: Callable[..., object]) -> str:
     if name == "__get__":
         return str(getattr(getattr(function, "__self__", None), "__name__", name))
     plain = name.strip("_")
-    # __radd__ and __iadd__ are add, but __rsub__ swaps its operands, and is a word of its own
-    if name.startswith("__") and plain[:1] in "ir" and plain[1:] in _OPERATORS and plain[1:] != "sub":
+    # __radd__ and __iadd__ are add, but __rsub__ and __rtruediv__ swap their operands, and are words of their own
+    if name.startswith("__") and plain[:1] in "ir" and plain[1:] in _OPERATORS and plain not in _SWAPPED:
         plain = plain[1:]
     return _SAME.get(plain, plain) if name not in PASSING else name
 
@@ -116,7 +117,7 @@ def _operator(call: Call) -> tuple[str, Settings]:
 def _reshaped(call: Call) -> tuple[str, Settings]:
     before, after = tuple(call.tensors[0].shape), tuple(call.output.shape)
     # the first axis is the batch: a reshape that keeps it works on each example
-    if len(after) == 2 and before[:1] == after[:1] and after[1] == math.prod(before[1:]):
+    if len(before) > 1 and len(after) == 2 and before[:1] == after[:1] and after[1] == math.prod(before[1:]):
         return "flatten", {}
     return "reshape", {"shape": after[1:]} if before[:1] == after[:1] else {"shape": after, "mixes_batch": True}
 
@@ -148,7 +149,12 @@ def _mean(call: Call) -> tuple[str, Settings]:
     listed = axes if isinstance(axes, (tuple, list)) else () if axes is None else (axes,)
     if count > 2 and sorted(axis % count for axis in listed) == list(range(2, count)):
         return "global pool", {"pool": "average"}
-    return "other", {"axis": _plain(axes)}
+    return "other", {"axis": _plain(axes), **_kept(call)}
+
+
+def _kept(call: Call) -> Settings:
+    """Return whether a function that makes one number of several keeps their axes, if it does."""
+    return {"keepdim": True} if call.argument(2, "keepdim", False) is True else {}
 
 
 def _axis(call: Call, rank: int) -> Settings:
@@ -159,7 +165,8 @@ def _axis(call: Call, rank: int) -> Settings:
     # the position of `dim` among the arguments, where it is not the last one
     place = {"select": 1, "narrow": 1, "unbind": 1, "sum": 1, "amax": 1, "amin": 1, "cumsum": 1, "chunk": 2, "split": 2}
     given = call.argument(place.get(call.word, len(call.args)), "dim", given)
-    return {} if given is None or isinstance(given, torch.Tensor) else {"axis": _plain(given)}
+    kept = _kept(call) if call.word in ("sum", "amax", "amin") else {}
+    return {} if given is None or isinstance(given, torch.Tensor) else {"axis": _plain(given), **kept}
 
 
 def _joined(call: Call, rank: int) -> Settings:
@@ -203,7 +210,17 @@ def _softmax(word: str) -> Callable[[Call, int], Settings]:
     return lambda call, _: {"activation": word, "axis": _plain(call.argument(1, "dim"))}
 
 
-def _number(setting: str, place: int, name: str, usual: float) -> Callable[[Call, int], Settings]:
+def _bounds(*words: str) -> Callable[[Call, int], Settings]:
+    """Return the reader of the bounds of a clamp, `lowest` and `highest` in the order of its arguments."""
+    names = {"lowest": "min", "highest": "max"}
+    return lambda call, _: {
+        word: _plain(bound)
+        for place, word in enumerate(words, start=1)
+        if (bound := call.argument(place, names[word])) is not None
+    }
+
+
+def _number(setting: str, place: int, name: str, usual: float | None) -> Callable[[Call, int], Settings]:
     return lambda call, _: {setting: _plain(call.argument(place, name, usual))}
 
 
@@ -253,6 +270,11 @@ _KINDS: dict[str, tuple[str, Callable[[Call, int], Settings]]] = {
     **dict.fromkeys(("max_pool", "adaptive_max_pool"), ("pool", _pool("max"))),
     **dict.fromkeys(("avg_pool", "adaptive_avg_pool"), ("pool", _pool("average"))),
     "scaled_dot_product_attention": ("other", _attention),
+    **dict.fromkeys(("clamp", "clip"), ("other", _bounds("lowest", "highest"))),
+    "clamp_min": ("other", _bounds("lowest")),
+    "clamp_max": ("other", _bounds("highest")),
+    **dict.fromkeys(("rsub", "rdiv", "rtruediv"), ("other", _number("value", 1, "other", None))),
+    "pow": ("other", _number("value", 1, "exponent", None)),
     "masked_fill": ("other", lambda call, _: {"value": _plain(call.argument(2, "value"))}),
     **dict.fromkeys(("matmul", "bmm"), ("other", _no_settings)),
     "pad": ("pad", _pad),

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _SIGMOID = "return 1.0R / (1.0R + expR(-x));"
 _RELU = "return x > 0.0R ? x : 0.0R;"
-_CLIPPED = "return x < {lowest} ? {lowest} : x > {highest} ? {highest} : x;"
 _CURVES = {
     "relu": _RELU,
     "relu6": "return x > 0.0R ? (x < 6.0R ? x : 6.0R) : 0.0R;",
@@ -37,10 +36,9 @@ _CURVES = {
     "tanh_shrink": "return x - tanhR(x);",
     "soft_shrink": "return x > {threshold} ? x - {threshold} : x < -{threshold} ? x + {threshold} : 0.0R;",
     "hard_shrink": "return fabsR(x) > {threshold} ? x : 0.0R;",
-    "hard_sigmoid": f"x = x * {{alpha}} + {{beta}};\n{_CLIPPED.format(lowest='0.0R', highest='1.0R')}",
+    "hard_sigmoid": "x = x * {alpha} + {beta};\nreturn x < 0.0R ? 0.0R : x > 1.0R ? 1.0R : x;",
     "hard_silu": "REAL share = x * {sixth} + 0.5R;\n"
     "share = share < 0.0R ? 0.0R : share > 1.0R ? 1.0R : share;\nreturn x * share;",
-    "hard_tanh": _CLIPPED,
     "erf": "return erfR(x);",
     "absolute": "return fabsR(x);",
     "square_root": "return sqrtR(x);",
@@ -69,6 +67,9 @@ LIBM = frozenset(
 def curve(word: str, settings: Mapping[str, float], arithmetic: Arithmetic) -> Function:
     """Return the function of an activation by its word; "linear" is refused, since it is none."""
     body = _CURVES["relu"] if word == "clipped_relu" and math.isinf(settings["highest"]) else _CURVES.get(word, "")
+    if word == "hard_tanh":
+        low = "" if math.isinf(settings["lowest"]) else "x < {lowest} ? {lowest} : "
+        body = f"return {low}{'' if math.isinf(settings['highest']) else 'x > {highest} ? {highest} : '}x;"
     if word == "softplus":
         limited = "" if math.isinf(settings["threshold"]) else "if (scaled > {threshold}) return x;\n"
         body = f"const REAL scaled = x * {{beta}};\n{limited}{_SOFTPLUS}"

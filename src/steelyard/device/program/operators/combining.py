@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import Activation
 from steelyard.device.program.attention import MatMul
+from steelyard.device.program.elementary import reduced as reduction
 from steelyard.device.program.linear import Dense
 from steelyard.device.program.operators.moving import as_data, permuted, reshaped
 from steelyard.device.program.operators.tensors import BATCH, Call, Data
-from steelyard.device.program.shaping import Combine, Permute, Reshape, Scale
-from steelyard.device.program.windows import GlobalPool
+from steelyard.device.program.shaping import Combine, Reshape, Scale
 
 if TYPE_CHECKING:
     from steelyard.core.weight import Array
@@ -87,18 +87,8 @@ def reduced(call: Call, data: Data, axes: Sequence[int], word: str, *, keeps: bo
         call.refuse("makes one number of several examples")
     shape = call.shape(data)
     own = [axis + 1 if axis < data.batch else axis for axis in listed]
-    rest = [axis for axis in range(1, len(shape)) if axis not in own]
     held = call.building.shapes[data.place]
-    order, place = (*rest, *own), data.place
-    if list(order) != sorted(order):
-        place = call.add(Permute(order), place)
-    across = tuple(held[axis - 1] for axis in own)
-    flat = (prod(held[axis - 1] for axis in rest), prod(across))
-    if call.building.shapes[place] != flat:
-        place = call.add(Reshape(flat), place)
-    place = call.add(GlobalPool("max" if word == "max" else "average", False, "first"), place)
-    if word == "sum":
-        place = call.add(Scale("multiply", float(flat[1])), place)
+    place = reduction(call.add, call.building.shapes, data.place, own, word)
     kept = tuple(1 if axis in own else held[axis - 1] for axis in range(1, len(shape)) if keeps or axis not in own)
     made = place if call.building.shapes[place] == kept else call.add(Reshape(kept), place)
     return Data(made, data.batch if keeps else data.batch - sum(axis < data.batch for axis in listed))
