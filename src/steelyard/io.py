@@ -152,7 +152,8 @@ def save(
     """Write the weights of `source` (a model, a path, a dict of arrays, `Weights`) into a file.
 
     The suffix of `path` determines the format. The file takes its place only when it is complete and on the
-    disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied.
+    disk; its metadata keeps the role, layer and axes of each weight, and which weights are tied. A ".msgpack" of Flax
+    has no place for these, and puts weights together whose names begin alike; a ".npy" is one array without a name.
     With `dtype` floats are cast, as by `Weights.astype`. With `shard_size`, in bytes, the weights go into several files of
     at most that size, and an index that ends in ".index.json". A `path` that ends in ".dcp" is a folder: a distributed
     checkpoint of PyTorch, with a file for each of the `processes`, over which the weights are divided as by FSDP; one by

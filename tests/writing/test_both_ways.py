@@ -6,7 +6,7 @@ import pytest
 from writing.samples import suffixes, target
 
 import steelyard
-from steelyard.errors import SteelyardError
+from steelyard.errors import FormatError, SteelyardError
 
 SHAPES = [(0,), (0, 4), (4, 0), (2, 0, 3), (), (1,), (2, 3)]
 OWN = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", ">f4"]
@@ -26,6 +26,14 @@ def test_what_can_be_saved_can_be_read_back(tmp_path, suffix):
         saved = {shape for shape in SHAPES if comes_back(np.ones(shape, dtype), path)}
         assert saved in (set(), set(SHAPES)), f"{dtype} is held in the shapes {saved} alone"
         assert bool(saved) != (dtype.name in NOT_HELD.get(suffix, ())) or dtype.name not in EVERYWHERE, dtype
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5", ".msgpack", ".raw", ".safetensors", ".pt", ".gguf", ".orbax"])
+def test_a_long_double_is_refused_by_name_since_other_machines_read_it_otherwise(tmp_path, suffix):
+    path = target(tmp_path, suffix)
+    with pytest.raises(FormatError, match=r"w is (float128|a long double).*(convert|cast)"):
+        steelyard.save({"w": np.ones(3, np.longdouble)}, path)
+    assert not path.exists()
 
 
 def comes_back(array, path):

@@ -120,6 +120,10 @@ def _kept_facts(members: Mapping[str, Member]) -> dict[str, Any]:
 
 def write(weights: Weights, path: Path) -> None:
     """Write an archive that `numpy.load` reads; the facts of each weight are in the comment of its member."""
+    wide = next((weight for weight in weights.values() if weight.dtype == "float128"), None)
+    if wide is not None:
+        what = "is a long double, which other machines read otherwise; convert it to float64"
+        raise FormatError(str(path), f"{printable(wide.name)} {what}")
     with replacing(path) as file:
         if path.suffix == ".npy":
             if len(weights) != 1:

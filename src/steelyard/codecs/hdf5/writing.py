@@ -11,7 +11,7 @@ import numpy as np
 from steelyard.core.readers import each_raw, raw_chunks
 from steelyard.core.weight import Weight
 from steelyard.dtypes import numpy_dtype
-from steelyard.errors import FormatError, MissingExtraError, quoted
+from steelyard.errors import FormatError, MissingExtraError, printable, quoted
 from steelyard.storage.atomic import replacing
 
 try:
@@ -47,6 +47,8 @@ def put_datasets(
 
 def _create(path: Path, file: h5py.File, name: str, weight: Weight) -> int | None:
     """Create a dataset, and return the offset of the space for its numbers; None where nothing remains to be written."""
+    if weight.dtype == "float128":
+        raise FormatError(str(path), f"{printable(name)} is float128, which other machines read otherwise; convert it first")
     word = numpy_dtype(weight.dtype).newbyteorder("<")
     plain = numpy_dtype(weight.dtype).isbuiltin == 1  # the codes of ml_dtypes are not its own: "L" is a float8 and a uint64
     plan = h5p.create(h5p.DATASET_CREATE)

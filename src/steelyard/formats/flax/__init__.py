@@ -257,6 +257,9 @@ def write(weights: Weights, path: Path) -> None:
     for weight in weights.values():
         if weight.dtype == "object":
             raise FormatError(str(path), f"{printable(weight.name)} has no numbers, and cannot be written")
+        if weight.dtype == "float128":
+            what = "is float128, which other machines read otherwise; convert it first"
+            raise FormatError(str(path), f"{printable(weight.name)} {what}")
         if weight.name.count("/") + 1 + _CHUNK_LEVELS * (weight.nbytes > CHUNK_LIMIT) > limits.RECURSION:
             what = f"would need more than {limits.RECURSION} maps in each other, which no reader takes; rename it first"
             raise FormatError(str(path), f"{printable(weight.name)} {what}")
