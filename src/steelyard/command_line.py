@@ -165,7 +165,12 @@ def complain(line: str) -> None:
     """
     if sys.stderr is not None:
         with suppress(OSError):
-            print(in_options(line, _options), file=sys.stderr)
+            print(as_typed(line), file=sys.stderr)
+
+
+def as_typed(line: str) -> str:
+    """Return a line with the options of the command that runs, as `in_options` does."""
+    return in_options(line, _options)
 
 
 @contextmanager

@@ -55,6 +55,12 @@ def test_types_of_gguf_go_into_a_gguf_file(file, tmp_path, capsys):
     assert [tensor.tensor_type.name for tensor in GGUFReader(tmp_path / "q.gguf").tensors] == ["Q8_0", "F32", "F32", "F32"]
 
 
+def test_a_dry_run_names_options_too_where_a_kind_is_refused(tmp_path, capsys):
+    steelyard.save({"l.0.w": np.ones((8, 8), "f4")}, tmp_path / "net.npz")
+    printed = said(capsys, "quantize", tmp_path / "net.npz", "--to", "int8", "--dry-run")
+    assert "not known; pass --axis=0 for PyTorch's order" in printed
+
+
 def test_a_dry_run_shows_each_kind_and_writes_nothing(file, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
     printed = said(capsys, "quantize", file, "--to", "int8", "--to", "int4", "--dry-run")

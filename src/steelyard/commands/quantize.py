@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from steelyard.command_line import as_typed
 from steelyard.commands import (
     add_effective,
     add_engine_of_writing,
@@ -109,7 +110,7 @@ def _show(args: argparse.Namespace, weights: Weights, options: dict[str, Any]) -
     if args.json:
         print_json({"in": args.file, **found.to_dict()})
     else:
-        print("\n".join(what_if_lines(found)))
+        print("\n".join(map(as_typed, what_if_lines(found))))  # a kind that is refused says what to do
     if args.explain:
         from steelyard.text.explanations import QUANTISED
 
