@@ -177,4 +177,5 @@ def _as_transferred(one: Weights, other: Weights, given: tuple[Names, Names], na
     used = {name for row in plan.rows for name in row.sources}
     couples += [Couple(w, None) for w in one.values() if w.name not in used and not w.tied and w.role is not Role.COUNT]
     wrapped = [plan.wrapped.note] if plan.wrapped else []
-    return Coupling(couples, ["layers were paired as transfer does", *wrapped, *plan.notes])
+    how = ["layers were paired as transfer does"] if plan.rows else []
+    return Coupling(couples, [*how, *wrapped, *plan.notes])
