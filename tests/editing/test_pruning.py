@@ -20,6 +20,18 @@ CASES = sorted(path.parent.name for path in GOLDEN.glob("prune_*/meta.json"))
 KEPT_BY_ACCIDENT = ("prune_equal",)
 
 
+def test_pruning_the_parts_of_a_kernel_says_that_the_layer_may_have_other_zeros():
+    layer = torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 4))
+    made = steelyard.prune(layer, 0.5)
+    (said,) = [note for note in made.meta["notes"] if "other zeros" in note]
+    assert said.startswith("'weight' of the layers is made of pruned weights by orthogonal parametrization of PyTorch")
+    steelyard.weights(layer).assign(made)
+    assert np.count_nonzero(layer.weight.detach().numpy() == 0) < 8
+    effective = steelyard.prune(steelyard.effective(layer), 0.5)
+    assert np.count_nonzero(effective["weight"].numpy() == 0) == 8
+    assert not any("other zeros" in note for made in (effective, steelyard.prune(net(), 0.5)) for note in made.meta["notes"])
+
+
 def net(dtype=torch.float32):
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(6, 10), torch.nn.ReLU(), torch.nn.Linear(10, 4)).to(dtype)

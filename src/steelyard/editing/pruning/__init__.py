@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from steelyard import sizes
+from steelyard.core.effective import derive
 from steelyard.core.stacked import is_stacked, split
 from steelyard.core.weight import Weight
 from steelyard.core.weights import Weights
 from steelyard.dtypes import is_inexact, itemsize
 from steelyard.editing.lazily import each_weight
 from steelyard.editing.pruning.rules import AXES, NORMS, Lowest, Pattern, Rule, by_amount, by_pattern, by_units
-from steelyard.errors import ShapeError, printable, quoted
+from steelyard.errors import ShapeError, SteelyardError, first_of, printable, quoted
 from steelyard.io import readable_weights, weights
 
 if TYPE_CHECKING:
@@ -79,8 +80,11 @@ def prune(
         return weight if rule is None else weight.replace(read=rule.reader(weight, scored.get(weight.name)))
 
     made = each_weight(listed, change)
+    raw = _parts_of_others(listed, chosen)
     known = lru_cache(maxsize=1)(lambda: {**facts, **_sizes_of(made, rules)})
-    return made.with_weights(made.values(), meta=lambda: {**listed.meta, FACTS: known(), "notes": _notes(listed, known())})
+    return made.with_weights(
+        made.values(), meta=lambda: {**listed.meta, FACTS: known(), "notes": [*_notes(listed, known()), *raw]}
+    )
 
 
 def masks(source: Any) -> Weights:
@@ -106,6 +110,18 @@ def _separate(listed: Weights) -> Weights:
     if not any(map(is_stacked, listed.values())):
         return listed
     return listed.with_weights([part for weight in listed.values() for part in split(weight)], detached=True)
+
+
+def _parts_of_others(listed: Weights, chosen: Mapping[str, Weight]) -> list[str]:
+    """Return a sentence where zeros are not those of a layer, whose kernel norms, masks or adapters make of a pruned one."""
+    try:
+        made = [weight for weight in derive(listed, listing=True) if weight.derivation and {*weight.derivation.parts} & {*chosen}]
+    except SteelyardError:  # what cannot be made of the pruned weights need not be said of them
+        return []
+    names = first_of([weight.name for weight in made], 3, quoted)
+    schemes = " and ".join(dict.fromkeys(printable(weight.derivation.scheme) for weight in made if weight.derivation))
+    what = f"{names} of the layers {'is' if len(made) == 1 else 'are'} made of pruned weights by {schemes}"
+    return [f"{what}, and may have other zeros; prune steelyard.effective(net) for zeros there"] if made else []
 
 
 def _is_kept(weight: Weight) -> Callable[[int, int], Array]:
