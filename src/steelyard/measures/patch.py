@@ -206,6 +206,13 @@ def apply_patch(before: object, path: str | os.PathLike[str], *, skip_unreadable
     Numbers are patched when they are read. Digests verify both sides: `ShapeError` is raised if the patch was made for other
     weights than `before`, and `FormatError` if the result is wrong, or if the file is damaged or not a patch. Weights of
     `before` that cannot be read are refused, or left out with `skip_unreadable`.
+
+    Examples:
+        >>> import numpy as np, tempfile
+        >>> path = f"{tempfile.mkdtemp()}/change.safetensors"
+        >>> _ = save_patch({"w": np.array([1.0, 2.0])}, {"w": np.array([1.0, 5.0])}, path)
+        >>> apply_patch({"w": np.array([1.0, 2.0])}, path)["w"].numpy().tolist()
+        [1.0, 5.0]
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ShapeError(f"a patch is a file, whose path comes second, not a {printable(type(path).__name__)}")
