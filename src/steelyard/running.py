@@ -117,7 +117,7 @@ def one_line(error: BaseException) -> str:
     """Return the message of an error on one line."""
     if isinstance(error, OSError) and error.strerror:
         file = f"{printable(error.filename)}: " if error.filename else ""
-        return f"{file}{error.strerror}"
+        return f"{file}{error.strerror}{'; name a file in it' if error.errno == errno.EISDIR else ''}"
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}" if str(error) else "not enough memory"
     return printable(error, 2000)

@@ -77,6 +77,12 @@ def test_a_command_takes_one_way_to_give_its_table(name, files, tmp_path, capsys
     assert not out.exists()
 
 
+def test_a_folder_in_the_place_of_a_table_is_refused_with_what_to_do(files, tmp_path, capsys):
+    (tmp_path / "t.csv").mkdir()
+    assert main(["stats", files[0], "-o", str(tmp_path / "t.csv")]) == 2
+    assert capsys.readouterr().err.endswith("t.csv: Is a directory; name a file in it\n")
+
+
 def test_a_finding_has_its_place_and_a_difference_both_sides(files):
     finding = steelyard.check(files[1]).to_columns()
     assert (finding["name"], finding["rule"], finding["place"]) == (["layers.1.k"], ["not-finite"], ["0, 0"])
