@@ -4,10 +4,11 @@ import pickle
 import random
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 
 from steelyard.codecs.pickle import machine as machines
-from steelyard.codecs.pickle.machine import Machine
+from steelyard.codecs.pickle.machine import Log, Machine
 from steelyard.errors import FormatError, UnsafeFileError
 from steelyard.storage.source import from_bytes
 
@@ -30,13 +31,21 @@ def plain_object(chance, depth=0):
 
 
 def outcome(data):
-    """Return all that a machine holds after a pickle, as text, or the kind of its error."""
-    machine = Machine(from_bytes(data))
+    """Return all that a machine holds after a pickle, as text, or its error; and what it met, with the places."""
+    machine = Machine(from_bytes(data), log=Log())
+    calls, states, held = machine.log.calls, machine.log.states, machine.log.held
     try:
         root = machine.load()
-        return _text(root), _text(list(machine.memo.items())), machine.offset, len(machine.records), machine.is_plain
+        found = _text(root), _text(list(machine.memo.items())), machine.offset, len(machine.records), machine.is_plain
     except (FormatError, UnsafeFileError) as error:
-        return type(error).__name__
+        found = str(error)
+    return (
+        found,
+        machine.stream.source.spent,
+        [(how, at) for _, how, at in calls],
+        [at for *_, at in states],
+        [(str(each), at) for each, at in held],
+    )
 
 
 def _text(value, depth=0):
@@ -50,7 +59,9 @@ def _text(value, depth=0):
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_are_those_that_the_handlers_give(protocol, monkeypatch):
     chance = random.Random(protocol)
-    data = [pickle.dumps([plain_object(chance), OrderedDict(a=1)], protocol) for _ in range(30)]
+    array = np.arange(chance.randrange(9), dtype="f4")
+    others = [OrderedDict(a=1), array, b"bytes" * 3], [b"bytes" * 3], [b"bytes"]
+    data = [pickle.dumps([*others[n % 3], plain_object(chance), "end" * 9], protocol) for n in range(30)]
     mutants = []
     for whole in data:
         for _ in range(8):

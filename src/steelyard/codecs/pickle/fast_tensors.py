@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
     from steelyard.codecs.pickle.values import Pickled
 
-    Shared: TypeAlias = tuple[Pickled, Pickled, Pickled, int, int, tuple[int, ...], tuple[int, ...], bool, Pickled]
-    """Storage class, "storage", device, elements, offset, shape, strides, requires_grad, and the function of the next tensor."""
+    Shared: TypeAlias = tuple[
+        Pickled, Pickled, Pickled, int, tuple[None, ...], int, tuple[int, ...], tuple[int, ...], bool, Pickled
+    ]
+    """Storage class, "storage", device, elements and what follows them, offset, shape, strides, requires_grad, and the function
+    of the next tensor."""
 
 _WORD, _NUMBER = rb"(?:h.|j....)", rb"(?:K.|M..|J...[\x00-\x7f])"
 # TUPLE1 to TUPLE3 pop as many values as their names indicate; longer tuples begin with a MARK.
@@ -29,14 +32,15 @@ _PUT = rb"r(....)"
 # What torch.save writes for each tensor after the name and the function _rebuild_tensor_v2. Each "put" stores the value
 # in the next place of the memo; "get" fetches a value that was stored before.
 #   (                                     MARK of the arguments
-#   (  get get  X name put  get numel  t put  Q     MARK, "storage", class, key of the storage, device, elements: BINPERSID
+#   (  get get  X name put  get numel  t put  Q     MARK, "storage", class, key of the storage, device, elements: BINPERSID;
+#                                         before 1.6, a None follows the elements
 #   offset  shape put  strides put        numbers and tuples of numbers
 #   \x88 or \x89  get ) R put            requires_grad, and an empty OrderedDict of hooks
 #   t put  R put                          the arguments, and the call
 #   X name put  get  (                    name and function of the next tensor
 _ARGUMENTS = b"".join(
     (
-        rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
+        rb"\((%b%b)X(.)\0\0\0(\d{1,18})%b(%b%b)(N?)t%bQ" % (_WORD, _WORD, _PUT, _WORD, _NUMBER, _PUT),  # the storage
         rb"(%b%b)%b(%b)%b" % (_NUMBER, _DIMS, _PUT, _DIMS, _PUT),  # offset, shape and strides
         rb"([\x88\x89]%b)\)R%btr(....)R%b" % (_WORD, _PUT, _PUT),  # requires_grad, no hooks, and the call
     )
@@ -66,8 +70,10 @@ def fast_tensors(machine: Machine) -> None:
         return
     while tensor := match(stream.data, stream.at):
         # k0 to k7 are the memo indices
-        storage, width, key, k0, numel, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = tensor.groups()
-        repeated = storage, numel, place, step, flag, rebuild
+        storage, width, key, k0, numel, view, k1, place, k2, step, k3, flag, k4, k5, k6, length, name, k7, rebuild = (
+            tensor.groups()
+        )
+        repeated = storage, numel, view, place, step, flag, rebuild
         shared = known.get(repeated) or _shared(machine, repeated)
         if width[0] != len(key) or int.from_bytes(length, "little") != len(name) or shared is None:
             return
@@ -80,11 +86,11 @@ def fast_tensors(machine: Machine) -> None:
 
 def _push(machine: Machine, shared: Shared, key: str, name: str) -> None:
     """Replace the function on the stack by the record of its call, then push name and function of the next tensor."""
-    kind, place, device, count, start, size, step, flag, rebuild = shared
+    kind, place, device, count, view, start, size, step, flag, rebuild = shared
     stack, memo = machine.stack, machine.memo
     into = len(memo)
     memo[into] = key
-    memo[into + 1] = identity = kind, place, key, device, count
+    memo[into + 1] = identity = kind, place, key, device, count, *view
     memo[into + 2] = size
     memo[into + 3] = step
     hooks: Pickled = {}
@@ -104,7 +110,7 @@ def _shared(machine: Machine, repeated: tuple[bytes, ...]) -> Shared | None:
 
     The values stay valid while only new places of the memo are stored.
     """
-    storage, numel, offset_shape, stride, flag_hooks, rebuild = repeated
+    storage, numel, view, offset_shape, stride, flag_hooks, rebuild = repeated
     first, second = _word(storage)
     third, numel = _word(numel)
     words = first, _word(second)[0], third, _word(flag_hooks[1:])[0], _word(rebuild)[0]
@@ -115,7 +121,7 @@ def _shared(machine: Machine, repeated: tuple[bytes, ...]) -> Shared | None:
         return None
     dims = machine.dims
     (count,), (start, *size), step = (dims.get(text) or _dims(dims, text) for text in (numel, offset_shape, stride))
-    return kind, place, device, count, start, tuple(size), step, flag_hooks[:1] == b"\x88", make
+    return kind, place, device, count, (None,) * len(view), start, tuple(size), step, flag_hooks[:1] == b"\x88", make
 
 
 def _word(text: bytes) -> tuple[int, bytes]:

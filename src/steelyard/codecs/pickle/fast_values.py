@@ -1,14 +1,14 @@
 """Runs the opcodes of plain values in one loop: numbers, texts, lists, tuples and dicts.
 
 A pickle of plain data has millions of these, and a call for each would take most of the time. Stack, marks and memo end in the
-state that running them one by one gives; every other opcode, and every unusual argument, is left to its own handler.
+state that running them one by one gives. Other opcodes are run by their handlers; one with an unusual argument ends the loop.
 """
 
 from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.codecs.pickle.stream import LONG_TEXT, PADDING
@@ -16,6 +16,7 @@ from steelyard.codecs.pickle.values import as_key
 
 if TYPE_CHECKING:
     from steelyard.codecs.pickle.machine import Machine
+    from steelyard.codecs.pickle.opcodes import Handler
     from steelyard.codecs.pickle.values import Key, Pickled
 
 # Numbers of one kind in a row, such as those of a list, and the length of each with its opcode:
@@ -29,6 +30,7 @@ _NUMBERS = {
     0x4A: (re.compile(rb"(?:J.{4}){3,}", re.DOTALL), 5, struct.Struct("<xi")),
     0x47: (re.compile(rb"(?:G.{8}){3,}", re.DOTALL), 9, struct.Struct(">xd")),
 }
+_STOP = 0x2E
 _APPEND, _APPENDS, _SETITEM, _SETITEMS, _TUPLE = b"aesut"
 _FILLING = frozenset((_APPEND, _APPENDS, _SETITEM, _SETITEMS, _TUPLE))
 _NEW: dict[int, Callable[[], Pickled]] = {
@@ -42,24 +44,23 @@ _NEW: dict[int, Callable[[], Pickled]] = {
 _TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}
 
 
-def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912, PLR0915 - a call for each opcode would be slow
-    """Run the next opcodes, about so many at most, as long as they are those of plain values; return how many ran.
-
-    The last opcodes of the stream's window are left to their handlers. Raises the errors of Python for a damaged pickle.
-    """
+def run_plain_values(machine: Machine, handlers: Sequence[Handler]) -> None:  # noqa: C901, PLR0912, PLR0915 - see above
+    """Run about as many opcodes as are left; STOP, unusual arguments and the end of the window are left to the caller."""
     stream, stack, memo, marks = machine.stream, machine.stack, machine.memo, machine.marks
     data, number, push = stream.data, int.from_bytes, stack.append
     edge = min(stream.edge, stream.filled - len(PADDING))
-    left, at, end = most, stream.at, stream.at
+    left, at, end = machine.left, stream.at, stream.at
     try:
-        while left > 0 and at < edge:
-            code = data[at]
+        while left > 0 and at < edge and (code := data[at]) != _STOP:
             end = at + 1  # the next opcode; where an error is
             if code == 0x94:  # MEMOIZE
                 memo[len(memo)] = stack[-1]
             elif code == 0x68:  # BINGET
                 push(memo[data[end]])
                 end = at + 2
+            elif code == 0x72:  # LONG_BINPUT
+                memo[number(data[end : at + 5], "little")] = stack[-1]
+                end = at + 5
             elif code in _NUMBERS:
                 count, length = _numbers(stack, data, at, min(edge, at + 9 * left))
                 end = at + count * length
@@ -84,23 +85,23 @@ def run_plain_values(machine: Machine, most: int) -> int:  # noqa: C901, PLR0912
             elif code == 0x71:  # BINPUT
                 memo[data[end]] = stack[-1]
                 end = at + 2
-            elif code == 0x6A or code == 0x72:  # noqa: PLR1714 - LONG_BINGET, LONG_BINPUT
-                place, end = number(data[end : at + 5], "little"), at + 5
-                if code == 0x6A:
-                    push(memo[place])
-                else:
-                    memo[place] = stack[-1]
+            elif code == 0x6A:  # LONG_BINGET
+                end = at + 5
+                push(memo[number(data[at + 1 : end], "little")])
             elif code in _TUPLES and len(stack) >= _TUPLES[code]:
                 stack[-_TUPLES[code] :] = [tuple(stack[-_TUPLES[code] :])]
             else:
-                break
+                stream.at, end = end, -1  # the handler reads on
+                handlers[code](machine)
+                end = stream.at
             at = end
             left -= 1
     except BaseException:
-        stream.at = end
+        at = end if end >= 0 else stream.at
+        left -= 1
         raise
-    stream.at = at
-    return most - left
+    finally:
+        stream.at, machine.left = at, left
 
 
 def _numbers(stack: list[Pickled], data: bytes, at: int, stop: int) -> tuple[int, int]:

@@ -75,9 +75,9 @@ class Machine:
 
     `records` are the calls that a loader would make, `references` the persistent ids, and `states` the attributes of dicts, all
     in order. `after_build` is called with each record that is given its state, and may replace it: joblib writes the bytes of
-    an array right after the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step. With `outlines`, the
-    root of a long pickle of plain values is enough, and comes from `outline`. `log` is None unless an audit asks
-    for one; its bytes count from `origin`, the place of the source in the file of the log.
+    an array right after the state of a wrapper. `is_fast` lets `fast_tensors` take many opcodes in a step; `left` is the number
+    of opcodes that are paid for. With `outlines`, the root of a long pickle of plain values is enough, and comes from `outline`.
+    `log` is None unless an audit asks for one; its bytes count from `origin`, the place of the source in the file of the log.
     """
 
     __slots__ = (
@@ -86,6 +86,7 @@ class Machine:
         "dims",
         "globals",
         "is_fast",
+        "left",
         "log",
         "marks",
         "memo",
@@ -113,6 +114,7 @@ class Machine:
         self.states: list[tuple[dict[Key, Pickled], Pickled]] = []
         self.dims: dict[bytes, tuple[int, ...]] = {}
         self.depth = 0
+        self.left = 0
         self._start()
 
     def _start(self) -> None:
@@ -152,23 +154,23 @@ class Machine:
 
     def _run(self) -> Pickled:
         handlers, stream = HANDLERS, self.stream
-        left = 0
+        self.left = 0
         try:
             while True:
                 stream.budget.spend(OPCODES * OPCODE_COST, stream.offset)
-                left = OPCODES
-                while left > 0:
-                    left -= run_plain_values(self, left)
+                self.left = OPCODES
+                while self.left > 0:
+                    run_plain_values(self, handlers)
                     at = stream.at
                     if at >= stream.edge:
                         stream.window(stream.base + at)
-                    elif left > 0:
-                        left -= 1
+                    elif self.left > 0:
+                        self.left -= 1
                         stream.at = at + 1
                         if handlers[stream.data[at]](self):
                             return self.stack.pop()
         finally:
-            stream.budget.owe(-left * OPCODE_COST)  # only those that ran are charged
+            stream.budget.owe(-self.left * OPCODE_COST)  # only those that ran are charged
 
     @property
     def is_plain(self) -> bool:
