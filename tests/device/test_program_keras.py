@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from steelyard.device.program import program_of
 from steelyard.errors import ShapeError
@@ -86,6 +86,30 @@ def test_functions_of_a_model_have_their_settings(tmp_path):
     made = keras.ops.elu(keras.ops.leaky_relu(layers.Dense(4)(one), negative_slope=0.4), alpha=0.3)
     shaped = keras.ops.softmax(layers.Reshape((2, 2))(made), axis=1)
     check(keras.Model(one, keras.ops.concatenate([shaped, layers.Reshape((2, 2))(one)], axis=1)), example(4), tmp_path)
+
+
+FUNCTIONS = {
+    "numbers": lambda x: (x * 0.5 + 1) / 3 - 0.25,
+    "numbers before": lambda x: (1 - x) * (2 / (x * x + 1)) + 3 * x,
+    "bounds": lambda x: ops.clip(x, -0.2, 0.3) + ops.maximum(x, 0.1) - ops.minimum(0.2, x),
+    "powers and roots": lambda x: x**2 + ops.square(x) * ops.sqrt(ops.absolute(x)) - (ops.abs(x) + 1) ** -0.5,
+    "reciprocals": lambda x: ops.reciprocal(x * x + 1) - ops.rsqrt(x * x + 1) + ops.erf(-x),
+    "means and sums": lambda x: x - ops.mean(x, axis=-1, keepdims=True) + ops.sum(x, axis=(1, 2), keepdims=True),
+    "a mean that loses its axis": lambda x: ops.mean(x, axis=1) + ops.max(x, axis=-2),
+    "an order of the axes": lambda x: ops.transpose(x, (0, 2, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_functions_of_keras_take_numbers_and_make_one_of_several(kind, tmp_path):
+    one = keras.Input((5, 4))
+    check(keras.Model(one, FUNCTIONS[kind](layers.Dense(4)(one))), example(5, 4), tmp_path)
+
+
+def test_a_power_of_a_number_is_refused():
+    one = keras.Input((4,))
+    with pytest.raises(ShapeError, match="takes a power of a number, which is not known"):
+        program_of(filled(keras.Model(one, 2 ** layers.Dense(4)(one))), example(4))
 
 
 def test_both_directions_are_joined_as_the_layer_says(tmp_path):

@@ -1,4 +1,4 @@
-"""The steps of PyTorch's functions on each number, and of those that make one number of several."""
+"""The steps of functions on each number, and of those that make one number of several, by their names in PyTorch and Keras."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ def _square(node: Node) -> int:
     return node.add(Combine("multiply"), node.input, node.input)
 
 
+def with_number(node: Node, word: str) -> int:
+    """Add a combination of the input with the number in the settings, by a word of `Combine`."""
+    number = _number(node)
+    if not node.layer.settings.get("value_first"):
+        return node.add(Scale(word, number), node.input)
+    if word == "subtract":
+        return _in_turn(node, Scale("multiply", -1.0), Scale("add", number))
+    return _quotient(node, number, node.input) if word == "divide" else node.add(Scale(word, number), node.input)
+
+
 def _subtracted(node: Node) -> int:
     """Add a number minus the input."""
     return _in_turn(node, Scale("multiply", -1.0), Scale("add", _number(node)))
@@ -100,6 +110,8 @@ def _quotient(node: Node, number: float, place: int) -> int:
 
 def _power(node: Node) -> int:
     """Add the powers that are products or roots."""
+    if node.layer.settings.get("value_first"):
+        refuse(node.layer, "takes a power of a number, which is not known")
     exponent = _number(node)
     if exponent == 1:
         return node.input
@@ -125,7 +137,7 @@ def _clamp(node: Node) -> int:
 
 
 def _number(node: Node) -> float:
-    node.only("value")
+    node.only("merge", "value", "value_first")
     value = node.layer.settings.get("value")
     if not isinstance(value, (int, float)):
         refuse(node.layer, "is known with a number only")
@@ -134,19 +146,19 @@ def _number(node: Node) -> float:
 
 _ROOT = Activation("square_root", {})
 ELEMENTARY: Mapping[str, Maker] = {
-    **dict.fromkeys(("abs", "absolute"), _each(Activation("absolute", {}))),
-    **dict.fromkeys(("neg", "negative"), _each(Scale("multiply", -1.0))),
-    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), _clamp),
+    **dict.fromkeys(("abs", "absolute", "Absolute"), _each(Activation("absolute", {}))),
+    **dict.fromkeys(("neg", "negative", "Negative"), _each(Scale("multiply", -1.0))),
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "Clip"), _clamp),
     **dict.fromkeys(("rtruediv", "rdiv"), _divided),
-    "sqrt": _each(_ROOT),
-    "erf": _each(Activation("erf", {})),
-    "square": _square,
-    "reciprocal": _reciprocal,
-    "rsqrt": _reciprocal_root,
+    **dict.fromkeys(("sqrt", "Sqrt"), _each(_ROOT)),
+    **dict.fromkeys(("erf", "Erf"), _each(Activation("erf", {}))),
+    **dict.fromkeys(("square", "Square"), _square),
+    **dict.fromkeys(("reciprocal", "Reciprocal"), _reciprocal),
+    **dict.fromkeys(("rsqrt", "Rsqrt"), _reciprocal_root),
     "rsub": _subtracted,
-    "pow": _power,
-    "mean": _reduction("average"),
-    "sum": _reduction("sum"),
-    "amax": _reduction("max"),
+    **dict.fromkeys(("pow", "Power"), _power),
+    **dict.fromkeys(("mean", "Mean"), _reduction("average")),
+    **dict.fromkeys(("sum", "Sum"), _reduction("sum")),
+    **dict.fromkeys(("amax", "Max"), _reduction("max")),
 }
 """The makers of the functions by their names."""

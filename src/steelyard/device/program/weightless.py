@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from steelyard.device.program.activations import CURVES, SETTINGS, Activation
 from steelyard.device.program.building import Node, integers, refuse
-from steelyard.device.program.elementary import ELEMENTARY
+from steelyard.device.program.elementary import ELEMENTARY, with_number
 from steelyard.device.program.norms import Softmax
 from steelyard.device.program.operators.layers import Windows, rounded_up
 from steelyard.device.program.resampling import coordinates, cubic, linear, means, nearest, sampled
 from steelyard.device.program.sequences import dot_product_attention, masked, product
-from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Scale, Select
+from steelyard.device.program.shaping import Combine, Concatenate, Permute, Reshape, Select
 from steelyard.device.program.weighted import around, known_channels
 from steelyard.device.program.windows import GlobalPool, Pad, Pool
 
@@ -252,8 +252,10 @@ def upsample(node: Node) -> int:
 
 def merge(node: Node) -> int:
     """Add a combination of several inputs in their order."""
-    node.only("merge", "axis")
     word = str(node.layer.settings.get("merge") or node.layer.class_name).lower()
+    if len(node.inputs) == 1 and "value" in node.layer.settings and word in _COMBINED:
+        return with_number(node, _COMBINED[word])
+    node.only("merge", "axis")
     if len(node.inputs) < 2:
         refuse(node.layer, "combines its input with numbers that are not layers' outputs")
     inputs = _aligned(node)
@@ -292,9 +294,8 @@ def other(node: Node) -> int:
         return _selected(node)
     value = settings.get("value")
     if _COMBINED.get(word) in ("add", "subtract", "multiply", "divide") and isinstance(value, (int, float)):
-        node.only("value")
         node.assume("the number comes after the input")
-        return node.add(Scale(_COMBINED[word], float(value)), node.input)
+        return with_number(node, _COMBINED[word])
     return refuse(node.layer, "is not known")
 
 

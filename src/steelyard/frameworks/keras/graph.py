@@ -181,7 +181,7 @@ def _in_graph(model: keras.Model, path: str, known: Known) -> Iterator[_ListedLa
             takes = _shape(node.input_tensors[0]) if node.input_tensors else None
             given = node.arguments
             for place in _visit(node.operation, scope, known, takes, _shape(node.outputs[0])):
-                if place.holder is node.operation and isinstance(place.holder, keras.layers.Layer):
+                if place.holder is node.operation:
                     place.layer.settings |= called_with(place.layer.kind, given.args, given.kwargs)
                 yield place
 

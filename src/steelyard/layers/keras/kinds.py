@@ -91,11 +91,18 @@ def class_and_config(entry: object) -> tuple[str, Config]:
 def called_with(kind: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Settings:
     """Return the settings that a call of a layer has: a causal mask of attention, another mask, and the mode of training.
 
+    A function of two operands may have a number as one of them.
+
     >>> called_with("attention", ["x", "x"], {"use_causal_mask": True, "query_mask": None})
     {'causal': True}
+    >>> called_with("merge", [1, "x"], {})
+    {'value': 1, 'value_first': True}
     """
     is_attention = kind == "attention"
     settings: Settings = {"causal": bool(kwargs.get("use_causal_mask"))} if is_attention else {}
+    numbers = [each for each in args if type(each) in (int, float)] if kind in ("merge", "other") else []
+    if len(args) == 2 and len(numbers) == 1:
+        settings |= {"value": _setting(numbers[0])} | ({"value_first": True} if args[0] is numbers[0] else {})
     others = [kwargs[name] for name in kwargs if name.endswith("mask") and name != "use_causal_mask"]
     if any(each is not None for each in (*others, *(args[_BEFORE_MASKS:] if is_attention else ()))):
         settings["masked"] = True
@@ -258,6 +265,12 @@ def _merge(word: str) -> SettingsOf:
     return lambda config, channels: {"merge": word, **_read(axis="axis")(config, channels)}
 
 
+def _transposed(config: Config, channels: int) -> Settings:
+    """Return the order of the axes after that of the examples, which stays the first."""
+    axes = _setting(config.get("axes"))
+    return {"axes": axes[1:]} if isinstance(axes, tuple) and axes[:1] == (0,) else {"axes": axes, "mixes_batch": True}
+
+
 def _gelu(config: Config, channels: int) -> Settings:
     return {"activation": "gelu_tanh" if config.get("approximate", True) else "gelu"}
 
@@ -303,6 +316,7 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Flatten", "flatten", _read(data_format="data_format")),
     **_spread("Reshape", "reshape", _read(shape="target_shape", newshape="newshape")),
     **_spread("Permute", "reshape", _read(axes="dims")),
+    **_spread("Transpose", "reshape", _transposed),
     **_spread("MaxPooling#", "pool", _pool("max"), "123"),
     **_spread("AveragePooling#", "pool", _pool("average"), "123"),
     **_spread("GlobalMaxPooling#", "global pool", lambda *_: {"pool": "max"}, "123"),
@@ -312,7 +326,10 @@ _KINDS: dict[str, tuple[str, SettingsOf]] = {
     **_spread("Dropout AlphaDropout GaussianDropout", "dropout", _read(rate="rate")),
     **_spread("SpatialDropout#", "dropout", _read(rate="rate"), "123"),
     **{name: ("merge", _merge(name.lower())) for name in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")},
+    **_spread("Divide TrueDivide", "merge", _merge("divide")),
     **_spread("Concatenate", "merge", _merge("concatenate")),
     **_spread("Dot", "merge", _merge("dot")),
+    **_spread("Mean Sum Max", "other", _read(axis="axis", keepdim="keepdims")),
+    **_spread("Clip", "other", _read(lowest="x_min", highest="x_max")),
 }
 """The kind of each class, layers and functions, and the reader of its config."""
