@@ -40,6 +40,29 @@ def test_a_weight_that_cannot_be_read_is_listed_with_its_reason_and_counts_for_n
     assert "unreadable='net.bin: is packed'" in repr(w["packed"])
 
 
+def test_the_reason_of_a_weight_keeps_nothing_else_that_its_reader_knew_and_does_not_grow_by_attempts():
+    """A file may have a hundred thousand weights that cannot be read, each with frames and what these refer to."""
+
+    def failed():
+        try:
+            try:
+                open("missing/net.bin")  # noqa: SIM115 - it is not there
+            except OSError:
+                raise FormatError("net.bin", "is packed") from None
+        except FormatError as error:
+            return Refused(error)
+
+    refused = failed()
+    assert refused.error.__traceback__ is None
+    assert refused.error.__context__ is None
+    lengths = set()
+    for _ in range(3):
+        with pytest.raises(FormatError, match=REASON) as raised:
+            refused(0, 1)
+        lengths.add(len(raised.traceback))
+    assert len(lengths) == 1
+
+
 def test_the_size_of_an_unreadable_weight_is_known_where_its_shape_is():
     assert packed(shape=(4, 8), dtype="int8").size == 32
 

@@ -55,11 +55,14 @@ class Refused:
     __slots__ = ("error", "place")
 
     def __init__(self, error: SteelyardError, place: Hashable = None) -> None:
-        self.error = error
+        # traces keep all that a reader knew where it failed, and a file may have many weights that cannot be read
+        self.error = error.with_traceback(None)
+        if error.__suppress_context__:
+            error.__context__ = None
         self.place = place
 
     def __call__(self, _start: int, _stop: int) -> Array:
-        raise self.error
+        raise self.error.with_traceback(None)  # else each attempt would make it longer
 
 
 class Weight:
