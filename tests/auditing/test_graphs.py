@@ -6,7 +6,7 @@ import pytest
 from wire import field, flat_file
 
 from steelyard.auditing import audit
-from steelyard.storage.source import from_bytes
+from steelyard.storage.source import from_bytes, open_path
 
 
 def found(content, name):
@@ -201,6 +201,16 @@ def test_a_model_of_many_tensors_is_read_about_once():
     source.fill = lambda offset, buffer: lengths.append(len(buffer)) or fill(offset, buffer)
     assert not audit(source).findings
     assert sum(lengths) < 10 * len(data)  # a page for each tensor would be a thousand times
+
+
+def test_the_file_of_many_tensors_is_looked_for_once(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(onnx(*(tensor(5, f"model.data{nth % 2}", f"w{nth}") for nth in range(500))))
+    (tmp_path / "model.data0").write_bytes(b"x" * 8)
+    source = open_path(tmp_path / "a.onnx")
+    beside, looked = source.beside, []
+    source.beside = lambda name: looked.append(name) or beside(name)
+    assert not audit(source).findings
+    assert sorted(looked) == ["model.data0", "model.data1"]
 
 
 def test_external_data_of_one_tensor_among_others_is_found():

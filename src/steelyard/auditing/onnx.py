@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 from steelyard.auditing.archives import leaves
@@ -68,6 +69,7 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
     """Walk through a model without recursion; its functions define the operators of their domains."""
     pending: list[tuple[str, Field]] = []
     silent = _INITIALIZER, _past_silent()
+    leads_out = cache(lambda location: _leads_out(source, location))  # thousands of tensors may be in one file
     for field in message(source):
         if field.wire == BYTES and field.number in (7, 20, 25):
             pending.append(({7: "graph", 20: "training", 25: "function"}[field.number], field))
@@ -82,7 +84,7 @@ def _of_model(source: Source, local: set[str]) -> Iterator[tuple[str, str]]:
             word = _INSIDE[kind].get(inner.number)
             if word == "tensor":  # at once: a graph may have many, which the last page that was read holds
                 if inner.mentions(_FILE):
-                    yield from _of_tensor(inner, source)
+                    yield from _of_tensor(inner, leads_out)
             elif word:
                 inside.append((word, inner))
         pending += reversed(inside)
@@ -153,7 +155,7 @@ def _judged(op: str, domain: str, settings: list[tuple[str, str]], local: set[st
 
 
 # TensorProto: 8 name, 13 external_data, repeated: 1 key, 2 value
-def _of_tensor(field: Field, source: Source) -> Iterator[tuple[str, str]]:
+def _of_tensor(field: Field, leads_out: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     name = location = ""
     for inner in field.message():
         if inner.number == 8:
@@ -161,14 +163,17 @@ def _of_tensor(field: Field, source: Source) -> Iterator[tuple[str, str]]:
         elif inner.number == 13:
             pair = {each.number: each.text() for each in inner.message() if each.number in (1, 2)}
             location = pair.get(2, "") if pair.get(1) == "location" else location
-    if location and (leaves(location) or "://" in location or _is_link_out(source, location)):
+    if location and leads_out(location):
         yield (
             "onnx-outside",
             f"names the file {printable(location, 200)} for the numbers of {printable(name)}, outside its folder",
         )
 
 
-def _is_link_out(source: Source, location: str) -> bool:
+def _leads_out(source: Source, location: str) -> bool:
+    """Whether a location is an address, or outside the folder of the model, be it through a link."""
+    if leaves(location) or "://" in location:
+        return True
     if source.path is None:
         return False
     try:
