@@ -7,13 +7,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from wire import field
 
 import steelyard
 from steelyard.auditing.quick import would_run
+from steelyard.codecs import limits
 from steelyard.codecs.protobuf import Field, _Pages
+from steelyard.errors import FormatError
 from steelyard.formats.onnx.messages import model
 from steelyard.formats.onnx.tensor_records import small_tensor
-from steelyard.storage.source import open_path
+from steelyard.storage.source import from_bytes, open_path
 
 TENSORS = [
     helper.make_tensor("plain", TensorProto.FLOAT, [2], [0.5, 1.0]),
@@ -114,3 +117,32 @@ def test_a_listed_tensor_takes_little_memory(tmp_path):
     held, most = map(int, subprocess.check_output([sys.executable, "-c", LISTING, path], text=True).split())
     assert held < 700 * len(many)
     assert most < 1100 * len(many)
+
+
+RUNS = {
+    "empty": field(4, b""),
+    "of integers": field(5, b""),
+    "packed and single": b"\x25\0\0\x80\x3f" + field(4, b""),
+}
+
+
+def of_runs(run, count, name="w"):
+    return field(5, field(1, 0), field(2, 1), run * count, field(8, name))
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+@pytest.mark.parametrize("held_by", ["a tensor", "small tensors", "a constant", "a list of numbers"])
+def test_runs_of_elements_without_end_are_refused_before_they_take_the_memory(run, held_by):
+    """A run takes two bytes of a file, and a hundred times as much in memory; libraries write one for a tensor."""
+    part = {
+        "a tensor": of_runs(run, 1_000),
+        "small tensors": b"".join(of_runs(run, 20, f"w{nth}") for nth in range(50)),
+        "a constant": field(1, field(2, "w"), field(4, "Constant"), field(5, field(1, "value"), of_runs(run, 1_000))),
+        "a list of numbers": field(
+            1, field(2, "w"), field(4, "Constant"), field(5, field(1, "value_ints"), field(8, b"") * 1_000)
+        ),
+    }[held_by]
+    content = field(1, 8) + field(7, part)
+    assert model(from_bytes(content, "w.onnx")).graph is not None
+    with limits.allow(MEMORY=300_000, MEMORY_PER_BYTE=0), pytest.raises(FormatError, match="takes more than 300,000 bytes"):
+        model(from_bytes(content, "w.onnx"))

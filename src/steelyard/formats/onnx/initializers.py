@@ -142,7 +142,7 @@ class Alike:
         self._sought += 1
         data = field[begin:]
         try:
-            kind = _kind_of(tensor_of(message(from_bytes(data)), 0), head[0], data)
+            kind = _kind_of(tensor_of(message(from_bytes(data)), 0, self._budget), head[0], data)
         except FormatError:  # the general way raises it with the place in the file
             return None
         if kind is not None:

@@ -218,7 +218,7 @@ class _Decoder:
             elif number in (6, 11):
                 attribute.graphs.append(self.graph(inner, GraphProto()))
             elif number in (2, 3, 7, 8):
-                extend(attribute.elements, inner)
+                extend(attribute.elements, inner, self.budget)
                 _set_number(attribute, inner)
             elif number in (22, 23):
                 attribute.sparse.append(self.sparse(inner))
@@ -240,8 +240,9 @@ class _Decoder:
         self.budget.spend(NODE_COST, field.offset)
         data = field.held()
         if data is not None and (small := small_tensor(data, field.offset)) is not None:
+            self.budget.spend(NODE_COST * max(len(small.elements) - 1, 0), field.offset)
             return small
-        return tensor_of(field.message(), field.offset)
+        return tensor_of(field.message(), field.offset, self.budget)
 
 
 def _set_text(attribute: AttributeProto, field: Field) -> None:

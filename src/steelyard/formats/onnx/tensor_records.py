@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from steelyard.codecs.protobuf import BYTES, Field
 
+if TYPE_CHECKING:
+    from steelyard.codecs.budget import Budget
+
 NODE_COST = 500
-"""bytes of memory that a node, an attribute or a tensor takes"""
+"""bytes of memory that a node, an attribute, a tensor or a further run of its elements takes"""
 
 RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED = 9, 4, 5, 7, 10, 11
 """The numbers of a TensorProto's fields for elements: raw_data, float_data, int32_data, int64_data, double_data, uint64_data."""
@@ -63,8 +67,8 @@ class TensorProto:
 # 1 dims, repeated   2 data_type      4 float_data   5 int32_data    6 string_data
 # 7 int64_data       8 name           9 raw_data     10 double_data  11 uint64_data
 # 13 external_data, repeated          14 data_location: 1 is external
-def tensor_of(fields: Iterable[Field], begin: int) -> TensorProto:
-    """Decode a TensorProto from its fields, which are at the offset `begin`."""
+def tensor_of(fields: Iterable[Field], begin: int, budget: Budget) -> TensorProto:
+    """Decode a TensorProto from its fields, which are at the offset `begin`; the budget pays for runs of elements."""
     tensor, entries, external = TensorProto(), dict[str, str](), False
     tensor.begin = begin
     for inner in fields:
@@ -78,7 +82,7 @@ def tensor_of(fields: Iterable[Field], begin: int) -> TensorProto:
         elif number == 8:
             tensor.name = inner.text()
         elif number in (RAW, FLOATS, INTS, LONGS, DOUBLES, UNSIGNED):
-            extend(tensor.elements, inner)
+            extend(tensor.elements, inner, budget)
         elif number == 13:
             key, value = pair(inner)
             entries[key] = value
@@ -88,10 +92,13 @@ def tensor_of(fields: Iterable[Field], begin: int) -> TensorProto:
     return tensor
 
 
-def extend(elements: list[Elements], field: Field) -> None:
-    """Add a field to elements: to the last of them, or as others."""
-    if not (elements and elements[-1].takes(field)):
-        elements.append(Elements(field))
+def extend(elements: list[Elements], field: Field, budget: Budget) -> None:
+    """Add a field to elements: to the last of them, or as others. Two bytes of a file are enough for a run of none."""
+    if elements and elements[-1].takes(field):
+        return
+    if elements:
+        budget.spend(NODE_COST, field.begin)
+    elements.append(Elements(field))
 
 
 # StringStringEntryProto: 1 key, 2 value
