@@ -33,6 +33,15 @@ def test_files_of_several_formats_are_averaged_into_any(folds, capsys, out):
     assert capsys.readouterr().out.startswith(f"integers that differ are those of the first: 'n'\n{out}: 2 weights")
 
 
+def test_what_is_written_into_a_folder_is_named(folds, tmp_path, capsys):
+    files, _ = folds
+    assert main(["average", *files, "-o", "made/"]) == 0
+    assert "made/model.safetensors: 2 weights" in capsys.readouterr().out
+    steelyard.save_patch(files[0], files[1], "p.safetensors")
+    assert main(["apply-patch", files[0], "p.safetensors", "-o", "made/"]) == 0
+    assert capsys.readouterr().out.startswith("made/model.safetensors: 2 weights")
+
+
 def test_the_kinds_of_averages_are_those_of_the_functions(folds):
     files, stack = folds
     weighted = steelyard.average(files, [1, 2, 3, 4])

@@ -32,11 +32,11 @@ def run(args: argparse.Namespace) -> None:
         result = apply_patch(watched, args.patch)
         if _same_file(args.out, args.patch):
             raise FormatError(args.out, "is the patch itself; write to another file")
-        write(result, args.out, used)
+        out = write(result, args.out, used)
     if args.json:
-        print_json({"before": args.before, "patch": args.patch, "out": args.out, "weights": len(result), "bytes": result.nbytes})
+        print_json({"before": args.before, "patch": args.patch, "out": out, "weights": len(result), "bytes": result.nbytes})
     else:
-        print(f"{printable(args.out)}: {totals(result)}")
+        print(f"{printable(out)}: {totals(result)}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

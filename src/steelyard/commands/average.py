@@ -50,11 +50,11 @@ def run(args: argparse.Namespace) -> None:
         return
     code = {file: code_in(file) for file in files}  # before OUT may replace one of them
     # a model in one file may be replaced by the result, a file of several may not
-    destination(made, args.out, {path for _, used in read if len(used) > 1 for path in used}, args.shard_size)
+    _, out = destination(made, args.out, {path for _, used in read if len(used) > 1 for path in used}, args.shard_size)
     made = from_workers(args, made, _made, files)
     with following(made, "averaging") as watched:
         save(watched, args.out, shard_size=args.shard_size)
-    _tell(args, files, made, notes, code)
+    _tell(args, out, files, made, notes, code)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,17 +149,19 @@ def _middle(args: argparse.Namespace, count: int) -> list[str]:
     return [] if args.trim is None else [f"the mean of {count - 2 * int(args.trim * count)} of {count} numbers each"]
 
 
-def _tell(args: argparse.Namespace, files: list[str], made: Weights, notes: list[str], code: dict[str, list[str]]) -> None:
+def _tell(
+    args: argparse.Namespace, out: str, files: list[str], made: Weights, notes: list[str], code: dict[str, list[str]]
+) -> None:
     from steelyard.text.records import file_record
     from steelyard.text.table import totals
 
     if args.json:
-        record: dict[str, Any] = {"in": files, "out": args.out, "total": file_record(args.out, made)["total"]}
+        record: dict[str, Any] = {"in": files, "out": out, "total": file_record(out, made)["total"]}
         print_json({**record, "notes": notes, "would_run": code})
     else:
         for note in notes:
             print(printable(note, 1000))
-        print(f"{printable(args.out)}: {totals(made)}")
+        print(f"{printable(out)}: {totals(made)}")
     warn_of_code(code)
 
 
