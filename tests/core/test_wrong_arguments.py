@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.neural_network import MLPClassifier
 
 import steelyard
 from steelyard.errors import ShapeError
@@ -34,3 +35,27 @@ def test_arguments_of_a_wrong_kind_are_refused_in_one_line_that_says_what_is_rig
             call()
     with pytest.raises(steelyard.SteelyardError, match="'3' is not a function"):
         w.map(3)
+
+
+def test_masked_numbers_are_refused_and_an_array_without_them_is_one_of_numbers():
+    masked = np.ma.masked_array(np.arange(3.0), mask=[False, True, False])
+    w = steelyard.weights({"b": np.zeros(3)})
+    for call, name in (
+        (lambda: steelyard.weights({"a": {"b": masked}}), "'a.b': the array"),
+        (lambda: w.assign({"b": masked}), "b"),
+        (lambda: w.from_vector(masked), "the vector"),
+    ):
+        with pytest.raises(ShapeError, match=f"^{name} has 1 masked of 3 numbers; fill them first"):
+            call()
+    w.assign({"b": np.ma.masked_array(np.arange(3.0))})
+    assert w["b"].numpy().tolist() == [0, 1, 2]
+
+
+def test_a_member_of_a_dict_or_list_that_has_no_weights_is_named():
+    for model, where in (
+        ({"a": np.ones(2), "b": {"c": object()}}, "'b.c': a builtins.object is of a framework"),
+        ([np.ones(2), np.array(["x"])], "'1': the array holds <U1"),
+        ({"fit": MLPClassifier()}, "'fit': this MLPClassifier is not fitted"),
+    ):
+        with pytest.raises(steelyard.SteelyardError, match=f"^{where}"):
+            steelyard.weights(model)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from steelyard.core.casting import converted, fitted
 from steelyard.core.places import placed
 from steelyard.core.plugins import framework_of, weights_in_file
-from steelyard.core.readers import Placed, array_reader
+from steelyard.core.readers import Placed, array_reader, require_unmasked
 from steelyard.core.stacked import relaid
 from steelyard.core.vector import VectorLayout, unflatten
 from steelyard.core.weight import Refused, Weight
@@ -62,6 +62,7 @@ def as_vector(layout: VectorLayout, values: object) -> Array:
     import numpy as np
 
     numbers = _numbers(values)
+    require_unmasked("the vector", numbers)
     try:
         vector = np.asarray(numbers)
     except ValueError:

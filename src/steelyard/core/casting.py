@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from steelyard.core.readers import dtype_word
+from steelyard.core.readers import dtype_word, require_unmasked
 from steelyard.core.rounding import rounded
 from steelyard.core.together import likeness, read_rows
 from steelyard.core.weight import Refused, Weight
@@ -29,6 +29,7 @@ def fitted(weight: Weight, value: ArrayLike) -> Array:
     """
     import numpy as np
 
+    require_unmasked(weight.name, value)
     try:
         array = np.asarray(value)
     except ValueError:

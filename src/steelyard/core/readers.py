@@ -16,7 +16,7 @@ from steelyard.core.recent import RecentBlocks
 from steelyard.core.together import batches, bytes_together, likeness, rows_of
 from steelyard.core.weight import Refused, Weight
 from steelyard.dtypes import ITEMSIZES, itemsize
-from steelyard.errors import UnknownModelError, printable
+from steelyard.errors import ShapeError, UnknownModelError, printable
 from steelyard.storage.readahead import read_ahead
 from steelyard.storage.source import Stored
 
@@ -263,7 +263,7 @@ class ByColumns:
 def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
     """Make a weight from a NumPy array, without a copy; `facts` are the other fields of `Weight`.
 
-    Raises `UnknownModelError` for an array of anything but numbers.
+    Raises `UnknownModelError` for an array of anything but numbers, and `ShapeError` for one with masked numbers.
 
     >>> import numpy as np
     >>> from_array("bias", np.zeros(3)).dtype
@@ -271,8 +271,19 @@ def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
     """
     import numpy as np
 
+    require_unmasked(name, array)
     array = np.asarray(array)
     return Weight(name=name, shape=array.shape, dtype=dtype_word(name, array.dtype), read=array_reader(array), **facts)
+
+
+def require_unmasked(name: str, array: object) -> None:
+    """Raise `ShapeError` for a masked array of NumPy with masked numbers: what is below a mask is no number of the array."""
+    masked = sys.modules.get("numpy.ma")  # else there are none
+    if masked is not None and isinstance(array, masked.MaskedArray) and masked.is_masked(array):
+        shown = printable(name) or "the array"
+        raise ShapeError(
+            f"{shown} has {int(array.mask.sum()):,} masked of {array.size:,} numbers; fill them first: array.filled(0)"
+        )
 
 
 def array_reader(array: Array) -> Reader:

@@ -20,7 +20,7 @@ from steelyard.core.plugins import framework_of, load
 from steelyard.core.readers import dtype_word, from_array
 from steelyard.core.roles import infer_roles
 from steelyard.core.weight import Weight
-from steelyard.errors import ShapeError, UnknownModelError, printable, quoted
+from steelyard.errors import NotFittedError, ShapeError, UnknownModelError, printable, quoted
 
 if TYPE_CHECKING:
     from typing import TypeAlias, TypeGuard
@@ -48,7 +48,7 @@ def weights(model: object) -> Iterable[Weight]:
     bare: list[Weight] = []  # tensors known by name only
     members = list(_leaves("", model, ()))
     for path, member in members:
-        for weight in [_snapshot(member)] if _is_numbers(member) else framework_of(member).weights(member):
+        for weight in _listed(path, member):
             listed.append(prefixed(path, weight))
             if not weight.name:
                 bare.append(listed[-1])
@@ -59,6 +59,16 @@ def weights(model: object) -> Iterable[Weight]:
         )
     inferred = {weight.name: weight for weight in infer_roles(bare)}
     return with_ties(_joined(members, [inferred.get(weight.name, weight) for weight in listed]))
+
+
+def _listed(path: str, member: object) -> list[Weight]:
+    """List the weights of a member. An error names the member."""
+    try:
+        return [_snapshot(member)] if _is_numbers(member) else list(framework_of(member).weights(member))
+    except (UnknownModelError, NotFittedError, ShapeError) as error:
+        if type(error) not in (UnknownModelError, NotFittedError, ShapeError):
+            raise
+        raise type(error)(f"{quoted(path)}: {error}") from error
 
 
 def derive(model: object, pieces: Pieces) -> Iterator[Weight]:
@@ -213,7 +223,11 @@ def _tree_framework(model: object) -> Framework | None:
     for leaf in _below(model, ()):
         if isinstance(leaf, (np.ndarray, np.generic, bool, int, float, complex)):
             continue
-        ask = getattr(framework_of(leaf), "tree_framework", None)
+        try:
+            framework = framework_of(leaf)
+        except UnknownModelError:
+            return None
+        ask = getattr(framework, "tree_framework", None)
         trees.add(ask(leaf) if ask else None)
         if None in trees or len(trees) > 1:
             return None
