@@ -35,7 +35,7 @@ def test_a_layer_of_the_target_without_a_partner_is_named_first_with_what_is_unm
     assert str(caught.value) == (
         "'x' (dense: kernel [7, 7], bias [7]) of the target has no partner in the source; unmatched there: "
         "'b' (dense: kernel [9, 4], bias [9]), 'c' (dense: kernel [9, 5], bias [9]) "
-        "(1 layers of the target and 2 of the source in all); leave it out with skip=, or name its partner with pairs="
+        "(1 layer of the target and 2 of the source in all); leave it out with skip=, or name its partner with pairs="
     )
 
 

@@ -14,6 +14,15 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
+def with_article(noun: str) -> str:
+    """Put the indefinite article before a noun.
+
+    >>> with_article("scale"), with_article("offset")
+    ('a scale', 'an offset')
+    """
+    return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
 def in_units(count: int) -> str:
     """Format a number of bytes with a decimal unit, as memory cards and files are sold, with three digits.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 from steelyard.core.readers import Live
 from steelyard.core.weight import Role, Weight
 from steelyard.errors import ShapeError, printable
+from steelyard.text.units import with_article
 from steelyard.transfers.assembly import AssembledReader, assembled, read_once
 from steelyard.transfers.layers.settings import check_settings, differences
 from steelyard.transfers.orders import notes_of_orders
@@ -186,9 +187,10 @@ class TransferPlan:
         """Raise `ShapeError` if numbers that change the outputs have no place in the target."""
         for purpose, part in self._without_place:
             if not is_neutral(part, purpose, read(part.weight.name)):
+                neutral = "ones" if purpose == "scale" else "zeros"
                 raise ShapeError(
-                    f"{printable(part.weight.name)} holds a {purpose} for which the target has no place, and it is not all "
-                    f"{'ones' if purpose == 'scale' else 'zeros'}; nothing was written"
+                    f"{printable(part.weight.name)} holds {with_article(purpose)} for which the target has no place, and it is "
+                    f"not all {neutral}; nothing was written"
                 )
 
     def apply(self) -> Any:

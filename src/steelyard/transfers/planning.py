@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from steelyard.core.patterns import fits
 from steelyard.errors import AmbiguityError, ShapeError, printable, quoted
 from steelyard.layers.keras.cudnn import CUDNN
+from steelyard.text.units import counted
 from steelyard.transfers.pairing import Choice, Pair, pair, untied_copies
 from steelyard.transfers.pairing.net import missing_graphs
 from steelyard.transfers.pairing.unassigned import unassigned_layers, unassigned_pairs
@@ -111,7 +112,7 @@ def _refuse_unpaired(made: list[Pair], sources: list[LayerWeights], targets: lis
     others = ", ".join(_described(layer) for layer in (mine if theirs else theirs)[:3]) or "none"
     raise ShapeError(
         f"{_described(first)} of the {side} has no partner in the {other}; unmatched there: {others} "
-        f"({len(theirs)} layers of the target and {len(mine)} of the source in all); "
+        f"({counted(len(theirs), 'layer')} of the target and {len(mine)} of the source in all); "
         f"leave it out with skip=, or name its partner with pairs={graphs}"
     )
 

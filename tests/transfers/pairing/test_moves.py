@@ -75,7 +75,7 @@ def test_two_biases_are_added_up_where_the_target_has_one():
 
 def test_a_layer_without_any_bias_cannot_fill_one():
     for bias in ("bias", "bias_ih", "bias_hh"):
-        with pytest.raises(ShapeError, match=r"lstm of the target needs a .*bias of gate i, which lstm of the source does not"):
+        with pytest.raises(ShapeError, match=r"lstm of the target needs an? .*bias of gate i, which lstm of the source does not"):
             moves(lstm()[0], lstm(**{bias: np.zeros(8)})[0])
     dense, _ = layer("dense", kernel=(Role.KERNEL, "in out", np.ones((2, 2))))
     biased, _ = layer("dense", kernel=(Role.KERNEL, "in out", np.ones((2, 2))), bias=(Role.BIAS, "out", np.ones(2)))

@@ -93,7 +93,7 @@ def _net(model: BaseEstimator, *, running: bool = False) -> tuple[str, BaseEstim
     if {weight.name for weight in framework_of(net).weights(net)} & {"coefs_.0", "coef_"}:
         return prefix, net
     raise UnknownModelError(
-        f"a {printable(type(net).__name__)} is not one net that runs; pass the perceptron or linear model inside"
+        f"a {printable(type(net).__name__)} is not one net that runs; pass the perceptron or linear model inside, if any"
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from steelyard.core.axes import Part
 from steelyard.errors import ShapeError, printable
+from steelyard.text.units import with_article
 from steelyard.transfers.layers.layer_weights import LayerWeights, PartKey
 from steelyard.transfers.layers.norms import ComputedPart, length_of
 
@@ -141,8 +142,8 @@ def _sources(source: LayerWeights, target: LayerWeights, key: PartKey) -> list[P
         return [source.parts["bias", gate]]
     if name in _NEUTRAL or (name == "recurrent bias" and _any_bias(source)):
         return []
-    what = f"{name} of gate {gate}" if gate else name
-    raise ShapeError(f"{_named(target)} of the target needs a {what}, which {_named(source)} of the source does not have")
+    what = with_article(f"{name} of gate {gate}" if gate else name)
+    raise ShapeError(f"{_named(target)} of the target needs {what}, which {_named(source)} of the source does not have")
 
 
 def _named(layer: LayerWeights) -> str:
