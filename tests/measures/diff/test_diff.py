@@ -611,3 +611,18 @@ def test_only_a_change_of_finite_numbers_is_said_to_be_one_of_so_many_percent():
     moved = {row.name: row.moved for row in steelyard.diff(before, after).rows}
     assert moved["both"]
     assert not moved["wrong"]
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8"])
+def test_integers_that_float64_lacks_differ_from_every_float(dtype):
+    most = np.iinfo(dtype).max
+    numbers = np.array([0, 1 << 53, (1 << 53) + 1, most - 1, most, 1 << 62], dtype)
+    [row] = steelyard.diff({"w": numbers}, {"w": numbers.astype("f8")}).rows
+    assert row.changed == sum(int(float(number)) != int(number) for number in numbers) == 3
+    assert steelyard.diff({"w": numbers.astype("f8")}, {"w": numbers}).rows[0].changed == 3
+
+
+def test_a_long_double_is_compared_with_its_own_digits():
+    number = np.nextafter(np.longdouble(1), np.longdouble(2))
+    [row] = steelyard.diff({"w": np.array([1, number])}, {"w": np.ones(2)}).rows
+    assert row.changed == 1

@@ -74,12 +74,23 @@ def _other_numbers(x: Array, y: Array) -> Array:
     """Return for each entry whether the numbers of two dtypes differ; NaN equals NaN."""
     if x.dtype.kind == "c" or y.dtype.kind == "c":  # both parts, since numbers of one magnitude may differ
         one, other = (each.astype(np.complex128).view(np.float64).reshape(-1, 2) for each in (x, y))
-    elif x.dtype.kind in "iu" and y.dtype.kind in "iu":  # NumPy compares them without rounding
-        one, other = x, y
+    elif (x.dtype.kind in "iu" and y.dtype.kind in "iu") or max(x.dtype.itemsize, y.dtype.itemsize) > 8:
+        one, other = x, y  # NumPy compares integers, and others with long doubles, without rounding
     else:
         one, other = real(x), real(y)
     apart: Array = (one != other) & ~(np.isnan(one) & np.isnan(other))
-    return np.asarray(apart.any(axis=1)) if apart.ndim > 1 else apart
+    if apart.ndim > 1:
+        return np.asarray(apart.any(axis=1))
+    return apart | _is_rounded(x, y) | _is_rounded(y, x)
+
+
+def _is_rounded(x: Array, y: Array) -> Array | np.bool_:
+    """Return for each integer of 8 bytes beside a float whether float64 lacks it, so that they differ; false for other dtypes."""
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or y.dtype.kind != "f" or y.dtype.itemsize > 8:
+        return np.False_
+    rounded, most = x.astype(np.float64), 2.0 ** (63 if x.dtype.kind == "i" else 64)
+    lacking: Array = np.where(rounded < most, rounded, 0).astype(x.dtype) != x
+    return lacking
 
 
 def apart(x: Array, y: Array, desk: Desk | None = None) -> tuple[Array, Array, Array]:
