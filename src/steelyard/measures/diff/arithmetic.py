@@ -86,7 +86,7 @@ def _other_numbers(x: Array, y: Array) -> Array:
 
 def _is_rounded(x: Array, y: Array) -> Array | np.bool_:
     """Return for each integer of 8 bytes beside a float whether float64 lacks it, so that they differ; false for other dtypes."""
-    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or y.dtype.kind != "f" or y.dtype.itemsize > 8:
+    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or y.dtype.kind in "iub" or y.dtype.itemsize > 8:
         return np.False_
     rounded, most = x.astype(np.float64), 2.0 ** (63 if x.dtype.kind == "i" else 64)
     lacking: Array = np.where(rounded < most, rounded, 0).astype(x.dtype) != x
