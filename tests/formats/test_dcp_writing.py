@@ -5,6 +5,7 @@
 
 import os
 import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 import steelyard
 from steelyard.cli import main
 from steelyard.errors import FormatError, ShapeError
+from steelyard.formats.dcp.writing import require_replaceable
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 
@@ -100,6 +102,27 @@ def test_convert_divides_a_file_anew_and_replaces_a_checkpoint_that_it_reads(tmp
     dcp.load(state, checkpoint_id=folder)
     assert state["w"].numpy().tolist() == array.tolist()
     assert state["n"] == 3
+
+
+def test_a_folder_that_another_process_makes_at_the_same_time_is_one(tmp_path):
+    folder, done = tmp_path / "net.dcp", threading.Event()
+
+    def make():
+        while not done.is_set():
+            folder.mkdir()
+            folder.rmdir()
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    try:
+        for _ in range(20_000):
+            require_replaceable(folder)
+    finally:
+        done.set()
+        maker.join()
+    (tmp_path / "link.dcp").symlink_to(folder)
+    with pytest.raises(FormatError, match="is not a folder"):
+        require_replaceable(tmp_path / "link.dcp")
 
 
 def test_a_checkpoint_of_torch_is_replaced_and_nothing_else_is(tmp_path):

@@ -102,11 +102,12 @@ def new_folder(folder: Path) -> ExitStack:
 
 def require_replaceable(folder: Path) -> None:
     """Raise `FormatError` for a file, a checkpoint of Megatron, and a folder with files that are no distributed checkpoint."""
-    if not folder.is_dir():
-        if os.path.lexists(folder):
-            raise FormatError(str(folder), "is not a folder, which a distributed checkpoint is; choose another name")
-        return
-    names = os.listdir(folder)
+    try:
+        names = os.listdir(folder)  # one look, since another process may be making the folder
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return
+        raise FormatError(str(folder), "is not a folder, which a distributed checkpoint is; choose another name") from None
     if _MEGATRON in names:
         raise FormatError(
             str(folder), f"is a checkpoint of Megatron with a {_MEGATRON} that belongs to it; choose another folder"

@@ -20,7 +20,7 @@ def kind_and_settings(module: Any, bases: Iterable[str]) -> tuple[str, Settings]
     """Return the kind and the settings of a module by the names of its classes, the nearest first.
 
     >>> class Norm:
-    ...     eps, momentum = 1e-5, 0.1
+    ...     eps, momentum, track_running_stats = 1e-5, 0.1, True
     >>> kind_and_settings(Norm(), ["BatchNorm2d", "_BatchNorm", "Module"])
     ('batch norm', {'epsilon': 1e-05, 'momentum': 0.9})
     """
