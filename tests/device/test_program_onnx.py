@@ -111,6 +111,9 @@ OPERATORS = {
     "a constant minus": (([("Sub", ["c", "x"], ["y"], {})], {"c": numbers(6, 1)}), IMAGE),
     "divided by one number": (one("Div", [np.float32(3)]), IMAGE),
     "power": (one("Pow", [np.float32(2)]), ROWS),
+    "reciprocal": (([("Exp", ["x"], ["h"], {}), ("Reciprocal", ["h"], ["y"], {})], {}), IMAGE),
+    "power of a reciprocal": (([("Exp", ["x"], ["h"], {}), ("Pow", ["h", "c"], ["y"], {})], {"c": np.float32(-1)}), ROWS),
+    "power of a root's reciprocal": (([("Exp", ["x"], ["h"], {}), ("Pow", ["h", "c"], ["y"], {})], {"c": np.float32(-0.5)}), ROWS),
     "resize nearest": (one("Resize", [np.float32([]), np.float32([1, 1, 2, 3])], mode="nearest"), IMAGE),
     "resize nearest to a size": (
         ([("Resize", ["x", "", "", "s"], ["y"], {"nearest_mode": "floor", "axes": [2, 3]})],

@@ -277,7 +277,7 @@ def from_array(name: str, array: ArrayLike, **facts: Any) -> Weight:
 
 
 def require_unmasked(name: str, array: object) -> None:
-    """Raise `ShapeError` for a masked array of NumPy with masked numbers: what is below a mask is no number of the array."""
+    """Raise `ShapeError` for an array of NumPy with masked numbers, which only hold the places of numbers that are missing."""
     masked = sys.modules.get("numpy.ma")  # else there are none
     if masked is not None and isinstance(array, masked.MaskedArray) and masked.is_masked(array):
         shown = printable(name) or "the array"

@@ -73,22 +73,12 @@ def _square(node: Node) -> int:
 
 def with_number(node: Node, word: str) -> int:
     """Add a combination of the input with the number in the settings, by a word of `Combine`."""
-    number = _number(node)
-    if not node.layer.settings.get("value_first"):
-        return node.add(Scale(word, number), node.input)
-    if word == "subtract":
+    number, is_first = _number(node), node.layer.settings.get("value_first")
+    if is_first and word == "subtract":
         return _in_turn(node, Scale("multiply", -1.0), Scale("add", number))
-    return _quotient(node, number, node.input) if word == "divide" else node.add(Scale(word, number), node.input)
-
-
-def _subtracted(node: Node) -> int:
-    """Add a number minus the input."""
-    return _in_turn(node, Scale("multiply", -1.0), Scale("add", _number(node)))
-
-
-def _divided(node: Node) -> int:
-    """Add a number divided by the input."""
-    return _quotient(node, _number(node), node.input)
+    if is_first and word == "divide":
+        return _quotient(node, number, node.input)
+    return node.add(Scale(word, number), node.input)
 
 
 def _reciprocal(node: Node) -> int:
@@ -109,7 +99,7 @@ def _quotient(node: Node, number: float, place: int) -> int:
 
 
 def _power(node: Node) -> int:
-    """Add the powers that are products or roots."""
+    """Add the powers that are products, roots or reciprocals."""
     if node.layer.settings.get("value_first"):
         refuse(node.layer, "takes a power of a number, which is not known")
     exponent = _number(node)
@@ -149,13 +139,11 @@ ELEMENTARY: Mapping[str, Maker] = {
     **dict.fromkeys(("abs", "absolute", "Absolute"), _each(Activation("absolute", {}))),
     **dict.fromkeys(("neg", "negative", "Negative"), _each(Scale("multiply", -1.0))),
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "Clip"), _clamp),
-    **dict.fromkeys(("rtruediv", "rdiv"), _divided),
     **dict.fromkeys(("sqrt", "Sqrt"), _each(_ROOT)),
     **dict.fromkeys(("erf", "Erf"), _each(Activation("erf", {}))),
     **dict.fromkeys(("square", "Square"), _square),
     **dict.fromkeys(("reciprocal", "Reciprocal"), _reciprocal),
     **dict.fromkeys(("rsqrt", "Rsqrt"), _reciprocal_root),
-    "rsub": _subtracted,
     **dict.fromkeys(("pow", "Power"), _power),
     **dict.fromkeys(("mean", "Mean"), _reduction("average")),
     **dict.fromkeys(("sum", "Sum"), _reduction("sum")),

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _COMBINED = {
     "add": "add",
-    **dict.fromkeys(("subtract", "sub"), "subtract"),
+    **dict.fromkeys(("subtract", "sub", "rsub"), "subtract"),
     **dict.fromkeys(("multiply", "mul"), "multiply"),
-    **dict.fromkeys(("divide", "div"), "divide"),
+    **dict.fromkeys(("divide", "div", "rdiv", "rtruediv"), "divide"),
     **dict.fromkeys(("maximum", "max"), "maximum"),
     **dict.fromkeys(("minimum", "min"), "minimum"),
     "average": "average",
@@ -294,7 +294,8 @@ def other(node: Node) -> int:
         return _selected(node)
     value = settings.get("value")
     if _COMBINED.get(word) in ("add", "subtract", "multiply", "divide") and isinstance(value, (int, float)):
-        node.assume("the number comes after the input")
+        if "value_first" not in settings:
+            node.assume("the number comes after the input")
         return with_number(node, _COMBINED[word])
     return refuse(node.layer, "is not known")
 

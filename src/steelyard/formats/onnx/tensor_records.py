@@ -93,7 +93,7 @@ def tensor_of(fields: Iterable[Field], begin: int, budget: Budget) -> TensorProt
 
 
 def extend(elements: list[Elements], field: Field, budget: Budget) -> None:
-    """Add a field to elements: to the last of them, or as others. Two bytes of a file are enough for a run of none."""
+    """Add a field to elements: to the last run, or as another one, for which the budget pays even if it is empty."""
     if elements and elements[-1].takes(field):
         return
     if elements:

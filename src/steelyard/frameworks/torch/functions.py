@@ -273,7 +273,7 @@ _KINDS: dict[str, tuple[str, Callable[[Call, int], Settings]]] = {
     **dict.fromkeys(("clamp", "clip"), ("other", _bounds("lowest", "highest"))),
     "clamp_min": ("other", _bounds("lowest")),
     "clamp_max": ("other", _bounds("highest")),
-    **dict.fromkeys(("rsub", "rdiv", "rtruediv"), ("other", _number("value", 1, "other", None))),
+    **dict.fromkeys(_SWAPPED, ("other", lambda call, _: {"value": _plain(call.argument(1, "other")), "value_first": True})),
     "pow": ("other", _number("value", 1, "exponent", None)),
     "masked_fill": ("other", lambda call, _: {"value": _plain(call.argument(2, "value"))}),
     **dict.fromkeys(("matmul", "bmm"), ("other", _no_settings)),

@@ -10,7 +10,7 @@ from steelyard.device.program.norms import Softmax
 from steelyard.device.program.operators import onnx_layers
 from steelyard.device.program.operators.combining import activated, combined, reduced
 from steelyard.device.program.operators.constants import sliced
-from steelyard.device.program.operators.moving import joined, permuted, reshaped, selected
+from steelyard.device.program.operators.moving import as_data, joined, permuted, reshaped, selected
 from steelyard.device.program.operators.onnx_recurrent import recurrent
 from steelyard.device.program.operators.onnx_resizing import resized
 from steelyard.device.program.operators.tensors import Call, Data
@@ -221,15 +221,26 @@ def _shrink(call: Call) -> Data:
 
 
 def _power(call: Call) -> Data:
-    """Add the powers that are products or roots."""
+    """Add the powers that are products, roots or reciprocals."""
     exponent = float(call.known(1).reshape(-1)[0]) if call.known(1).size == 1 else 0.0
     if exponent == 1:
         return call.data()
     if exponent in (2, 3):
         return combined(call, "multiply", (0,) * int(exponent))
-    if exponent == 0.5:
-        return activated(call, "square_root")
+    if abs(exponent) == 0.5:
+        root = activated(call, "square_root")
+        return root if exponent > 0 else _reciprocal(call, root)
+    if exponent == -1:
+        return _reciprocal(call)
     return call.refuse(f"takes the power {call.known(1).reshape(-1)[:3]}, which is not known")
+
+
+def _reciprocal(call: Call, data: Data | None = None) -> Data:
+    import numpy as np
+
+    given = call.data() if data is None else data
+    one = as_data(call, np.ones((), np.float32), given)
+    return Data(call.add(Combine("divide"), one, given.place), given.batch)
 
 
 def _negative(call: Call) -> Data:
@@ -285,6 +296,7 @@ MAKERS: dict[str, Maker] = {
     "Neg": _negative,
     "Pad": _pad,
     "Pow": _power,
+    "Reciprocal": _reciprocal,
     "Reshape": _reshape,
     "Selu": _selu,
     "Shrink": _shrink,
